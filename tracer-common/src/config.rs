@@ -1,0 +1,32 @@
+//! Names and sizes that the loader and the programs must agree on.
+
+/// Capacity of the site table: distinct call stacks that can be told apart in one session.
+pub const MAX_SITES: u32 = 65_536;
+/// Capacity of the table of threads that are or were inside an allocator.
+pub const MAX_THREADS: u32 = 65_536;
+/// Default capacity of the table of outstanding blocks; the loader may override it.
+pub const DEFAULT_MAX_LIVE: u32 = 1 << 21;
+/// Traced processes.
+pub const MAX_TARGETS: u32 = 4_096;
+/// Attached probe points whose hits are counted apart.
+pub const MAX_PROBES: u32 = 256;
+/// Bytes of the ring buffer for new sites and lifecycle events.
+pub const EVENT_RING_BYTES: u32 = 8 << 20;
+
+/// Layout of an attach cookie: the probe's index in the low half, its [`crate::heap::Function`] in the high half.
+#[inline(always)]
+pub const fn cookie(probe: u32, function: u32) -> u64 {
+    probe as u64 | (function as u64) << 32
+}
+
+/// The probe's index in a cookie.
+#[inline(always)]
+pub const fn cookie_probe(cookie: u64) -> u32 {
+    cookie as u32
+}
+
+/// The function code in a cookie.
+#[inline(always)]
+pub const fn cookie_function(cookie: u64) -> u32 {
+    (cookie >> 32) as u32
+}

@@ -1,0 +1,53 @@
+//! Counters the programs keep about themselves: what was lost, by cause, and what was seen besides.
+
+use crate::wire_enum;
+
+wire_enum! {
+    /// Why an event could not be accounted for. Anything but zero means that the tables understate or overstate by
+    /// that many events; every view shows it.
+    pub enum LossCause {
+        /// The table of outstanding blocks was full: the block is in no counter.
+        LiveFull = 0 => "live_table_full",
+        /// No free site id: the block is in no counter.
+        SitesFull = 1 => "site_table_full",
+        /// The event ring buffer was full when a new site had to be announced: the block is in no counter.
+        EventsFull = 2 => "event_ring_full",
+        /// The table of threads was full: the call is in no counter.
+        ThreadsFull = 3 => "thread_table_full",
+        /// A block appeared at an address that still held one, so a free was missed. The old block was counted as
+        /// freed when this was noticed.
+        MissedFree = 4 => "missed_free",
+        /// An allocator call never returned to its caller (longjmp, a killed probe): its block, if any, is unknown.
+        AbandonedCall = 5 => "abandoned_call",
+        /// The result of the call could not be read from the target's memory (posix_memalign).
+        ReadFault = 6 => "read_fault",
+        /// A block taken out of the table for a realloc that then failed could not be put back: counted as freed.
+        RestoreFailed = 7 => "restore_failed",
+        /// A lifecycle event did not fit into the ring buffer.
+        LifecycleLost = 8 => "lifecycle_event_lost",
+    }
+}
+
+wire_enum! {
+    /// Things worth knowing that are not losses.
+    pub enum Stat {
+        /// Allocator calls made inside another allocator call of the same thread (counted once, by the outer one).
+        NestedCall = 0 => "nested_calls",
+        /// Allocations that failed.
+        FailedCall = 1 => "failed_calls",
+        /// Frees of an address that is not in the table: blocks from before the attach, mostly.
+        UnknownFree = 2 => "unknown_frees",
+        /// `free(NULL)`.
+        NullFree = 3 => "null_frees",
+        /// Hits by processes that are not traced but share a traced text (vfork children).
+        Foreign = 4 => "foreign_hits",
+        /// Returns with no call on record: calls that were under way when the probes went in.
+        UnmatchedReturn = 5 => "unmatched_returns",
+    }
+}
+
+/// Slots in the loss array.
+pub const LOSS_SLOTS: u32 = 64;
+/// Slots in the statistics array.
+pub const STAT_SLOTS: u32 = 64;
+const _: () = assert!(LossCause::ALL.len() <= LOSS_SLOTS as usize && Stat::ALL.len() <= STAT_SLOTS as usize);

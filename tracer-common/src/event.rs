@@ -1,0 +1,65 @@
+//! Records of the event ring buffer. Each starts with an [`EventHeader`]; its kind says what follows.
+
+use crate::{assert_layout, stack::MAX_FRAMES, wire_enum};
+
+wire_enum! {
+    /// What a record is.
+    pub enum EventKind {
+        /// A call stack seen for the first time: a [`NewSite`], cut after its last frame.
+        NewSite = 1 => "new_site",
+        /// A thread group's leader exited: the header alone.
+        Exit = 2 => "exit",
+        /// The process replaced its program: the header alone.
+        Exec = 3 => "exec",
+    }
+}
+
+wire_enum! {
+    /// What a site's stack acquired.
+    pub enum SiteKind {
+        /// Blocks of an allocator.
+        Heap = 0 => "heap",
+    }
+}
+
+/// The start of every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventHeader {
+    /// An [`EventKind`].
+    pub kind: u32,
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Always zero.
+    pub reserved: u32,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+}
+assert_layout!(EventHeader, size 24, kind at 0, tgid at 4, tid at 8, reserved at 12, time_ns at 16);
+
+/// A call stack that has just been given a site id. An id may be announced twice; the later record holds.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct NewSite {
+    /// Kind [`EventKind::NewSite`].
+    pub header: EventHeader,
+    /// Hash of process, kind and frames.
+    pub hash: u64,
+    /// The dense id: index into the counters.
+    pub site: u32,
+    /// A [`SiteKind`].
+    pub site_kind: u32,
+    /// A [`crate::stack::StackEnd`].
+    pub end: u32,
+    /// Frames that follow.
+    pub depth: u32,
+    /// Innermost first. Frame 0 is a return address into the caller of the allocator; all are return addresses
+    /// unless a signal frame lies between.
+    pub frames: [u64; MAX_FRAMES],
+}
+
+/// Bytes of a [`NewSite`] before its frames.
+pub const NEW_SITE_PREFIX: usize = 48;
+assert_layout!(NewSite, size NEW_SITE_PREFIX + 8 * MAX_FRAMES, hash at 24, site at 32, site_kind at 36, end at 40, depth at 44, frames at NEW_SITE_PREFIX);

@@ -1,0 +1,170 @@
+//! The Snapshot: everything that views show, at one moment.
+
+use std::{sync::Arc, time::Duration};
+
+use tracer_common::{
+    counter::{LossCause, Stat},
+    event::SiteKind,
+};
+
+use crate::symbolize::Stack;
+
+/// Process id as the kernel's root namespace counts it (the kernel calls it thread group id).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tgid(pub u32);
+
+/// A unique call stack that allocated. Dense, stable for one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId(pub u32);
+
+/// pprof's four heap counters (outstanding is derived, so it cannot disagree).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BlockCounters {
+    /// Bytes allocated since attach.
+    pub alloc_bytes: u64,
+    /// Blocks allocated since attach.
+    pub alloc_objects: u64,
+    /// Bytes of those that were freed.
+    pub free_bytes: u64,
+    /// Blocks of those that were freed.
+    pub free_objects: u64,
+}
+
+impl BlockCounters {
+    /// Bytes outstanding.
+    pub fn inuse_bytes(&self) -> u64 {
+        self.alloc_bytes.saturating_sub(self.free_bytes)
+    }
+
+    /// Blocks outstanding.
+    pub fn inuse_objects(&self) -> u64 {
+        self.alloc_objects.saturating_sub(self.free_objects)
+    }
+}
+
+impl std::ops::AddAssign for BlockCounters {
+    fn add_assign(&mut self, other: Self) {
+        let Self { alloc_bytes, alloc_objects, free_bytes, free_objects } = other;
+        self.alloc_bytes += alloc_bytes;
+        self.alloc_objects += alloc_objects;
+        self.free_bytes += free_bytes;
+        self.free_objects += free_objects;
+    }
+}
+
+/// One site at the time of the snapshot.
+#[derive(Clone, Debug)]
+pub struct SiteSnapshot {
+    /// Its id.
+    pub id: SiteId,
+    /// The process it belongs to.
+    pub tgid: Tgid,
+    /// What it acquired.
+    pub kind: SiteKind,
+    /// Its counters.
+    pub counters: BlockCounters,
+    /// Age of its oldest outstanding block, as of the last look at the block table; `None` before the first look or
+    /// when nothing is outstanding.
+    pub oldest: Option<Duration>,
+    /// Its call stack, symbolized as far as the symbolizer has come.
+    pub stack: Arc<Stack>,
+}
+
+/// Events per second over the last window.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Blocks allocated per second.
+    pub allocs_per_s: f64,
+    /// Blocks freed per second.
+    pub frees_per_s: f64,
+    /// Bytes allocated per second.
+    pub alloc_bytes_per_s: f64,
+    /// Change of outstanding bytes per second; negative when the process gives back.
+    pub inuse_bytes_per_s: f64,
+}
+
+/// The traced process. All text in it is untrusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetInfo {
+    /// Its process id.
+    pub pid: Tgid,
+    /// The kernel's short name of it.
+    pub comm: String,
+    /// Path of its executable as the kernel names it; empty when it cannot be read.
+    pub exe: String,
+    /// Its arguments.
+    pub cmdline: Vec<String>,
+}
+
+/// Whether the target is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetState {
+    /// Running and traced.
+    Running,
+    /// It exited; numbers are final.
+    Exited,
+    /// It replaced its program with exec; numbers of the old program are final.
+    Replaced,
+    /// Tracing was ended (duration over, or by the user); numbers are final.
+    Detached,
+}
+
+/// An attached probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeStatus {
+    /// Path of the module, as the target's maps name it.
+    pub module: String,
+    /// The function probed.
+    pub symbol: String,
+    /// Bytes from the function's first instruction to the probed one.
+    pub offset: u64,
+    /// `entry` or `return`.
+    pub kind: &'static str,
+    /// Times it was hit.
+    pub hits: u64,
+}
+
+/// Events lost, by cause. Only causes with a count are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LossCount {
+    /// Why.
+    pub cause: LossCause,
+    /// How many.
+    pub count: u64,
+}
+
+/// Things seen that are not losses. Only those with a count are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatCount {
+    /// What.
+    pub stat: Stat,
+    /// How many.
+    pub count: u64,
+}
+
+/// Everything that views show, at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When tracing began, by the wall clock.
+    pub started: jiff::Timestamp,
+    /// Time since then, by the monotonic clock.
+    pub elapsed: Duration,
+    /// Time since the previous snapshot; the rates are over it.
+    pub window: Duration,
+    /// The traced process.
+    pub target: TargetInfo,
+    /// Whether it is still there.
+    pub state: TargetState,
+    /// All sites that ever allocated, most outstanding bytes first, then most allocated, then by id.
+    pub sites: Vec<SiteSnapshot>,
+    /// Sum over the sites.
+    pub totals: BlockCounters,
+    /// Events per second over the window.
+    pub rates: Rates,
+    /// What was lost.
+    pub loss: Vec<LossCount>,
+    /// What else was seen.
+    pub stats: Vec<StatCount>,
+    /// The probes in place.
+    pub probes: Vec<ProbeStatus>,
+}

@@ -1,0 +1,1 @@
+//! What is traced: a process as `/proc` shows it.

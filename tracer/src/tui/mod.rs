@@ -1,0 +1,1 @@
+//! The live dashboard: state, view and input apart; everything shown comes from the Snapshot.
