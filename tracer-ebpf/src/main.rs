@@ -1,2 +1,32 @@
+//! leaktrace's BPF programs.
+//!
+//! In: hits of uprobes on the allocator functions, and lifecycle tracepoints. Out: the table of outstanding blocks, the
+//! counters of each site, and a ring buffer with what happens once: new sites, exits. A block that is freed is never
+//! streamed: it costs two traps and two map operations.
+//!
+//! Entry functions are thin shells over `try_*`; every failure path counts itself by cause.
 #![no_std]
 #![no_main]
+#![feature(core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "the target has no fetch_add; atomic_xadd is the one atomic that kernel 5.10 knows"
+)]
+
+mod count;
+mod emit;
+mod heap;
+mod lifecycle;
+mod maps;
+mod site;
+mod thread;
+mod unwind;
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -5,6 +5,9 @@
 //! stacks; [`tui`] and [`report`] show the Snapshot and nothing else.
 
 pub mod aggregate;
+pub mod bpf;
+pub mod event;
+pub mod probe;
 pub mod report;
 pub mod symbolize;
 pub mod target;

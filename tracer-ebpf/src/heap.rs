@@ -1,0 +1,285 @@
+//! The allocator probes: which call it is, what it returned, and what that means for the table of blocks.
+//!
+//! - Of nested calls the outermost counts. A call is known by the stack pointer at its entry, so a return finds its
+//!   call without a depth counter that could get stuck: a call from at or above a recorded one means that the
+//!   recorded one will never return.
+//! - A block leaves the table before it is freed. Realloc takes the old block out of the table at its entry and puts
+//!   it back if it fails; while it runs, another thread may already own the old address, and that entry is not touched.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{BPF_NOEXIST, pt_regs},
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user, generated::bpf_get_attach_cookie},
+    macros::{uprobe, uretprobe},
+    programs::{ProbeContext, RetProbeContext},
+};
+use tracer_common::{
+    config::{cookie_function, cookie_probe},
+    counter::{LossCause, Stat},
+    event::SiteKind,
+    heap::{Block, BlockKey, Function},
+};
+
+use crate::{
+    count,
+    maps::{HAS_COOKIE, LIVE, SITE_COUNTERS},
+    site,
+    thread::{self, Thread},
+    unwind,
+};
+
+/// Index of the return probes' hits where there are no cookies.
+const RETURN_PROBE: u32 = Function::ALL.len() as u32;
+
+/// Entry of any allocating function: the cookie says which.
+#[uprobe]
+fn alloc_enter(ctx: ProbeContext) -> u32 {
+    // SAFETY: a helper on the program's own context.
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    let Ok(function) = Function::try_from(cookie_function(cookie)) else { return 0 };
+    enter(&ctx, cookie_probe(cookie), function);
+    0
+}
+
+/// Entry of `free`.
+#[uprobe]
+fn free_enter(ctx: ProbeContext) -> u32 {
+    let probe = if HAS_COOKIE.load() != 0 {
+        // SAFETY: a helper on the program's own context.
+        cookie_probe(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) })
+    } else {
+        Function::Free.code()
+    };
+    count::hit(probe);
+    let Some(address) = ctx.arg::<u64>(0) else { return 0 };
+    free(address);
+    0
+}
+
+/// Return of any allocating function.
+#[uretprobe]
+fn alloc_return(ctx: RetProbeContext) -> u32 {
+    let probe = if HAS_COOKIE.load() != 0 {
+        // SAFETY: a helper on the program's own context.
+        cookie_probe(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) })
+    } else {
+        RETURN_PROBE
+    };
+    count::hit(probe);
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let Some(thread) = thread::existing(pid_tgid) else {
+        count::seen(Stat::UnmatchedReturn);
+        return 0;
+    };
+    let returned = ctx.ret::<u64>();
+    // SAFETY: the context of a uprobe program.
+    let sp = unsafe { (*ctx.regs).rsp };
+    if thread.call_sp == 0 {
+        count::seen(Stat::UnmatchedReturn);
+        return 0;
+    }
+    // The call's return address has been popped.
+    if sp != thread.call_sp.wrapping_add(8) {
+        return 0;
+    }
+    thread.call_sp = 0;
+    if let Err(cause) = commit((pid_tgid >> 32) as u32, thread, returned) {
+        count::lost(cause);
+    }
+    0
+}
+
+/// Entry programs for kernels without cookies: one for each function.
+macro_rules! enter_without_cookie {
+    ($($name:ident => $function:ident,)+) => { $(
+        #[uprobe]
+        fn $name(ctx: ProbeContext) -> u32 {
+            enter(&ctx, Function::$function.code(), Function::$function);
+            0
+        }
+    )+ };
+}
+enter_without_cookie! {
+    malloc_enter => Malloc,
+    calloc_enter => Calloc,
+    realloc_enter => Realloc,
+    reallocarray_enter => Reallocarray,
+    posix_memalign_enter => PosixMemalign,
+    aligned_alloc_enter => AlignedAlloc,
+    memalign_enter => Memalign,
+    valloc_enter => Valloc,
+    pvalloc_enter => Pvalloc,
+}
+
+/// What a call asks for.
+struct Request {
+    size: u64,
+    old: u64,
+    out: u64,
+}
+
+#[inline(always)]
+fn request(regs: &pt_regs, function: Function) -> Request {
+    let (a, b, c) = (regs.rdi, regs.rsi, regs.rdx);
+    match function {
+        Function::Malloc | Function::Valloc | Function::Pvalloc => Request { size: a, old: 0, out: 0 },
+        Function::AlignedAlloc | Function::Memalign => Request { size: b, old: 0, out: 0 },
+        // An overflowing product wraps here; the allocator refuses such a call, so its size is never used.
+        Function::Calloc => Request { size: a.wrapping_mul(b), old: 0, out: 0 },
+        Function::Realloc => Request { size: b, old: a, out: 0 },
+        Function::Reallocarray => Request { size: b.wrapping_mul(c), old: a, out: 0 },
+        Function::PosixMemalign => Request { size: c, old: 0, out: a },
+        Function::Free => Request { size: 0, old: 0, out: 0 },
+    }
+}
+
+#[inline(always)]
+fn enter(ctx: &ProbeContext, probe: u32, function: Function) {
+    count::hit(probe);
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let Some(thread) = thread::current(pid_tgid) else { return };
+    // SAFETY: the context of a uprobe program.
+    let regs = unsafe { &*ctx.regs };
+    let Request { size, old, out } = request(regs, function);
+    let tgid = (pid_tgid >> 32) as u32;
+    if thread.call_sp != 0 {
+        let tail_call = regs.rsp == thread.call_sp
+            && function.code() != thread.function
+            && old == thread.old
+            && (size == thread.size || thread.function == Function::Pvalloc.code());
+        if regs.rsp < thread.call_sp || tail_call {
+            count::seen(Stat::NestedCall);
+            return;
+        }
+        count::lost(LossCause::AbandonedCall);
+        restore(tgid, thread);
+    }
+    thread.call_sp = regs.rsp;
+    thread.size = size;
+    thread.old = old;
+    thread.out = out;
+    thread.function = function.code();
+    thread.has_taken = 0;
+    if old != 0 {
+        let key = BlockKey { address: old, tgid, reserved: 0 };
+        if let Some(block) = LIVE.get_ptr(key) {
+            // SAFETY: a map value; only the owner of the address may change it, and that is this thread.
+            thread.taken = unsafe { *block };
+            if LIVE.remove(key).is_ok() {
+                thread.has_taken = 1;
+            }
+        }
+    }
+    let seed = u64::from(tgid) << 32 | u64::from(SiteKind::Heap.code());
+    thread.stack.site_kind = SiteKind::Heap.code();
+    unwind::walk_from_entry(ctx.regs, seed, &mut thread.stack);
+}
+
+/// The outermost call has returned.
+#[inline(always)]
+fn commit(tgid: u32, thread: &mut Thread, returned: u64) -> Result<(), LossCause> {
+    let address = if thread.function == Function::PosixMemalign.code() {
+        if returned == 0 {
+            // SAFETY: the helper checks the address and fails where it cannot be read.
+            unsafe { bpf_probe_read_user(thread.out as *const u64) }.map_err(|_| LossCause::ReadFault)?
+        } else {
+            0
+        }
+    } else {
+        returned
+    };
+    if address == 0 {
+        if thread.old != 0 && thread.size == 0 {
+            // realloc(p, 0) that returns NULL has freed p.
+            free_taken(thread);
+        } else {
+            count::seen(Stat::FailedCall);
+            restore(tgid, thread);
+        }
+        return Ok(());
+    }
+    free_taken(thread);
+    let site = site::id(&mut thread.stack)?;
+    track(tgid, address, Block { size: thread.size, born_ns: now(), site, reserved: 0 })
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Puts a new block into the table and counts it. A block that does not fit is in no counter.
+#[inline(always)]
+fn track(tgid: u32, address: u64, block: Block) -> Result<(), LossCause> {
+    let key = BlockKey { address, tgid, reserved: 0 };
+    if LIVE.insert(key, block, u64::from(BPF_NOEXIST)).is_err() {
+        let Some(stale) = LIVE.get_ptr(key) else { return Err(LossCause::LiveFull) };
+        // SAFETY: a map value; the address belongs to the current thread until the call returns.
+        let stale = unsafe { *stale };
+        count_free(&stale);
+        count::lost(LossCause::MissedFree);
+        LIVE.insert(key, block, 0).map_err(|_| LossCause::LiveFull)?;
+    }
+    if let Some(counters) = SITE_COUNTERS.get_ptr_mut(block.site) {
+        // SAFETY: a pointer into the map, checked by get_ptr_mut.
+        unsafe {
+            count::add(&raw mut (*counters).alloc_bytes, block.size);
+            count::add(&raw mut (*counters).alloc_objects, 1);
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn count_free(block: &Block) {
+    if let Some(counters) = SITE_COUNTERS.get_ptr_mut(block.site) {
+        // SAFETY: a pointer into the map, checked by get_ptr_mut.
+        unsafe {
+            count::add(&raw mut (*counters).free_bytes, block.size);
+            count::add(&raw mut (*counters).free_objects, 1);
+        }
+    }
+}
+
+/// A block is about to be freed. This holds inside other allocator calls too: what they free for themselves was
+/// never in the table.
+#[inline(always)]
+fn free(address: u64) {
+    if address == 0 {
+        count::seen(Stat::NullFree);
+        return;
+    }
+    let key = BlockKey { address, tgid: (bpf_get_current_pid_tgid() >> 32) as u32, reserved: 0 };
+    let Some(block) = LIVE.get_ptr(key) else {
+        count::seen(Stat::UnknownFree);
+        return;
+    };
+    // SAFETY: a map value; the address belongs to the current thread until the call frees it.
+    let block = unsafe { *block };
+    if LIVE.remove(key).is_ok() {
+        count_free(&block);
+    }
+}
+
+/// The block that realloc was given is gone.
+#[inline(always)]
+fn free_taken(thread: &mut Thread) {
+    if thread.has_taken != 0 {
+        thread.has_taken = 0;
+        count_free(&thread.taken);
+    }
+}
+
+/// Realloc failed: the block it was given is still the caller's.
+#[inline(always)]
+fn restore(tgid: u32, thread: &mut Thread) {
+    if thread.has_taken != 0 {
+        thread.has_taken = 0;
+        let key = BlockKey { address: thread.old, tgid, reserved: 0 };
+        if LIVE.insert(key, thread.taken, u64::from(BPF_NOEXIST)).is_err() {
+            count_free(&thread.taken);
+            count::lost(LossCause::RestoreFailed);
+        }
+    }
+}

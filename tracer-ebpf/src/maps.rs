@@ -1,0 +1,63 @@
+//! Every map and global of the object. User space knows them by these names.
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, Queue, RingBuf},
+};
+use tracer_common::{
+    config::{DEFAULT_MAX_LIVE, EVENT_RING_BYTES, MAX_PROBES, MAX_SITES, MAX_TARGETS, MAX_THREADS},
+    counter::{LOSS_SLOTS, STAT_SLOTS},
+    heap::{Block, BlockKey, SiteCounters},
+};
+
+use crate::thread::Thread;
+
+/// 1 when the kernel has attach cookies (5.15); else the probes' hits are counted by function.
+#[unsafe(no_mangle)]
+pub(crate) static HAS_COOKIE: Global<u32> = Global::new(0);
+
+/// Traced processes, by thread group id.
+#[map]
+pub(crate) static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_TARGETS, BPF_F_NO_PREALLOC);
+
+/// Threads that were inside an allocator at least once, by thread id in both halves of `bpf_get_current_pid_tgid`.
+#[map]
+pub(crate) static THREADS: HashMap<u64, Thread> = HashMap::with_max_entries(MAX_THREADS, BPF_F_NO_PREALLOC);
+
+/// A zeroed [`Thread`], too large to be built on the BPF stack.
+#[map]
+pub(crate) static THREAD_TEMPLATE: Array<Thread> = Array::with_max_entries(1, 0);
+
+/// Outstanding blocks.
+#[map]
+pub(crate) static LIVE: HashMap<BlockKey, Block> = HashMap::with_max_entries(DEFAULT_MAX_LIVE, BPF_F_NO_PREALLOC);
+
+/// Stack hash to site id.
+#[map]
+pub(crate) static SITES: HashMap<u64, u32> = HashMap::with_max_entries(MAX_SITES, BPF_F_NO_PREALLOC);
+
+/// Site ids that are free. A queue because kernel 5.10 has no atomic that returns a value.
+#[map]
+pub(crate) static FREE_SITES: Queue<u32> = Queue::with_max_entries(MAX_SITES, 0);
+
+/// Counters by site id. User space maps it and reads without a system call.
+#[map]
+pub(crate) static SITE_COUNTERS: Array<SiteCounters> = Array::with_max_entries(MAX_SITES, BPF_F_MMAPABLE);
+
+/// Events lost, by [`tracer_common::counter::LossCause`].
+#[map]
+pub(crate) static LOSS: Array<u64> = Array::with_max_entries(LOSS_SLOTS, BPF_F_MMAPABLE);
+
+/// What else was seen, by [`tracer_common::counter::Stat`].
+#[map]
+pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(STAT_SLOTS, 0);
+
+/// Hits by probe index.
+#[map]
+pub(crate) static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_PROBES, 0);
+
+/// New sites and lifecycle.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);

@@ -1,0 +1,76 @@
+//! What a thread is doing in the allocator, from a call's entry to its return.
+//!
+//! The state belongs to the thread, so it needs no lock; it lives as long as the thread, so that a call costs two
+//! lookups and no insertion. It also holds the frames of the walk: per-CPU scratch would be shared with whoever
+//! preempts a program.
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use tracer_common::{
+    counter::{LossCause, Stat},
+    event::NewSite,
+    heap::Block,
+};
+
+use crate::{
+    count,
+    maps::{TARGETS, THREAD_TEMPLATE, THREADS},
+};
+
+/// State of one thread.
+#[repr(C)]
+pub(crate) struct Thread {
+    /// Stack pointer at the entry of the outermost allocator call; 0 when the thread is in none.
+    pub(crate) call_sp: u64,
+    /// Bytes asked for.
+    pub(crate) size: u64,
+    /// The block given to realloc; 0 for all other functions.
+    pub(crate) old: u64,
+    /// Where posix_memalign stores its result.
+    pub(crate) out: u64,
+    /// What was known of `old`, taken out of the table for the time of the call.
+    pub(crate) taken: Block,
+    /// 1 when `taken` holds a block.
+    pub(crate) has_taken: u32,
+    /// Code of the function called.
+    pub(crate) function: u32,
+    /// The stack of the call, in the form in which it would be announced.
+    pub(crate) stack: NewSite,
+}
+
+/// The state of the current thread, if its process is traced. Made at its first call.
+#[inline(always)]
+pub(crate) fn current(pid_tgid: u64) -> Option<&'static mut Thread> {
+    if let Some(thread) = THREADS.get_ptr_mut(pid_tgid) {
+        // SAFETY: a map value; only its own thread touches it, and a thread runs one of our programs at a time.
+        return Some(unsafe { &mut *thread });
+    }
+    create(pid_tgid)
+}
+
+/// The state of the current thread, if it has any.
+#[inline(always)]
+pub(crate) fn existing(pid_tgid: u64) -> Option<&'static mut Thread> {
+    // SAFETY: as in `current`.
+    THREADS.get_ptr_mut(pid_tgid).map(|thread| unsafe { &mut *thread })
+}
+
+#[inline(always)]
+fn create(pid_tgid: u64) -> Option<&'static mut Thread> {
+    let tgid = (pid_tgid >> 32) as u32;
+    if TARGETS.get_ptr(tgid).is_none() {
+        count::seen(Stat::Foreign);
+        return None;
+    }
+    let template = THREAD_TEMPLATE.get(0)?;
+    if THREADS.insert(pid_tgid, template, u64::from(BPF_NOEXIST)).is_err() {
+        count::lost(LossCause::ThreadsFull);
+        return None;
+    }
+    existing(pid_tgid)
+}
+
+/// Forgets a thread that has ended.
+#[inline(always)]
+pub(crate) fn forget(pid_tgid: u64) {
+    let _ = THREADS.remove(pid_tgid);
+}

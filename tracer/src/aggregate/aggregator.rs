@@ -1,0 +1,285 @@
+//! Keeps what is known of each site and makes Snapshots of it.
+
+use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
+
+use super::snapshot::{BlockCounters, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState, Tgid};
+use crate::{
+    event::{RawEvent, Reading, SiteStack, Survey},
+    symbolize::{Frame, Stack},
+};
+
+/// What does not change while a target is traced.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// When tracing began, by the wall clock.
+    pub started: jiff::Timestamp,
+    /// The same moment by `CLOCK_MONOTONIC`, nanoseconds.
+    pub started_ns: u64,
+    /// The traced process.
+    pub target: TargetInfo,
+}
+
+#[derive(Debug)]
+struct Site {
+    raw: SiteStack,
+    /// Symbolized, or its frames pending.
+    stack: Arc<Stack>,
+    symbolized: bool,
+}
+
+/// Everything known of the target's sites.
+#[derive(Debug)]
+pub struct Aggregator {
+    session: Session,
+    /// By site id; ids are dense.
+    sites: Vec<Option<Site>>,
+    oldest_born_ns: HashMap<SiteId, u64>,
+    previous: Option<(u64, BlockCounters)>,
+    exited: Option<TargetState>,
+}
+
+impl Aggregator {
+    /// Starts with nothing known.
+    pub fn new(session: Session) -> Self {
+        Self { session, sites: Vec::new(), oldest_born_ns: HashMap::new(), previous: None, exited: None }
+    }
+
+    /// How many site ids may be in use: what to read from the source.
+    pub fn site_ids(&self) -> usize {
+        self.sites.len()
+    }
+
+    /// Takes an event.
+    pub fn apply(&mut self, event: RawEvent) {
+        match event {
+            RawEvent::NewSite(raw) => {
+                let index = raw.id.0 as usize;
+                if index >= self.sites.len() {
+                    self.sites.resize_with(index + 1, || None);
+                }
+                let stack =
+                    Arc::new(Stack { frames: raw.frames.iter().copied().map(Frame::pending).collect(), end: raw.end });
+                self.sites[index] = Some(Site { raw, stack, symbolized: false });
+            }
+            // A leader may exit before its threads: the process is gone when its pidfd says so.
+            RawEvent::Exit { tgid: _ } => {}
+            RawEvent::Exec { tgid } => {
+                if tgid == self.session.target.pid {
+                    self.exited = Some(TargetState::Replaced);
+                }
+            }
+        }
+    }
+
+    /// Takes a look at the outstanding blocks.
+    pub fn apply_survey(&mut self, survey: Survey) {
+        self.oldest_born_ns = survey.oldest_born_ns;
+    }
+
+    /// Takes an answer of the symbolizer.
+    pub fn apply_stack(&mut self, id: SiteId, stack: Arc<Stack>) {
+        if let Some(Some(site)) = self.sites.get_mut(id.0 as usize) {
+            site.stack = stack;
+            site.symbolized = true;
+        }
+    }
+
+    /// The walked stack of a site that has not been symbolized yet.
+    pub fn unsymbolized(&self, id: SiteId) -> Option<&SiteStack> {
+        let site = self.sites.get(id.0 as usize)?.as_ref()?;
+        (!site.symbolized).then_some(&site.raw)
+    }
+
+    /// Whether the target replaced its program.
+    pub fn ended(&self) -> Option<&TargetState> {
+        self.exited.as_ref()
+    }
+
+    /// Makes a Snapshot of a reading. Sites that never had a block are left out.
+    pub fn snapshot(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
+        let Reading { now_ns, counters, loss, stats, probes } = reading;
+        let mut totals = BlockCounters::default();
+        let mut sites = Vec::with_capacity(self.sites.len());
+        for (site, counters) in self.sites.iter().zip(counters) {
+            let Some(site) = site else { continue };
+            if counters.alloc_objects == 0 {
+                continue;
+            }
+            totals += *counters;
+            sites.push(SiteSnapshot {
+                id: site.raw.id,
+                tgid: site.raw.tgid,
+                kind: site.raw.kind,
+                counters: *counters,
+                oldest: self.oldest(site.raw.id, counters, *now_ns),
+                stack: Arc::clone(&site.stack),
+            });
+        }
+        sites.sort_by_key(|site| (Reverse(site.counters.inuse_bytes()), Reverse(site.counters.alloc_bytes), site.id));
+        let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
+        let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
+        self.previous = Some((*now_ns, totals));
+        Snapshot {
+            started: self.session.started,
+            elapsed: Duration::from_nanos(now_ns.saturating_sub(self.session.started_ns)),
+            window,
+            target: self.session.target.clone(),
+            state: if state == TargetState::Running { self.exited.clone().unwrap_or(state) } else { state },
+            sites,
+            totals,
+            rates: rates(&before, &totals, window),
+            loss: loss.clone(),
+            stats: stats.clone(),
+            probes: probes.clone(),
+        }
+    }
+
+    fn oldest(&self, id: SiteId, counters: &BlockCounters, now_ns: u64) -> Option<Duration> {
+        if counters.inuse_objects() == 0 {
+            return None;
+        }
+        self.oldest_born_ns.get(&id).map(|born| Duration::from_nanos(now_ns.saturating_sub(*born)))
+    }
+
+    /// The process that is traced.
+    pub fn target(&self) -> Tgid {
+        self.session.target.pid
+    }
+}
+
+fn rates(before: &BlockCounters, now: &BlockCounters, window: Duration) -> Rates {
+    let seconds = window.as_secs_f64();
+    if seconds <= 0.0 {
+        return Rates::default();
+    }
+    let per_s = |before: u64, now: u64| (now as f64 - before as f64) / seconds;
+    Rates {
+        allocs_per_s: per_s(before.alloc_objects, now.alloc_objects),
+        frees_per_s: per_s(before.free_objects, now.free_objects),
+        alloc_bytes_per_s: per_s(before.alloc_bytes, now.alloc_bytes),
+        inuse_bytes_per_s: per_s(before.inuse_bytes(), now.inuse_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracer_common::{counter::LossCause, event::SiteKind, stack::StackEnd};
+
+    use super::*;
+    use crate::{
+        aggregate::LossCount,
+        event::{EventSource, Pattern, Synthetic},
+    };
+
+    const TARGET: Tgid = Tgid(4_127);
+
+    fn aggregator() -> Aggregator {
+        let target = TargetInfo { pid: TARGET, comm: "made-up".into(), exe: String::new(), cmdline: Vec::new() };
+        Aggregator::new(Session { started: jiff::Timestamp::UNIX_EPOCH, started_ns: 0, target })
+    }
+
+    fn step(source: &mut Synthetic, aggregator: &mut Aggregator) -> Snapshot {
+        let (mut events, mut reading) = (Vec::new(), Reading::default());
+        source.poll(&mut events).expect("synthetic sources do not fail");
+        events.into_iter().for_each(|event| aggregator.apply(event));
+        source.read(aggregator.site_ids(), &mut reading).expect("synthetic sources do not fail");
+        aggregator.snapshot(&reading, TargetState::Running)
+    }
+
+    #[test]
+    fn sites_come_by_outstanding_bytes_and_totals_are_their_sum() {
+        let mut source = Synthetic::new(
+            TARGET,
+            vec![
+                Pattern::Churn { per_s: 1_009.0, size: 4_099 },
+                Pattern::Leak { per_s: 13.0, size: 101 },
+                Pattern::Startup { objects: 7, size: 31 },
+                Pattern::Cache { per_s: 97.0, size: 61, limit: 17 },
+            ],
+        );
+        let mut aggregator = aggregator();
+        source.advance(Duration::from_secs(10));
+        let snapshot = step(&mut source, &mut aggregator);
+        let ids: Vec<u32> = snapshot.sites.iter().map(|site| site.id.0).collect();
+        assert_eq!(ids, [1, 0, 3, 2], "13130, 4099, 1037 and 217 bytes outstanding");
+        assert_eq!(snapshot.totals.inuse_bytes(), 13_130 + 4_099 + 1_037 + 217);
+        assert_eq!(snapshot.totals.alloc_objects, 10_090 + 130 + 970 + 7);
+        assert_eq!(snapshot.elapsed, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn rates_are_over_the_last_window() {
+        let mut source = Synthetic::new(TARGET, vec![Pattern::Leak { per_s: 13.0, size: 101 }]);
+        let mut aggregator = aggregator();
+        source.advance(Duration::from_secs(3));
+        step(&mut source, &mut aggregator);
+        source.advance(Duration::from_secs(2));
+        let snapshot = step(&mut source, &mut aggregator);
+        assert_eq!(snapshot.window, Duration::from_secs(2));
+        assert_eq!(snapshot.rates.allocs_per_s, 13.0);
+        assert_eq!(snapshot.rates.frees_per_s, 0.0);
+        assert_eq!(snapshot.rates.inuse_bytes_per_s, 13.0 * 101.0);
+    }
+
+    #[test]
+    fn sites_without_a_block_and_ids_without_a_stack_are_left_out() {
+        let mut aggregator = aggregator();
+        let site = |id| SiteStack {
+            id: SiteId(id),
+            tgid: TARGET,
+            kind: SiteKind::Heap,
+            frames: [1].into(),
+            end: StackEnd::Complete,
+        };
+        aggregator.apply(RawEvent::NewSite(site(0)));
+        aggregator.apply(RawEvent::NewSite(site(2)));
+        assert_eq!(aggregator.site_ids(), 3);
+        let block = BlockCounters { alloc_bytes: 5, alloc_objects: 1, ..BlockCounters::default() };
+        let reading = Reading { counters: vec![BlockCounters::default(), block, block], ..Reading::default() };
+        let snapshot = aggregator.snapshot(&reading, TargetState::Running);
+        assert_eq!(snapshot.sites.iter().map(|site| site.id.0).collect::<Vec<_>>(), [2]);
+        assert_eq!(snapshot.totals, block);
+    }
+
+    #[test]
+    fn a_later_announcement_of_an_id_replaces_the_earlier_one() {
+        let mut aggregator = aggregator();
+        for frame in [0x11, 0x13] {
+            aggregator.apply(RawEvent::NewSite(SiteStack {
+                id: SiteId(0),
+                tgid: TARGET,
+                kind: SiteKind::Heap,
+                frames: [frame].into(),
+                end: StackEnd::Complete,
+            }));
+        }
+        assert_eq!(aggregator.unsymbolized(SiteId(0)).expect("announced").frames[..], [0x13]);
+    }
+
+    #[test]
+    fn ages_come_from_the_last_survey_and_only_for_what_is_outstanding() {
+        let mut source = Synthetic::new(
+            TARGET,
+            vec![Pattern::Leak { per_s: 1.0, size: 8 }, Pattern::Cache { per_s: 1.0, size: 8, limit: 0 }],
+        );
+        let mut aggregator = aggregator();
+        source.advance(Duration::from_secs(60));
+        let oldest_born_ns = HashMap::from([(SiteId(0), 1_000_000_000), (SiteId(1), 1_000_000_000)]);
+        aggregator.apply_survey(Survey { oldest_born_ns, blocks: 2 });
+        let snapshot = step(&mut source, &mut aggregator);
+        assert_eq!(snapshot.sites[0].oldest, Some(Duration::from_secs(59)));
+        assert_eq!(snapshot.sites[1].oldest, None);
+    }
+
+    #[test]
+    fn loss_is_passed_on_and_exec_ends_the_target() {
+        let mut aggregator = aggregator();
+        let loss = vec![LossCount { cause: LossCause::LiveFull, count: 11 }];
+        let reading = Reading { loss: loss.clone(), ..Reading::default() };
+        assert_eq!(aggregator.snapshot(&reading, TargetState::Running).loss, loss);
+        aggregator.apply(RawEvent::Exec { tgid: Tgid(1) });
+        assert_eq!(aggregator.snapshot(&reading, TargetState::Running).state, TargetState::Running);
+        aggregator.apply(RawEvent::Exec { tgid: TARGET });
+        assert_eq!(aggregator.snapshot(&reading, TargetState::Running).state, TargetState::Replaced);
+    }
+}

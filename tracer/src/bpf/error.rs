@@ -1,0 +1,91 @@
+//! What can go wrong between us and the kernel, and what to do about it.
+
+use std::{io, path::PathBuf};
+
+use thiserror::Error;
+
+/// Why tracing cannot start or go on.
+#[derive(Debug, Error)]
+pub enum BpfError {
+    /// The process lacks capabilities.
+    #[error("missing {missing}: tracing needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE; run it with sudo")]
+    Capabilities {
+        /// Names of those that are missing.
+        missing: String,
+    },
+    /// The kernel was built or booted without uprobes.
+    #[error(
+        "this kernel has no uprobes (no /sys/bus/event_source/devices/uprobe): it needs CONFIG_UPROBES=y and \
+         CONFIG_UPROBE_EVENTS=y; boot a distribution kernel"
+    )]
+    NoUprobes,
+    /// The kernel's lockdown mode forbids it.
+    #[error(
+        "the kernel is locked down ({mode}): BPF may not read process memory; boot with lockdown=integrity or none"
+    )]
+    LockedDown {
+        /// Its mode.
+        mode: String,
+    },
+    /// The kernel refuses the object.
+    #[error(
+        "the kernel refused the BPF object: {reason}; it must be 5.10 or newer and allow bpf(2) (check: sysctl kernel.unprivileged_bpf_disabled, a seccomp profile of a container)"
+    )]
+    Load {
+        /// aya's error with its causes.
+        reason: String,
+    },
+    /// A program or map is not in the object: a build that does not fit together.
+    #[error("the BPF object has no {name}: it does not belong to this build; run `cargo xtask bpf`")]
+    Object {
+        /// What was looked for.
+        name: &'static str,
+    },
+    /// A probe cannot be attached.
+    #[error("cannot attach to {symbol}+{offset:#x} in {}: {reason}", module.display())]
+    Attach {
+        /// The module's path.
+        module: PathBuf,
+        /// The function.
+        symbol: String,
+        /// Bytes into it.
+        offset: u64,
+        /// The kernel's word.
+        reason: String,
+    },
+    /// The target ended while the probes went in.
+    #[error("process {pid} exited while the probes were being attached; nothing was traced")]
+    TargetGone {
+        /// The process.
+        pid: u32,
+    },
+    /// A map cannot be used.
+    #[error("BPF map {map}: {what}: {source}")]
+    Map {
+        /// The map.
+        map: &'static str,
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// An error and its causes, in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = inner.source();
+    }
+    // A verifier log is long; its last line says what was refused.
+    match text.char_indices().nth(600) {
+        Some((cut, _)) => format!("{} …", text[..cut].replace('\n', " ")),
+        None => text.replace('\n', " "),
+    }
+}

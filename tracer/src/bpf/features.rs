@@ -1,0 +1,56 @@
+//! What this kernel can do, found by trying.
+
+use super::{sys, uprobe_multi::Programs};
+
+/// How probes are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttachMode {
+    /// One link over all points of a file (Linux 6.6, in order since 6.10): attach and detach take milliseconds.
+    UprobeMulti,
+    /// One perf event for each point: detaching takes about a tenth of a second each.
+    PerfEvent,
+}
+
+impl AttachMode {
+    /// The word shown to people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UprobeMulti => "uprobe_multi",
+            Self::PerfEvent => "perf_event",
+        }
+    }
+}
+
+/// Features that have a fallback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Attach cookies (Linux 5.15).
+    pub cookies: bool,
+}
+
+impl Features {
+    /// Asks the kernel.
+    pub fn detect() -> Self {
+        Self { cookies: aya::features().bpf_cookie() }
+    }
+}
+
+/// Whether links over many probe points work, with their process filter. The first kernels that had them filtered by
+/// thread; those refuse a bad file before they look at a bad pid (as libbpf tells them apart).
+pub(super) fn has_uprobe_multi(programs: &Programs) -> bool {
+    let attempt = |pid: u32| {
+        let offsets = [0u64];
+        let mut attr = sys::UprobeMultiLink {
+            prog_fd: programs.any_fd(),
+            attach_type: sys::TRACE_UPROBE_MULTI,
+            path: c"/".as_ptr() as u64,
+            offsets: offsets.as_ptr() as u64,
+            cnt: 1,
+            pid,
+            ..sys::UprobeMultiLink::default()
+        };
+        // SAFETY: a C string and one offset, both alive for the call.
+        unsafe { sys::link_create(&mut attr) }.err().and_then(|error| error.raw_os_error())
+    };
+    attempt(0) == Some(libc::EBADF) && attempt(u32::MAX) == Some(libc::EINVAL)
+}

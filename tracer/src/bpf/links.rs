@@ -1,0 +1,208 @@
+//! Putting the probes of a plan in place, by whichever way the kernel has.
+
+use std::{
+    ffi::CString,
+    fs::File,
+    os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use aya::{
+    Ebpf,
+    programs::{
+        UProbe,
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
+    },
+};
+use tracer_common::{config::cookie, heap::Function};
+
+use super::{
+    BpfError,
+    error::chain,
+    features::{AttachMode, Features, has_uprobe_multi},
+    uprobe_multi::{Points, Programs},
+};
+use crate::probe::{AttachPlan, AttachPoint, ProbeKind};
+
+const ALLOC_ENTER: &str = "alloc_enter";
+const ALLOC_RETURN: &str = "alloc_return";
+const FREE_ENTER: &str = "free_enter";
+
+/// A module that probes go into.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// Its path as the target's maps name it.
+    pub path: PathBuf,
+    /// The file itself. Probes go to the inode, whatever the path leads to by now.
+    pub file: Arc<File>,
+}
+
+impl Module {
+    /// A path that leads to the held file in this process.
+    fn held_path(&self) -> String {
+        format!("/proc/self/fd/{}", self.file.as_raw_fd())
+    }
+}
+
+/// The probes in place. Dropping it takes them out (perf events go with the aya object that holds them).
+#[derive(Debug)]
+pub(super) struct Links {
+    pub(super) mode: AttachMode,
+    /// Dropped before the programs, so that a probe never outlives what it runs.
+    multi: Vec<OwnedFd>,
+    _programs: Option<Programs>,
+}
+
+impl Links {
+    /// Takes the probes out now.
+    pub(super) fn detach(&mut self, ebpf: &mut Ebpf) {
+        self.multi.clear();
+        if self.mode == AttachMode::PerfEvent {
+            for (_, program) in ebpf.programs_mut() {
+                if let aya::programs::Program::UProbe(probe) = program
+                    && let Err(error) = probe.unload()
+                {
+                    log::debug!("unloading a probe: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// The program that serves a point where the kernel has cookies.
+fn program_for(point: &AttachPoint) -> &'static str {
+    match (point.kind, point.function) {
+        (_, Function::Free) => FREE_ENTER,
+        (ProbeKind::Return, _) => ALLOC_RETURN,
+        (ProbeKind::Entry, _) => ALLOC_ENTER,
+    }
+}
+
+/// The program that serves a point without cookies: entries need one each.
+fn program_without_cookie(point: &AttachPoint) -> &'static str {
+    if point.kind == ProbeKind::Return {
+        return ALLOC_RETURN;
+    }
+    match point.function {
+        Function::Malloc => "malloc_enter",
+        Function::Calloc => "calloc_enter",
+        Function::Realloc => "realloc_enter",
+        Function::Reallocarray => "reallocarray_enter",
+        Function::PosixMemalign => "posix_memalign_enter",
+        Function::AlignedAlloc => "aligned_alloc_enter",
+        Function::Memalign => "memalign_enter",
+        Function::Valloc => "valloc_enter",
+        Function::Pvalloc => "pvalloc_enter",
+        Function::Free => FREE_ENTER,
+    }
+}
+
+/// Index of a point's hit counter where there are no cookies: its function, or one slot for all returns.
+pub(super) fn hit_slot(features: Features, index: usize, point: &AttachPoint) -> u32 {
+    match (features.cookies, point.kind) {
+        (true, _) => index as u32,
+        (false, ProbeKind::Entry) => point.function.code(),
+        (false, ProbeKind::Return) => Function::ALL.len() as u32,
+    }
+}
+
+/// Attaches every point of the plan to the process. `wanted` forces a way; else the best one the kernel has is taken.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    plan: &AttachPlan,
+    modules: &[Module],
+    pid: u32,
+    features: Features,
+    wanted: Option<AttachMode>,
+) -> Result<Links, BpfError> {
+    if features.cookies && wanted != Some(AttachMode::PerfEvent) {
+        match Programs::load(ebpf, &[ALLOC_ENTER, ALLOC_RETURN, FREE_ENTER]) {
+            Ok(programs) if has_uprobe_multi(&programs) => return attach_multi(programs, plan, modules, pid),
+            Ok(_) => log::debug!("the kernel has no uprobe_multi links, or none that filter by process"),
+            Err(error) if wanted == Some(AttachMode::UprobeMulti) => return Err(error),
+            Err(error) => log::debug!("uprobe_multi programs do not load: {error}"),
+        }
+    }
+    attach_perf(ebpf, plan, modules, pid, features)
+}
+
+fn attach_multi(programs: Programs, plan: &AttachPlan, modules: &[Module], pid: u32) -> Result<Links, BpfError> {
+    let mut links = Vec::new();
+    for (index, module) in modules.iter().enumerate() {
+        let path = CString::new(module.held_path()).unwrap_or_default();
+        for program in [FREE_ENTER, ALLOC_RETURN, ALLOC_ENTER] {
+            let points: Vec<_> = plan
+                .points
+                .iter()
+                .enumerate()
+                .filter(|(_, point)| point.module == index && program_for(point) == program)
+                .collect();
+            let Some((_, first)) = points.first() else { continue };
+            let offsets: Vec<u64> = points.iter().map(|(_, point)| point.file_offset).collect();
+            let cookies: Vec<u64> = points.iter().map(|(i, point)| cookie(*i as u32, point.function.code())).collect();
+            let returns = program == ALLOC_RETURN;
+            let linked =
+                programs.link(program, &Points { path: &path, offsets: &offsets, cookies: &cookies, returns, pid })?;
+            links.push(linked.map_err(|error| refused(module, first, pid, error.raw_os_error(), &error))?);
+        }
+    }
+    Ok(Links { mode: AttachMode::UprobeMulti, multi: links, _programs: Some(programs) })
+}
+
+fn attach_perf(
+    ebpf: &mut Ebpf,
+    plan: &AttachPlan,
+    modules: &[Module],
+    pid: u32,
+    features: Features,
+) -> Result<Links, BpfError> {
+    let scope = UProbeScope::OneProcess(pid.try_into().map_err(|_| BpfError::TargetGone { pid })?);
+    let mut loaded = Vec::new();
+    for (index, point) in plan.points.iter().enumerate() {
+        let name = if features.cookies { program_for(point) } else { program_without_cookie(point) };
+        let program: &mut UProbe =
+            ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
+        if !loaded.contains(&name) {
+            program.load().map_err(|error| BpfError::Load { reason: chain(&error) })?;
+            loaded.push(name);
+        }
+        let Some(module) = modules.get(point.module) else { continue };
+        let cookie = features.cookies.then(|| cookie(index as u32, point.function.code()));
+        let location = UProbeAttachLocation::AbsoluteOffset(point.file_offset);
+        program
+            .attach(UProbeAttachPoint { location, cookie }, module.held_path(), scope)
+            .map_err(|error| refused(module, point, pid, errno_of(&error), &error))?;
+    }
+    Ok(Links { mode: AttachMode::PerfEvent, multi: Vec::new(), _programs: None })
+}
+
+/// The first errno in a chain of errors.
+fn errno_of(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        if let Some(os) = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+            return Some(os);
+        }
+        cause = inner.source();
+    }
+    None
+}
+
+fn refused(
+    module: &Module,
+    point: &AttachPoint,
+    pid: u32,
+    errno: Option<i32>,
+    error: &dyn std::error::Error,
+) -> BpfError {
+    if errno == Some(libc::ESRCH) {
+        return BpfError::TargetGone { pid };
+    }
+    BpfError::Attach {
+        module: module.path.clone(),
+        symbol: point.symbol.to_owned(),
+        offset: point.offset,
+        reason: chain(error),
+    }
+}

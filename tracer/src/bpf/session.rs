@@ -1,0 +1,244 @@
+//! A tracing session: the object loaded, the probes in place, the maps in our hands.
+
+use std::os::fd::AsFd;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{HashMap, Map, MapData, PerCpuArray, Queue, RingBuf},
+    programs::RawTracePoint,
+};
+use tracer_common::{
+    config::MAX_SITES,
+    counter::{LOSS_SLOTS, LossCause, Stat},
+};
+
+pub use super::links::Module;
+use super::{
+    BpfError, OBJECT, Surveyor,
+    error::chain,
+    features::{AttachMode, Features},
+    links::{self, Links},
+    mapped::{self, MappedCounters},
+};
+use crate::{
+    aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount},
+    event::{EventSource, RawEvent, Reading, SourceError, decode},
+    probe::AttachPlan,
+};
+
+/// How to attach.
+#[derive(Clone, Copy, Debug)]
+pub struct AttachOptions {
+    /// The process.
+    pub pid: u32,
+    /// Capacity of the table of outstanding blocks.
+    pub max_live: u32,
+    /// Let the programs log (aya-log); costs time in every program.
+    pub kernel_log: bool,
+    /// Force a way of attaching.
+    pub mode: Option<AttachMode>,
+}
+
+/// A running session. Dropping it takes everything out of the kernel.
+#[expect(missing_debug_implementations, reason = "aya's maps have none")]
+pub struct Session {
+    links: Links,
+    features: Features,
+    points: Vec<ProbeStatus>,
+    hit_slots: Vec<u32>,
+    counters: MappedCounters<4>,
+    loss: MappedCounters<1>,
+    stats: PerCpuArray<MapData, u64>,
+    hits: PerCpuArray<MapData, u64>,
+    events: RingBuf<MapData>,
+    ebpf: Ebpf,
+}
+
+impl Session {
+    /// Loads the programs, puts the probes of `plan` in place and starts counting, in this order: nothing is counted
+    /// until every probe is there, so that no block is seen born whose end would be missed.
+    ///
+    /// # Errors
+    /// When the kernel refuses; everything is taken out again.
+    pub fn attach(plan: &AttachPlan, modules: &[Module], options: AttachOptions) -> Result<Self, BpfError> {
+        let AttachOptions { pid, max_live, kernel_log, mode } = options;
+        let features = Features::detect();
+        let mut ebpf = load(features, max_live, kernel_log)?;
+        if kernel_log {
+            start_kernel_log(&mut ebpf);
+        }
+        fill_free_sites(&mut ebpf)?;
+        attach_lifecycle(&mut ebpf)?;
+        let links = links::attach(&mut ebpf, plan, modules, pid, features, mode)?;
+        let session = Self {
+            links,
+            features,
+            points: plan.points.iter().map(|point| status(point, modules)).collect(),
+            hit_slots: plan.points.iter().enumerate().map(|(i, point)| links::hit_slot(features, i, point)).collect(),
+            counters: MappedCounters::new("SITE_COUNTERS", data(&ebpf, "SITE_COUNTERS")?, MAX_SITES)?,
+            loss: MappedCounters::new("LOSS", data(&ebpf, "LOSS")?, LOSS_SLOTS)?,
+            stats: take(&mut ebpf, "STATS")?,
+            hits: take(&mut ebpf, "HITS")?,
+            events: take(&mut ebpf, "EVENTS")?,
+            ebpf,
+        };
+        session.start_counting(pid)
+    }
+
+    fn start_counting(mut self, pid: u32) -> Result<Self, BpfError> {
+        let map = self.ebpf.map_mut("TARGETS").ok_or(BpfError::Object { name: "TARGETS" })?;
+        let mut targets: HashMap<_, u32, u32> = HashMap::try_from(map).map_err(|error| map_error("TARGETS", &error))?;
+        targets.insert(pid, 1, 0).map_err(|error| map_error("TARGETS", &error))?;
+        Ok(self)
+    }
+
+    /// How the probes are attached.
+    pub fn mode(&self) -> AttachMode {
+        self.links.mode
+    }
+
+    /// What the kernel has.
+    pub fn features(&self) -> Features {
+        self.features
+    }
+
+    /// A reader of the table of outstanding blocks, for a thread of its own.
+    ///
+    /// # Errors
+    /// When the map's descriptor cannot be duplicated.
+    pub fn surveyor(&self) -> Result<Surveyor, BpfError> {
+        let live = data(&self.ebpf, "LIVE")?;
+        let again = live.fd().as_fd().try_clone_to_owned();
+        again.map(Surveyor::new).map_err(|source| BpfError::Map {
+            map: "LIVE",
+            what: "cannot duplicate its descriptor",
+            source,
+        })
+    }
+
+    /// Takes the probes out. Counters can still be read.
+    pub fn detach(&mut self) {
+        self.links.detach(&mut self.ebpf);
+    }
+}
+
+impl EventSource for Session {
+    fn read(&mut self, sites: usize, reading: &mut Reading) -> Result<(), SourceError> {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        reading.now_ns = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+        reading.counters.clear();
+        reading.counters.extend((0..sites.min(MAX_SITES as usize)).map(|site| {
+            let [alloc_bytes, alloc_objects, free_bytes, free_objects] = self.counters.get(site);
+            BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects }
+        }));
+        reading.loss = LossCause::ALL
+            .iter()
+            .map(|cause| LossCount { cause: *cause, count: self.loss.get(cause.code() as usize)[0] })
+            .filter(|loss| loss.count > 0)
+            .collect();
+        reading.stats.clear();
+        for stat in Stat::ALL {
+            let count = sum(&self.stats, stat.code())?;
+            if count > 0 {
+                reading.stats.push(StatCount { stat: *stat, count });
+            }
+        }
+        reading.probes.clone_from(&self.points);
+        for (probe, slot) in reading.probes.iter_mut().zip(&self.hit_slots) {
+            probe.hits = sum(&self.hits, *slot)?;
+        }
+        Ok(())
+    }
+
+    fn poll(&mut self, events: &mut Vec<RawEvent>) -> Result<(), SourceError> {
+        while let Some(record) = self.events.next() {
+            events.push(decode(&record)?);
+        }
+        Ok(())
+    }
+}
+
+fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> {
+    let values = map.get(&index, 0).map_err(|error| SourceError::Read(chain(&error)))?;
+    Ok(values.iter().sum())
+}
+
+fn status(point: &crate::probe::AttachPoint, modules: &[Module]) -> ProbeStatus {
+    ProbeStatus {
+        module: modules.get(point.module).map(|m| m.path.to_string_lossy().into_owned()).unwrap_or_default(),
+        symbol: point.symbol.to_owned(),
+        offset: point.offset,
+        kind: point.kind.name(),
+        hits: 0,
+    }
+}
+
+fn load(features: Features, max_live: u32, kernel_log: bool) -> Result<Ebpf, BpfError> {
+    // Before 5.11 maps count as locked memory.
+    let unlimited = rustix::process::Rlimit { current: None, maximum: None };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
+        log::debug!("raising the limit of locked memory: {error}");
+    }
+    let cookies = u32::from(features.cookies);
+    let log_level = if kernel_log { u8::MAX } else { 0 };
+    EbpfLoader::new()
+        .override_global("HAS_COOKIE", &cookies, true)
+        .override_global("AYA_LOG_LEVEL", &log_level, false)
+        .map_max_entries("LIVE", max_live)
+        .load(OBJECT)
+        .map_err(|error| BpfError::Load { reason: chain(&error) })
+}
+
+fn start_kernel_log(ebpf: &mut Ebpf) {
+    match aya_log::EbpfLogger::init(ebpf) {
+        Ok(mut logger) => {
+            tokio::spawn(async move {
+                let mut tick = tokio::time::interval(std::time::Duration::from_millis(100));
+                loop {
+                    tick.tick().await;
+                    logger.flush();
+                }
+            });
+        }
+        Err(error) => log::warn!("the programs' log cannot be read: {error}"),
+    }
+}
+
+fn fill_free_sites(ebpf: &mut Ebpf) -> Result<(), BpfError> {
+    let map = ebpf.map_mut("FREE_SITES").ok_or(BpfError::Object { name: "FREE_SITES" })?;
+    let mut free: Queue<_, u32> = Queue::try_from(map).map_err(|error| map_error("FREE_SITES", &error))?;
+    for site in 0..MAX_SITES {
+        free.push(site, 0).map_err(|error| map_error("FREE_SITES", &error))?;
+    }
+    Ok(())
+}
+
+fn attach_lifecycle(ebpf: &mut Ebpf) -> Result<(), BpfError> {
+    for (name, tracepoint) in [("process_exit", "sched_process_exit"), ("process_exec", "sched_process_exec")] {
+        let program: &mut RawTracePoint =
+            ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
+        program.load().map_err(|error| BpfError::Load { reason: chain(&error) })?;
+        program.attach(tracepoint).map_err(|error| BpfError::Load { reason: chain(&error) })?;
+    }
+    Ok(())
+}
+
+fn data<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, BpfError> {
+    ebpf.map(name).and_then(mapped::data).ok_or(BpfError::Object { name })
+}
+
+fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, BpfError> {
+    let map = ebpf.take_map(name).ok_or(BpfError::Object { name })?;
+    T::try_from(map).map_err(|error| map_error(name, &error))
+}
+
+fn map_error(map: &'static str, error: &dyn std::error::Error) -> BpfError {
+    BpfError::Map { map, what: "cannot use it", source: std::io::Error::other(chain(error)) }
+}
+
+/// A site's index in the counters.
+impl From<SiteId> for usize {
+    fn from(SiteId(id): SiteId) -> Self {
+        id as usize
+    }
+}

@@ -1,0 +1,161 @@
+//! bpf(2) where aya has no call for it. Layouts are those of `union bpf_attr` in `linux/bpf.h`.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+};
+
+const BPF_PROG_LOAD: i64 = 5;
+const BPF_BTF_LOAD: i64 = 18;
+const BPF_MAP_LOOKUP_BATCH: i64 = 24;
+const BPF_LINK_CREATE: i64 = 28;
+
+/// `BPF_TRACE_UPROBE_MULTI`
+pub(super) const TRACE_UPROBE_MULTI: u32 = 48;
+/// `BPF_F_UPROBE_MULTI_RETURN`
+pub(super) const UPROBE_MULTI_RETURN: u32 = 1;
+/// `BPF_PROG_TYPE_KPROBE`, the type of uprobe programs.
+pub(super) const PROG_TYPE_KPROBE: u32 = 2;
+
+/// Attributes of a program to load.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(super) struct ProgLoad {
+    pub(super) prog_type: u32,
+    pub(super) insn_cnt: u32,
+    pub(super) insns: u64,
+    pub(super) license: u64,
+    pub(super) log_level: u32,
+    pub(super) log_size: u32,
+    pub(super) log_buf: u64,
+    pub(super) kern_version: u32,
+    pub(super) prog_flags: u32,
+    pub(super) prog_name: [u8; 16],
+    pub(super) prog_ifindex: u32,
+    pub(super) expected_attach_type: u32,
+    pub(super) prog_btf_fd: u32,
+    pub(super) func_info_rec_size: u32,
+    pub(super) func_info: u64,
+    pub(super) func_info_cnt: u32,
+    pub(super) line_info_rec_size: u32,
+    pub(super) line_info: u64,
+    pub(super) line_info_cnt: u32,
+    pub(super) attach_btf_id: u32,
+    pub(super) attach_prog_fd: u32,
+    pub(super) reserved: u32,
+}
+
+/// Attributes of a link over many probe points of one file.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(super) struct UprobeMultiLink {
+    pub(super) prog_fd: u32,
+    pub(super) target_fd: u32,
+    pub(super) attach_type: u32,
+    pub(super) flags: u32,
+    pub(super) path: u64,
+    pub(super) offsets: u64,
+    pub(super) ref_ctr_offsets: u64,
+    pub(super) cookies: u64,
+    pub(super) cnt: u32,
+    pub(super) multi_flags: u32,
+    pub(super) pid: u32,
+    pub(super) reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BtfLoad {
+    btf: u64,
+    log_buf: u64,
+    size: u32,
+    log_size: u32,
+    log_level: u32,
+    log_true_size: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapBatch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// # Safety
+/// Every pointer in `attr` is valid for what the command does with it.
+unsafe fn bpf<T>(command: i64, attr: &mut T) -> io::Result<i64> {
+    // SAFETY: the attributes are a live, initialized value of the size given; the rest is the caller's promise.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn owned(fd: i64) -> OwnedFd {
+    // SAFETY: the kernel has just returned this descriptor to us and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+}
+
+/// Loads a program.
+///
+/// # Safety
+/// The pointers in `attr` are valid for the counts beside them.
+pub(super) unsafe fn prog_load(attr: &mut ProgLoad) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's promise.
+    unsafe { bpf(BPF_PROG_LOAD, attr) }.map(owned)
+}
+
+/// Attaches a program to many points.
+///
+/// # Safety
+/// `path` is a C string; `offsets` and `cookies` have `cnt` entries.
+pub(super) unsafe fn link_create(attr: &mut UprobeMultiLink) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's promise.
+    unsafe { bpf(BPF_LINK_CREATE, attr) }.map(owned)
+}
+
+/// Loads type information.
+pub(super) fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
+    let mut attr = BtfLoad { btf: btf.as_ptr() as u64, size: btf.len() as u32, ..BtfLoad::default() };
+    // SAFETY: the one pointer is the slice's, with its length.
+    unsafe { bpf(BPF_BTF_LOAD, &mut attr) }.map(owned)
+}
+
+/// Position of a batched read. A hash map's cursor is a bucket number of 32 bits.
+#[derive(Debug, Default)]
+pub(super) struct Cursor {
+    position: u64,
+    started: bool,
+}
+
+/// Reads the next entries of a hash map into `keys` and `values`. Returns how many, and whether there are more.
+pub(super) fn lookup_batch<K: aya::Pod, V: aya::Pod>(
+    map: BorrowedFd<'_>,
+    cursor: &mut Cursor,
+    keys: &mut [K],
+    values: &mut [V],
+) -> io::Result<(usize, bool)> {
+    let count = keys.len().min(values.len());
+    let mut next = 0u64;
+    let mut attr = MapBatch {
+        in_batch: if cursor.started { std::ptr::from_ref(&cursor.position) as u64 } else { 0 },
+        out_batch: std::ptr::from_mut(&mut next) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: count as u32,
+        map_fd: map.as_raw_fd() as u32,
+        ..MapBatch::default()
+    };
+    // SAFETY: the buffers hold `count` plain values each; the cursors are live for the call.
+    let more = match unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) } {
+        Ok(_) => true,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => false,
+        Err(error) => return Err(error),
+    };
+    *cursor = Cursor { position: next, started: true };
+    Ok((attr.count as usize, more))
+}

@@ -1,0 +1,131 @@
+//! Programs and links of the `uprobe_multi` kind, which aya 0.14 does not have.
+//!
+//! aya creates the maps from the object; a second copy of the object is relocated against those maps and its programs
+//! are loaded with the attach type that such links ask for.
+
+use std::{
+    collections::HashMap,
+    ffi::CStr,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+
+use aya::Ebpf;
+
+use super::{BpfError, OBJECT, error::chain, mapped, sys};
+
+/// Loaded programs by name.
+#[derive(Debug)]
+pub(super) struct Programs {
+    by_name: HashMap<&'static str, OwnedFd>,
+}
+
+impl Programs {
+    /// Loads the programs named against the maps of `ebpf`.
+    pub(super) fn load(ebpf: &Ebpf, names: &[&'static str]) -> Result<Self, BpfError> {
+        let failed = |error: &dyn std::error::Error| BpfError::Load { reason: chain(error) };
+        let mut object = aya_obj::Object::parse(OBJECT).map_err(|error| failed(&error))?;
+        let btf = match aya::features().btf() {
+            Some(features) => {
+                let fixed = object.fixup_and_sanitize_btf(features).map_err(|error| failed(&error))?;
+                fixed.map(|btf| sys::btf_load(&btf.to_bytes())).transpose().map_err(|error| failed(&error))?
+            }
+            None => None,
+        };
+        let maps: Vec<_> = object.maps.drain().collect();
+        let text = object.functions.keys().map(|(section, _)| *section).collect();
+        let fds: HashMap<&str, i32> =
+            ebpf.maps().filter_map(|(name, map)| Some((name, mapped::data(map)?.fd().as_fd().as_raw_fd()))).collect();
+        let known = maps.iter().filter_map(|(name, map)| Some((name.as_str(), *fds.get(name.as_str())?, map)));
+        object.relocate_maps(known, &text).map_err(|error| failed(&error))?;
+        object.relocate_calls(&text).map_err(|error| failed(&error))?;
+        object.sanitize_functions(aya::features());
+        let by_name = names
+            .iter()
+            .map(|name| Ok((*name, load_one(&object, btf.as_ref(), name)?)))
+            .collect::<Result<_, BpfError>>()?;
+        Ok(Self { by_name })
+    }
+
+    /// Any of the programs, for trying out what the kernel has.
+    pub(super) fn any_fd(&self) -> u32 {
+        self.by_name.values().next().map_or(u32::MAX, |fd| fd.as_raw_fd() as u32)
+    }
+
+    /// Attaches a program to points of a file, in one process.
+    pub(super) fn link(&self, name: &'static str, points: &Points<'_>) -> Result<std::io::Result<OwnedFd>, BpfError> {
+        let program = self.by_name.get(name).ok_or(BpfError::Object { name })?;
+        let Points { path, offsets, cookies, returns, pid } = points;
+        let mut attr = sys::UprobeMultiLink {
+            prog_fd: program.as_raw_fd() as u32,
+            attach_type: sys::TRACE_UPROBE_MULTI,
+            path: path.as_ptr() as u64,
+            offsets: offsets.as_ptr() as u64,
+            cookies: cookies.as_ptr() as u64,
+            cnt: offsets.len().min(cookies.len()) as u32,
+            multi_flags: if *returns { sys::UPROBE_MULTI_RETURN } else { 0 },
+            pid: *pid,
+            ..sys::UprobeMultiLink::default()
+        };
+        // SAFETY: a C string and two slices of at least `cnt` entries, all alive for the call.
+        Ok(unsafe { sys::link_create(&mut attr) })
+    }
+}
+
+/// Probe points of one file for one program.
+pub(super) struct Points<'a> {
+    /// The file.
+    pub(super) path: &'a CStr,
+    /// Offsets in it.
+    pub(super) offsets: &'a [u64],
+    /// A cookie for each.
+    pub(super) cookies: &'a [u64],
+    /// Whether to probe the return.
+    pub(super) returns: bool,
+    /// The process.
+    pub(super) pid: u32,
+}
+
+fn load_one(object: &aya_obj::Object, btf: Option<&OwnedFd>, name: &'static str) -> Result<OwnedFd, BpfError> {
+    let program = object.programs.get(name).ok_or(BpfError::Object { name })?;
+    let function = object.functions.get(&program.function_key()).ok_or(BpfError::Object { name })?;
+    let (func_info, line_info) = (function.func_info.func_info_bytes(), function.line_info.line_info_bytes());
+    let mut attr = sys::ProgLoad {
+        prog_type: sys::PROG_TYPE_KPROBE,
+        insn_cnt: function.instructions.len() as u32,
+        insns: function.instructions.as_ptr() as u64,
+        license: program.license.as_ptr() as u64,
+        expected_attach_type: sys::TRACE_UPROBE_MULTI,
+        ..sys::ProgLoad::default()
+    };
+    let shown = name.len().min(attr.prog_name.len() - 1);
+    attr.prog_name[..shown].copy_from_slice(&name.as_bytes()[..shown]);
+    if let Some(btf) = btf {
+        attr.prog_btf_fd = btf.as_raw_fd() as u32;
+        attr.func_info = func_info.as_ptr() as u64;
+        attr.func_info_cnt = function.func_info.len() as u32;
+        attr.func_info_rec_size = function.func_info_rec_size as u32;
+        attr.line_info = line_info.as_ptr() as u64;
+        attr.line_info_cnt = function.line_info.len() as u32;
+        attr.line_info_rec_size = function.line_info_rec_size as u32;
+    }
+    // SAFETY: instructions, licence and type information are alive and as long as the counts say.
+    match unsafe { sys::prog_load(&mut attr) } {
+        Ok(fd) => Ok(fd),
+        Err(error) => {
+            // Once more with a log, to say what the verifier objects to.
+            let mut log = vec![0u8; 1 << 20];
+            attr.log_level = 1;
+            attr.log_buf = log.as_mut_ptr() as u64;
+            attr.log_size = log.len() as u32;
+            // SAFETY: as above, with a log buffer of the size given.
+            if let Ok(fd) = unsafe { sys::prog_load(&mut attr) } {
+                return Ok(fd);
+            }
+            let text = CStr::from_bytes_until_nul(&log).map(CStr::to_string_lossy).unwrap_or_default();
+            let mut tail: Vec<&str> = text.trim_end().lines().rev().take(4).collect();
+            tail.reverse();
+            log::debug!("verifier log of {name}: {text}");
+            Err(BpfError::Load { reason: format!("program {name}: {error}: {}", tail.join(" | ")) })
+        }
+    }
+}

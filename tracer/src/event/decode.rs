@@ -1,0 +1,111 @@
+//! Bytes to [`RawEvent`]. Never trusts a length or a code.
+
+use tracer_common::{
+    UnknownCode,
+    event::{EventHeader, EventKind, NEW_SITE_PREFIX, SiteKind},
+    stack::{MAX_FRAMES, StackEnd},
+};
+
+use super::raw::{DecodeError, RawEvent, SiteStack};
+use crate::aggregate::{SiteId, Tgid};
+
+impl From<UnknownCode> for DecodeError {
+    fn from(UnknownCode { what, code }: UnknownCode) -> Self {
+        Self::Code { what, code }
+    }
+}
+
+/// Decodes one record of the ring buffer.
+///
+/// # Errors
+/// When it is too short for its kind or has a code that stands for nothing.
+pub fn decode(bytes: &[u8]) -> Result<RawEvent, DecodeError> {
+    need(bytes, size_of::<EventHeader>())?;
+    let tgid = Tgid(u32_at(bytes, 4));
+    match EventKind::try_from(u32_at(bytes, 0))? {
+        EventKind::Exit => Ok(RawEvent::Exit { tgid }),
+        EventKind::Exec => Ok(RawEvent::Exec { tgid }),
+        EventKind::NewSite => new_site(bytes, tgid).map(RawEvent::NewSite),
+    }
+}
+
+fn new_site(bytes: &[u8], tgid: Tgid) -> Result<SiteStack, DecodeError> {
+    need(bytes, NEW_SITE_PREFIX)?;
+    let depth = u32_at(bytes, 44);
+    if depth as usize > MAX_FRAMES {
+        return Err(DecodeError::Depth(depth));
+    }
+    let frames = NEW_SITE_PREFIX..NEW_SITE_PREFIX + 8 * depth as usize;
+    need(bytes, frames.end)?;
+    Ok(SiteStack {
+        id: SiteId(u32_at(bytes, 32)),
+        tgid,
+        kind: SiteKind::try_from(u32_at(bytes, 36))?,
+        end: StackEnd::try_from(u32_at(bytes, 40))?,
+        frames: bytes[frames].as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word)).collect(),
+    })
+}
+
+fn need(bytes: &[u8], needed: usize) -> Result<(), DecodeError> {
+    if bytes.len() < needed { Err(DecodeError::Short { len: bytes.len(), needed }) } else { Ok(()) }
+}
+
+/// The caller has checked that there are enough bytes.
+fn u32_at(bytes: &[u8], offset: usize) -> u32 {
+    u32::from_ne_bytes([bytes[offset], bytes[offset + 1], bytes[offset + 2], bytes[offset + 3]])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record(kind: u32, depth: u32, frames: &[u64]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for word in [kind, 41, 43, 0] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(7u64.to_ne_bytes());
+        bytes.extend(0x1234u64.to_ne_bytes());
+        for word in [5u32, 0, 1, depth] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend(frames.iter().flat_map(|frame| frame.to_ne_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn a_new_site_keeps_its_frames_in_order() {
+        let event = decode(&record(1, 3, &[11, 13, 17])).expect("a valid record");
+        let RawEvent::NewSite(site) = event else { panic!("{event:?}") };
+        assert_eq!((site.id, site.tgid), (SiteId(5), Tgid(41)));
+        assert_eq!((site.kind, site.end), (SiteKind::Heap, StackEnd::Depth));
+        assert_eq!(&site.frames[..], [11, 13, 17]);
+    }
+
+    #[test]
+    fn lifecycle_needs_the_header_alone() {
+        assert_eq!(decode(&record(2, 0, &[])[..24]), Ok(RawEvent::Exit { tgid: Tgid(41) }));
+        assert_eq!(decode(&record(3, 0, &[])[..24]), Ok(RawEvent::Exec { tgid: Tgid(41) }));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert_eq!(decode(&[]), Err(DecodeError::Short { len: 0, needed: 24 }));
+        assert_eq!(decode(&record(1, 3, &[11, 13])), Err(DecodeError::Short { len: 64, needed: 72 }));
+        assert_eq!(decode(&record(9, 0, &[])), Err(DecodeError::Code { what: "EventKind", code: 9 }));
+        assert_eq!(decode(&record(1, 128, &[0; 128])), Err(DecodeError::Depth(128)));
+        assert_eq!(decode(&record(1, u32::MAX, &[])), Err(DecodeError::Depth(u32::MAX)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..1200), kind in 0u32..5) {
+            let _ = decode(&bytes);
+            let mut typed = kind.to_ne_bytes().to_vec();
+            typed.extend(&bytes);
+            let _ = decode(&typed);
+        }
+    }
+}

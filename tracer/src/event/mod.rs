@@ -1,0 +1,16 @@
+//! From bytes to typed events, and where they come from.
+//!
+//! In: records of the ring buffer, counters of the kernel. Out: an [`EventSource`]: everything behind it runs without
+//! root or a kernel, on a recording or on made-up events.
+
+mod decode;
+mod raw;
+mod replay;
+mod source;
+mod synthetic;
+
+pub use decode::decode;
+pub use raw::{DecodeError, RawEvent, SiteStack};
+pub use replay::{Replay, write_step};
+pub use source::{EventSource, Reading, SourceError, Survey};
+pub use synthetic::{Pattern, Synthetic};

@@ -1,0 +1,64 @@
+//! Events as user space knows them.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+use tracer_common::{event::SiteKind, stack::StackEnd};
+
+use crate::aggregate::{SiteId, Tgid};
+
+/// A record that does not follow the protocol: the object and the program do not belong together.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Shorter than its kind says.
+    #[error("an event of {len} bytes is too short: {needed} are needed")]
+    Short {
+        /// Bytes there are.
+        len: usize,
+        /// Bytes needed.
+        needed: usize,
+    },
+    /// An integer that stands for nothing.
+    #[error("code {code} is no {what}")]
+    Code {
+        /// The enum.
+        what: &'static str,
+        /// The integer.
+        code: u32,
+    },
+    /// A stack deeper than any walk goes.
+    #[error("a stack of {0} frames is deeper than any walk")]
+    Depth(u32),
+}
+
+/// A call stack as the kernel walked it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteStack {
+    /// Its id.
+    pub id: SiteId,
+    /// The process.
+    pub tgid: Tgid,
+    /// What it acquired.
+    pub kind: SiteKind,
+    /// Return addresses, innermost first.
+    pub frames: Arc<[u64]>,
+    /// Why the walk ended.
+    pub end: StackEnd,
+}
+
+/// What a source reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RawEvent {
+    /// A call stack seen for the first time.
+    NewSite(SiteStack),
+    /// The leader of a process exited.
+    Exit {
+        /// The process.
+        tgid: Tgid,
+    },
+    /// A process replaced its program.
+    Exec {
+        /// The process.
+        tgid: Tgid,
+    },
+}

@@ -1,0 +1,188 @@
+//! A source that plays back what another source gave, from JSON lines.
+//!
+//! One line is one step: the events polled and the counters read after them. Probes and their hits are not kept.
+
+use std::io::{self, BufRead, Write};
+
+use serde::{Deserialize, Serialize};
+use tracer_common::{
+    counter::{LossCause, Stat},
+    event::SiteKind,
+    stack::StackEnd,
+};
+
+use super::{
+    raw::{RawEvent, SiteStack},
+    source::{EventSource, Reading, SourceError},
+};
+use crate::aggregate::{BlockCounters, LossCount, SiteId, StatCount, Tgid};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Step {
+    now_ns: u64,
+    events: Vec<Event>,
+    /// By site: bytes and objects allocated, bytes and objects freed.
+    counters: Vec<[u64; 4]>,
+    loss: Vec<(u32, u64)>,
+    stats: Vec<(u32, u64)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Event {
+    Site { id: u32, tgid: u32, kind: u32, end: u32, frames: Vec<u64> },
+    Exit { tgid: u32 },
+    Exec { tgid: u32 },
+}
+
+/// Plays back a file of steps. When they are used up, the last counters stay.
+#[derive(Debug)]
+pub struct Replay<R> {
+    lines: io::Lines<R>,
+    current: Reading,
+}
+
+impl<R: BufRead> Replay<R> {
+    /// Plays back from a reader.
+    pub fn new(input: R) -> Self {
+        Self { lines: input.lines(), current: Reading::default() }
+    }
+
+    fn step(line: &str) -> Result<(Vec<RawEvent>, Reading), SourceError> {
+        let Step { now_ns, events, counters, loss, stats } =
+            serde_json::from_str(line).map_err(|error| SourceError::Read(format!("replay: {error}")))?;
+        let events = events.into_iter().map(RawEvent::try_from).collect::<Result<_, _>>()?;
+        let counters = counters
+            .into_iter()
+            .map(|[alloc_bytes, alloc_objects, free_bytes, free_objects]| BlockCounters {
+                alloc_bytes,
+                alloc_objects,
+                free_bytes,
+                free_objects,
+            })
+            .collect();
+        let loss = loss
+            .into_iter()
+            .map(|(cause, count)| Ok(LossCount { cause: LossCause::try_from(cause)?, count }))
+            .collect::<Result<_, super::DecodeError>>()?;
+        let stats = stats
+            .into_iter()
+            .map(|(stat, count)| Ok(StatCount { stat: Stat::try_from(stat)?, count }))
+            .collect::<Result<_, super::DecodeError>>()?;
+        Ok((events, Reading { now_ns, counters, loss, stats, probes: Vec::new() }))
+    }
+}
+
+impl TryFrom<Event> for RawEvent {
+    type Error = super::DecodeError;
+
+    fn try_from(event: Event) -> Result<Self, Self::Error> {
+        Ok(match event {
+            Event::Site { id, tgid, kind, end, frames } => Self::NewSite(SiteStack {
+                id: SiteId(id),
+                tgid: Tgid(tgid),
+                kind: SiteKind::try_from(kind)?,
+                frames: frames.into(),
+                end: StackEnd::try_from(end)?,
+            }),
+            Event::Exit { tgid } => Self::Exit { tgid: Tgid(tgid) },
+            Event::Exec { tgid } => Self::Exec { tgid: Tgid(tgid) },
+        })
+    }
+}
+
+impl From<&RawEvent> for Event {
+    fn from(event: &RawEvent) -> Self {
+        match event {
+            RawEvent::NewSite(SiteStack { id, tgid, kind, frames, end }) => {
+                Self::Site { id: id.0, tgid: tgid.0, kind: kind.code(), end: end.code(), frames: frames.to_vec() }
+            }
+            RawEvent::Exit { tgid } => Self::Exit { tgid: tgid.0 },
+            RawEvent::Exec { tgid } => Self::Exec { tgid: tgid.0 },
+        }
+    }
+}
+
+/// Appends one step to a file that [`Replay`] plays back.
+///
+/// # Errors
+/// When writing fails.
+pub fn write_step(out: &mut impl Write, events: &[RawEvent], reading: &Reading) -> io::Result<()> {
+    let Reading { now_ns, counters, loss, stats, probes: _ } = reading;
+    let step = Step {
+        now_ns: *now_ns,
+        events: events.iter().map(Event::from).collect(),
+        counters: counters.iter().map(|c| [c.alloc_bytes, c.alloc_objects, c.free_bytes, c.free_objects]).collect(),
+        loss: loss.iter().map(|l| (l.cause.code(), l.count)).collect(),
+        stats: stats.iter().map(|s| (s.stat.code(), s.count)).collect(),
+    };
+    serde_json::to_writer(&mut *out, &step)?;
+    out.write_all(b"\n")
+}
+
+impl<R: BufRead> EventSource for Replay<R> {
+    fn read(&mut self, sites: usize, reading: &mut Reading) -> Result<(), SourceError> {
+        reading.clone_from(&self.current);
+        reading.counters.truncate(sites);
+        Ok(())
+    }
+
+    fn poll(&mut self, events: &mut Vec<RawEvent>) -> Result<(), SourceError> {
+        if let Some(line) = self.lines.next() {
+            let line = line.map_err(|error| SourceError::Read(format!("replay: {error}")))?;
+            let (more, reading) = Self::step(&line)?;
+            events.extend(more);
+            self.current = reading;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_played_back() {
+        let site = RawEvent::NewSite(SiteStack {
+            id: SiteId(0),
+            tgid: Tgid(7),
+            kind: SiteKind::Heap,
+            frames: [0x11, 0x13].into(),
+            end: StackEnd::Complete,
+        });
+        let counters = BlockCounters { alloc_bytes: 101, alloc_objects: 7, free_bytes: 11, free_objects: 1 };
+        let first = Reading {
+            now_ns: 1_000,
+            counters: vec![counters],
+            loss: vec![LossCount { cause: LossCause::LiveFull, count: 3 }],
+            stats: vec![StatCount { stat: Stat::NullFree, count: 5 }],
+            probes: Vec::new(),
+        };
+        let mut file = Vec::new();
+        write_step(&mut file, std::slice::from_ref(&site), &first).expect("writing to memory");
+        write_step(&mut file, &[RawEvent::Exit { tgid: Tgid(7) }], &first).expect("writing to memory");
+
+        let mut replay = Replay::new(&file[..]);
+        let (mut events, mut reading) = (Vec::new(), Reading::default());
+        replay.poll(&mut events).expect("first step");
+        replay.read(1, &mut reading).expect("first step");
+        assert_eq!((&events[..], &reading), (&[site][..], &first));
+        events.clear();
+        replay.poll(&mut events).expect("second step");
+        assert_eq!(events, [RawEvent::Exit { tgid: Tgid(7) }]);
+        events.clear();
+        replay.poll(&mut events).expect("the end is no error");
+        replay.read(1, &mut reading).expect("the end is no error");
+        assert_eq!((events.len(), &reading), (0, &first));
+    }
+
+    #[test]
+    fn a_broken_line_is_an_error() {
+        for line in [
+            "{",
+            r#"{"now_ns":1,"events":[{"Site":{"id":0,"tgid":1,"kind":99,"end":0,"frames":[]}}],"counters":[],"loss":[],"stats":[]}"#,
+        ] {
+            assert!(Replay::new(line.as_bytes()).poll(&mut Vec::new()).is_err(), "{line}");
+        }
+    }
+}

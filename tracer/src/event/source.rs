@@ -1,0 +1,59 @@
+//! Where events and counters come from.
+
+use std::collections::HashMap;
+
+use thiserror::Error;
+
+use super::raw::{DecodeError, RawEvent};
+use crate::aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount};
+
+/// Why a source failed.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// A record that does not follow the protocol.
+    #[error("the BPF programs and this binary do not belong together: {0}; rebuild with `cargo xtask bpf`")]
+    Protocol(#[from] DecodeError),
+    /// A counter could not be read.
+    #[error("a counter cannot be read: {0}")]
+    Read(String),
+}
+
+/// Counters at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// The moment: `CLOCK_MONOTONIC`, nanoseconds.
+    pub now_ns: u64,
+    /// By site id.
+    pub counters: Vec<BlockCounters>,
+    /// Losses that happened.
+    pub loss: Vec<LossCount>,
+    /// What else was seen.
+    pub stats: Vec<StatCount>,
+    /// The probes and their hits.
+    pub probes: Vec<ProbeStatus>,
+}
+
+/// A look at all outstanding blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// When the oldest outstanding block of each site was born: `CLOCK_MONOTONIC`, nanoseconds.
+    pub oldest_born_ns: HashMap<SiteId, u64>,
+    /// Blocks seen.
+    pub blocks: u64,
+}
+
+/// A source of events: the kernel, a recording, or made up.
+pub trait EventSource {
+    /// Reads the counters of the first `sites` site ids. Ids are handed out in order, so after a poll the highest id
+    /// seen says how many there are.
+    ///
+    /// # Errors
+    /// When the source is broken; it cannot be used further.
+    fn read(&mut self, sites: usize, reading: &mut Reading) -> Result<(), SourceError>;
+
+    /// Appends what has happened since the last call. Does not block.
+    ///
+    /// # Errors
+    /// When the source is broken; it cannot be used further.
+    fn poll(&mut self, events: &mut Vec<RawEvent>) -> Result<(), SourceError>;
+}
