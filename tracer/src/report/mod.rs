@@ -4,6 +4,7 @@
 //! What the live dashboard must say in the same words lives here too: [`untrusted`] makes text of the target
 //! displayable, [`units`] writes quantities, and the order and the naming of call sites are shared.
 
+mod call_site;
 mod frame_text;
 mod json;
 mod order;
@@ -14,7 +15,8 @@ pub mod units;
 pub mod untrusted;
 mod words;
 
-pub(crate) use frame_text::FrameText;
+pub(crate) use call_site::{call_site, short_name};
+pub(crate) use frame_text::{FrameText, basename, place};
 pub use json::{SCHEMA, write_json};
 pub use order::Sort;
 pub(crate) use order::sort_indices;
