@@ -1,1 +1,24 @@
 //! From a [`crate::aggregate::Snapshot`] to a document: text for people, JSON for programs.
+//!
+//! In: a Snapshot and [`ReportOptions`]. Out: bytes on any writer; nothing is read, measured or remembered here.
+//! What the live dashboard must say in the same words lives here too: [`untrusted`] makes text of the target
+//! displayable, [`units`] writes quantities, and the order and the naming of call sites are shared.
+
+mod call_site;
+mod frame_text;
+mod json;
+mod order;
+#[cfg(test)]
+pub(crate) mod testing;
+mod text;
+pub mod units;
+pub mod untrusted;
+mod words;
+
+pub(crate) use call_site::{call_site, short_name};
+pub(crate) use frame_text::{FrameText, basename, place};
+pub use json::{SCHEMA, write_json};
+pub use order::Sort;
+pub(crate) use order::sort_indices;
+pub use text::{ReportOptions, write_text};
+pub(crate) use words::{no_symbol_words, stack_end_words, state_name, state_words};

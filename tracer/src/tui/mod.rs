@@ -1,1 +1,22 @@
 //! The live dashboard: state, view and input apart; everything shown comes from the Snapshot.
+//!
+//! In: Snapshots, given to [`App::update`], and key events, which [`events`] reads on a thread of its own. Out: frames
+//! on a [`Terminal`] that is given back however the program ends, and [`App::visible_sites`], so that what is looked
+//! at can be symbolized first. Nothing here reads a clock: what does not come from the Snapshot does not change.
+
+mod app;
+mod events;
+#[cfg(test)]
+mod goldens;
+mod input;
+mod state;
+mod terminal;
+mod theme;
+mod view;
+mod widgets;
+
+pub use app::{App, AppOptions};
+pub use events::{Events, Input, events};
+pub use input::Flow;
+pub use terminal::{Terminal, restore};
+pub use theme::color_from_env;

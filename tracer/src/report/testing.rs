@@ -1,0 +1,287 @@
+//! Synthetic Snapshots for tests of the views. Counts are primes where they can be, so that a coincidence shows.
+
+use std::{sync::Arc, time::Duration};
+
+use tracer_common::{
+    counter::{LossCause, Stat},
+    event::SiteKind,
+    stack::StackEnd,
+};
+
+use crate::{
+    aggregate::{
+        BlockCounters, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount, TargetInfo,
+        TargetState, Tgid,
+    },
+    symbolize::{Frame, NoSymbol, Stack},
+};
+
+const PROGRAM: &str = "/usr/bin/imgserver";
+
+/// A frame of `module` (its base address is made up) with a function and, unless empty, `file:line`.
+pub(crate) fn frame(address: u64, function: &str, module: &str, place: &str) -> Frame {
+    let (file, line) = match place.rsplit_once(':') {
+        Some((file, line)) => (Some(Arc::from(file)), line.parse().ok()),
+        None => (None, None),
+    };
+    Frame {
+        address,
+        function: Ok(Arc::from(function)),
+        module: Some(Arc::from(module)),
+        module_offset: Some(address & 0xff_ffff),
+        file,
+        line,
+        inlined: false,
+    }
+}
+
+/// A frame without a symbol.
+pub(crate) fn unnamed(address: u64, module: Option<&str>, reason: NoSymbol) -> Frame {
+    Frame {
+        function: Err(reason),
+        module: module.map(Arc::from),
+        module_offset: module.map(|_| address & 0xff_ffff),
+        ..Frame::pending(address)
+    }
+}
+
+/// Counters from (allocated bytes, blocks, freed bytes, blocks).
+pub(crate) fn counters(alloc_bytes: u64, alloc_objects: u64, free_bytes: u64, free_objects: u64) -> BlockCounters {
+    BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects }
+}
+
+/// A site; `oldest` in milliseconds.
+pub(crate) fn site(
+    id: u32,
+    counters: BlockCounters,
+    oldest: Option<u64>,
+    end: StackEnd,
+    frames: Vec<Frame>,
+) -> SiteSnapshot {
+    SiteSnapshot {
+        id: SiteId(id),
+        tgid: Tgid(4242),
+        kind: SiteKind::Heap,
+        counters,
+        oldest: oldest.map(Duration::from_millis),
+        stack: Arc::new(Stack { frames, end }),
+    }
+}
+
+/// A running target with these sites, which are brought into the Snapshot's order.
+pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
+    sites.sort_by_key(|site| std::cmp::Reverse((site.counters.inuse_bytes(), site.counters.alloc_bytes)));
+    let mut totals = BlockCounters::default();
+    for site in &sites {
+        totals += site.counters;
+    }
+    Snapshot {
+        started: "2026-03-01T09:30:00Z".parse().expect("a timestamp"),
+        elapsed: Duration::from_millis(245_500),
+        window: Duration::from_secs(1),
+        target: TargetInfo {
+            pid: Tgid(4242),
+            comm: "imgserver".to_owned(),
+            exe: PROGRAM.to_owned(),
+            cmdline: ["imgserver", "--port", "8080"].map(str::to_owned).to_vec(),
+        },
+        state: TargetState::Running,
+        sites,
+        totals,
+        rates: Rates::default(),
+        loss: Vec::new(),
+        stats: Vec::new(),
+        probes: vec![ProbeStatus {
+            module: "/usr/lib/libc.so.6".to_owned(),
+            symbol: "malloc".to_owned(),
+            offset: 4,
+            kind: "entry",
+            hits: 104_729,
+        }],
+    }
+}
+
+/// A server with one large leak, smaller sites, every sort of frame, and a site with nothing outstanding.
+pub(crate) fn normal() -> Snapshot {
+    let libc = "/usr/lib/libc.so.6";
+    let main = || frame(0x5555_0000_1234, "main", PROGRAM, "src/main.cc:31");
+    let inlined = |frame: Frame| Frame { inlined: true, ..frame };
+    let deep =
+        (0..40).map(|level| frame(0x5555_0001_0000 + level * 16, "json::parse_value", PROGRAM, "src/json.cc:301"));
+    let sites = vec![
+        site(
+            7,
+            counters(25_165_843, 2_039, 12_582_926, 1_018),
+            Some(241_500),
+            StackEnd::Complete,
+            vec![
+                frame(0x7f00_000a_1b2c, "operator new(unsigned long)", "/usr/lib/libstdc++.so.6", ""),
+                inlined(frame(0x5555_0000_c0de, "img::Pool::grow(unsigned long)", PROGRAM, "src/pool.cc:88")),
+                frame(
+                    0x5555_0000_c0de,
+                    "img::Cache::insert(std::string const&, img::Image)",
+                    PROGRAM,
+                    "src/cache.cc:142",
+                ),
+                main(),
+            ],
+        ),
+        site(
+            2,
+            counters(851_969, 6_007, 8_191, 101),
+            Some(182_000),
+            StackEnd::Complete,
+            vec![
+                frame(0x7f00_0009_8765, "strdup", libc, ""),
+                frame(0x5555_0000_beef, "http_parse_header", PROGRAM, "src/http/parser.c:517"),
+                frame(0x5555_0000_2345, "http_serve", PROGRAM, "src/http/server.c:90"),
+                main(),
+            ],
+        ),
+        site(11, counters(196_613, 1_301, 2_053, 7), Some(9_000), StackEnd::Depth, deep.collect()),
+        site(
+            3,
+            counters(32_771, 61, 0, 0),
+            Some(3_700),
+            StackEnd::NoRow,
+            vec![
+                unnamed(0x7f11_0000_2468, Some("/opt/plugins/filter.so"), NoSymbol::Stripped),
+                frame(0x5555_0000_3456, "plugin_call", PROGRAM, "src/plugin.c:64"),
+            ],
+        ),
+        site(
+            5,
+            counters(1_031, 3, 0, 0),
+            Some(450),
+            StackEnd::FramePointer,
+            vec![
+                unnamed(0x7f22_0000_1111, None, NoSymbol::Anonymous),
+                unnamed(0x7f22_0000_2222, None, NoSymbol::Pending),
+            ],
+        ),
+        site(
+            13,
+            counters(2_003, 1_009, 1_985, 1_007),
+            None,
+            StackEnd::Complete,
+            vec![
+                frame(
+                    0x5555_0002_0000,
+                    "<alloc::string::String as core::clone::Clone>::clone",
+                    PROGRAM,
+                    "library/alloc/src/string.rs:2",
+                ),
+                frame(
+                    0x5555_0002_1000,
+                    "metrics::registry::Registry<K>::snapshot",
+                    PROGRAM,
+                    "metrics/src/registry.rs:77",
+                ),
+                main(),
+            ],
+        ),
+        site(
+            1,
+            counters(35_812_493, 126_693, 35_812_493, 126_693),
+            None,
+            StackEnd::Complete,
+            vec![frame(0x5555_0000_4567, "img::decode(img::Reader&)", PROGRAM, "src/decode.cc:210"), main()],
+        ),
+    ];
+    let rates =
+        Rates { allocs_per_s: 1234.5, frees_per_s: 1201.0, alloc_bytes_per_s: 532_480.0, inuse_bytes_per_s: 54_272.0 };
+    let stats = vec![StatCount { stat: Stat::UnknownFree, count: 211 }, StatCount { stat: Stat::NullFree, count: 17 }];
+    Snapshot { rates, stats, ..snapshot(sites) }
+}
+
+/// [`normal`] one second earlier: the parser had 131 blocks of 16 bytes less, the decoder was idle.
+pub(crate) fn before_normal() -> Snapshot {
+    let mut earlier = normal();
+    earlier.elapsed -= Duration::from_secs(1);
+    for site in &mut earlier.sites {
+        match site.id {
+            SiteId(2) => {
+                site.counters.alloc_bytes -= 131 * 16;
+                site.counters.alloc_objects -= 131;
+            }
+            SiteId(7) => {
+                site.counters.alloc_bytes -= 53_248;
+                site.counters.alloc_objects -= 13;
+            }
+            SiteId(11) => site.counters.free_bytes -= 1_024,
+            SiteId(1) => {
+                site.counters.alloc_objects -= 1_097;
+                site.counters.free_objects -= 1_097;
+            }
+            _ => {}
+        }
+    }
+    earlier
+}
+
+/// [`normal`] with losses.
+pub(crate) fn lossy() -> Snapshot {
+    let loss = vec![
+        LossCount { cause: LossCause::LiveFull, count: 1_009 },
+        LossCount { cause: LossCause::MissedFree, count: 13 },
+    ];
+    Snapshot { loss, ..normal() }
+}
+
+/// [`normal`] after the target is gone.
+pub(crate) fn exited() -> Snapshot {
+    Snapshot { state: TargetState::Exited, rates: Rates::default(), ..normal() }
+}
+
+/// Before the first allocation.
+pub(crate) fn empty() -> Snapshot {
+    Snapshot { elapsed: Duration::from_millis(1_200), ..snapshot(Vec::new()) }
+}
+
+/// A target whose names attack the terminal and the layout.
+pub(crate) fn hostile() -> Snapshot {
+    let long = format!("ns::{}", "Template<".repeat(1_111));
+    let sites = vec![
+        site(
+            1,
+            counters(5_003, 5, 0, 0),
+            Some(5_000),
+            StackEnd::Complete,
+            vec![
+                frame(0x1001, "evil\x1b[2J\x1b]0;owned\x07name", "/tmp/\x1b[31mred.so", "src/\u{202e}cc.live:7"),
+                frame(0x1002, "new\nline\r\ttab", "/tmp/a\nb", ""),
+            ],
+        ),
+        site(
+            2,
+            counters(4_001, 3, 0, 0),
+            Some(4_000),
+            StackEnd::Complete,
+            vec![frame(0x1003, &long, &long, "long.cc:1")],
+        ),
+        site(
+            3,
+            counters(3_001, 2, 0, 0),
+            Some(3_000),
+            StackEnd::Complete,
+            vec![
+                frame(0x1004, &"漢字仮名".repeat(40), "/opt/日本語/図書館.so", "源/メモリ.c:9"),
+                frame(0x1005, "zero\u{200b}width\u{feff}\u{301}\u{301}", "/tmp/\u{2066}iso\u{2069}", ""),
+            ],
+        ),
+    ];
+    let mut hostile = snapshot(sites);
+    hostile.target.comm = "\x1b]0;x\x07\u{202e}mm".to_owned();
+    hostile.target.cmdline = vec!["\x1b[0m".to_owned(), "漢".repeat(300), String::new()];
+    hostile
+}
+
+/// `count` sites, of which the first has the most.
+pub(crate) fn many(count: u32) -> Snapshot {
+    let sites = (0..count).map(|id| {
+        let bytes = u64::from(count - id) * 16;
+        let frames = vec![frame(0x5555_0000_0000 + u64::from(id), &format!("work_{id}"), PROGRAM, "src/work.c:3")];
+        site(id, counters(bytes, u64::from(count - id), 0, 0), Some(1_000), StackEnd::Complete, frames)
+    });
+    snapshot(sites.collect())
+}

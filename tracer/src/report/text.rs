@@ -1,0 +1,239 @@
+//! The Snapshot as a report for people, for where there is no terminal to be interactive on.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use super::{
+    FrameText, Sort, sort_indices, stack_end_words, state_words,
+    units::{bytes, count, counted, duration, rate, signed_bytes},
+    untrusted::{LONGEST, clean, displayable},
+    words::loss_words,
+};
+use crate::aggregate::{BlockCounters, LossCount, Rates, SiteSnapshot, Snapshot, TargetInfo};
+
+/// Frames of a stack that are listed.
+const FRAMES: usize = 32;
+/// Columns of the command line that are shown.
+const CMDLINE_COLUMNS: usize = 160;
+
+/// What a report lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportOptions {
+    /// How many sites.
+    pub top: usize,
+    /// In which order.
+    pub sort: Sort,
+    /// Only sites with a block that has been outstanding at least this long; zero for all.
+    pub min_age: Duration,
+}
+
+impl Default for ReportOptions {
+    fn default() -> Self {
+        Self { top: 20, sort: Sort::default(), min_age: Duration::ZERO }
+    }
+}
+
+/// Writes the report. Its last line says what it does not show.
+pub fn write_text(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
+    header(snapshot, out)?;
+    let listing = Listing::new(snapshot, options);
+    for (rank, site) in listing.shown.iter().enumerate() {
+        writeln!(out)?;
+        write_site(rank + 1, site, out)?;
+    }
+    writeln!(out)?;
+    listing.write_rest(options, out)
+}
+
+fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    let Snapshot { started, elapsed, window, target, state, sites, totals, rates, loss, stats: _, probes: _ } =
+        snapshot;
+    let TargetInfo { pid, comm, exe, cmdline } = target;
+    writeln!(out, "leaktrace: {}[{}], {}", displayable(comm), pid.0, state_words(state))?;
+    writeln!(out, "command      {}", command(exe, cmdline))?;
+    let since = started.strftime("%Y-%m-%d %H:%M:%S UTC");
+    writeln!(out, "traced       {} since {since}", duration(*elapsed))?;
+    let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *totals;
+    let from = counted(sites.len() as u64, "call site", "call sites");
+    writeln!(out, "outstanding  {} from {from}", amount(totals.inuse_bytes(), totals.inuse_objects()))?;
+    writeln!(out, "allocated    {}", amount(alloc_bytes, alloc_objects))?;
+    writeln!(out, "freed        {}", amount(free_bytes, free_objects))?;
+    let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s } = *rates;
+    writeln!(
+        out,
+        "rates        {} allocations/s, {} frees/s, {}/s allocated, {}/s outstanding, over the last {}",
+        rate(allocs_per_s),
+        rate(frees_per_s),
+        signed_bytes(alloc_bytes_per_s).trim_start_matches('+'),
+        signed_bytes(inuse_bytes_per_s),
+        duration(*window),
+    )?;
+    if loss.is_empty() {
+        return writeln!(out, "loss         none");
+    }
+    for (index, &LossCount { cause, count: lost }) in loss.iter().enumerate() {
+        let label = if index == 0 { "LOSS" } else { "" };
+        writeln!(out, "{label:<12} {} {} [{}]", count(lost), loss_words(cause), cause.name())?;
+    }
+    Ok(())
+}
+
+fn command(exe: &str, cmdline: &[String]) -> String {
+    if cmdline.is_empty() {
+        return clean(exe, CMDLINE_COLUMNS).into_owned();
+    }
+    clean(&cmdline.join(" "), CMDLINE_COLUMNS).into_owned()
+}
+
+fn amount(size: u64, objects: u64) -> String {
+    format!("{} in {}", bytes(size), counted(objects, "object", "objects"))
+}
+
+fn write_site(rank: usize, site: &SiteSnapshot, out: &mut dyn Write) -> io::Result<()> {
+    let SiteSnapshot { id, tgid: _, kind: _, counters, oldest, stack } = site;
+    let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
+    let age = oldest.map_or_else(|| "unknown".to_owned(), duration);
+    writeln!(
+        out,
+        "#{rank} {} outstanding, oldest {age}, of {} allocated (site {})",
+        amount(counters.inuse_bytes(), counters.inuse_objects()),
+        amount(alloc_bytes, alloc_objects),
+        id.0,
+    )?;
+    for frame in stack.frames.iter().take(FRAMES) {
+        writeln!(out, "    {}", FrameText::new(frame, LONGEST))?;
+    }
+    if stack.frames.len() > FRAMES {
+        writeln!(out, "    … {} more", stack.frames.len() - FRAMES)?;
+    }
+    match stack_end_words(stack.end) {
+        Some(words) => writeln!(out, "    [incomplete stack: {words}]"),
+        None => Ok(()),
+    }
+}
+
+/// The sites to list, and what is left out.
+struct Listing<'a> {
+    shown: Vec<&'a SiteSnapshot>,
+    /// Left out by `top`.
+    below: BlockCounters,
+    below_sites: usize,
+    /// Left out by `min_age`.
+    young: BlockCounters,
+    young_sites: usize,
+    /// Left out because there is nothing to see.
+    idle_sites: usize,
+}
+
+impl<'a> Listing<'a> {
+    fn new(snapshot: &'a Snapshot, options: &ReportOptions) -> Self {
+        let ReportOptions { top, sort, min_age } = *options;
+        let mut indices: Vec<usize> = (0..snapshot.sites.len()).collect();
+        sort_indices(&mut indices, &snapshot.sites, sort, |site| site.counters.alloc_objects as f64);
+        let mut listing = Self {
+            shown: Vec::new(),
+            below: BlockCounters::default(),
+            below_sites: 0,
+            young: BlockCounters::default(),
+            young_sites: 0,
+            idle_sites: 0,
+        };
+        for site in indices.into_iter().map(|index| &snapshot.sites[index]) {
+            // Only who asks for allocations wants to see sites that leave nothing behind.
+            if site.counters.inuse_objects() == 0 && sort != Sort::Allocs {
+                listing.idle_sites += 1;
+            } else if !min_age.is_zero() && site.oldest.is_none_or(|age| age < min_age) {
+                listing.young += site.counters;
+                listing.young_sites += 1;
+            } else if listing.shown.len() < top {
+                listing.shown.push(site);
+            } else {
+                listing.below += site.counters;
+                listing.below_sites += 1;
+            }
+        }
+        listing
+    }
+
+    fn write_rest(&self, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
+        let Self { shown, below, below_sites, young, young_sites, idle_sites } = self;
+        let sites = |number: usize| counted(number as u64, "site", "sites");
+        let mut rest = Vec::new();
+        if *below_sites > 0 {
+            let held = amount(below.inuse_bytes(), below.inuse_objects());
+            rest.push(format!("{} holding {held} (--top {})", sites(*below_sites), options.top));
+        }
+        if *young_sites > 0 {
+            let held = amount(young.inuse_bytes(), young.inuse_objects());
+            let age = duration(options.min_age);
+            rest.push(format!(
+                "{} holding {held}, without a block known to be {age} old (--min-age)",
+                sites(*young_sites)
+            ));
+        }
+        if *idle_sites > 0 {
+            rest.push(format!("{} with nothing outstanding", sites(*idle_sites)));
+        }
+        if rest.is_empty() {
+            return match shown.len() {
+                0 => writeln!(out, "No allocation was seen."),
+                number => writeln!(out, "Shown: all {}, by {}.", sites(number), options.sort.words()),
+            };
+        }
+        writeln!(out, "Shown: {}, by {}. Not shown: {}.", sites(shown.len()), options.sort.words(), rest.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::testing;
+
+    fn report(snapshot: &Snapshot, options: &ReportOptions) -> String {
+        let mut out = Vec::new();
+        write_text(snapshot, options, &mut out).expect("writes to memory");
+        String::from_utf8(out).expect("is text")
+    }
+
+    #[test]
+    fn normal() {
+        insta::assert_snapshot!(report(&testing::normal(), &ReportOptions::default()));
+    }
+
+    #[test]
+    fn losses_are_told_in_words() {
+        insta::assert_snapshot!(report(&testing::lossy(), &ReportOptions { top: 1, ..Default::default() }));
+    }
+
+    #[test]
+    fn hostile_names_are_written_out() {
+        let text = report(&testing::hostile(), &ReportOptions::default());
+        assert!(!text.chars().any(|character| character.is_control() && character != '\n'));
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn empty() {
+        insta::assert_snapshot!(report(&testing::empty(), &ReportOptions::default()));
+    }
+
+    #[test]
+    fn the_last_line_accounts_for_what_is_left_out() {
+        let options = ReportOptions { top: 1, min_age: Duration::from_secs(5), sort: Sort::Objects };
+        let text = report(&testing::exited(), &options);
+        assert!(text.starts_with("leaktrace: imgserver[4242], EXITED, numbers are final\n"));
+        insta::assert_snapshot!(text.lines().last().expect("has lines"));
+    }
+
+    #[test]
+    fn who_sorts_by_allocations_sees_idle_sites() {
+        let text = report(&testing::normal(), &ReportOptions { top: 1, sort: Sort::Allocs, ..Default::default() });
+        assert!(
+            text.contains("#1 0 B in 0 objects outstanding, oldest unknown, of 34.2 MiB in 126,693 objects"),
+            "{text}"
+        );
+        assert!(text.contains("img::decode(img::Reader&) src/decode.cc:210 (imgserver)"));
+    }
+}

@@ -1,0 +1,65 @@
+//! Codes in words: what a loss, an unfinished stack, a missing symbol or the target's state means to a reader.
+
+use tracer_common::{counter::LossCause, stack::StackEnd};
+
+use crate::{aggregate::TargetState, symbolize::NoSymbol};
+
+/// What was lost, after a count; with the option that prevents it where there is one.
+pub(super) fn loss_words(cause: LossCause) -> &'static str {
+    match cause {
+        LossCause::LiveFull => "blocks not counted, the table of outstanding blocks was full (raise --max-live)",
+        LossCause::SitesFull => "blocks not counted, the table of call sites was full",
+        LossCause::EventsFull => "blocks not counted, the event buffer was full when their call site was new",
+        LossCause::ThreadsFull => "calls not counted, the table of threads was full",
+        LossCause::MissedFree => "frees missed, found out when their address was allocated again",
+        LossCause::AbandonedCall => "allocator calls that never returned, their blocks are unknown",
+        LossCause::ReadFault => "blocks not counted, their address could not be read from the target's memory",
+        LossCause::RestoreFailed => "blocks counted as freed although the realloc that took them failed",
+        LossCause::LifecycleLost => "exit or exec events lost",
+    }
+}
+
+/// Why a stack has no more frames; `None` when it is complete.
+pub(crate) fn stack_end_words(end: StackEnd) -> Option<&'static str> {
+    match end {
+        StackEnd::Complete => None,
+        StackEnd::Depth => Some("deeper frames were not taken"),
+        StackEnd::NoMapping => Some("the next address is in no known mapping"),
+        StackEnd::NoRow => Some("no unwind information here"),
+        StackEnd::UnsupportedRule => Some("unwind information here is not supported"),
+        StackEnd::ReadFault => Some("the stack could not be read further"),
+        StackEnd::FramePointer => Some("the frame pointer leads no further"),
+    }
+}
+
+/// Why there is no function name.
+pub(crate) fn no_symbol_words(reason: NoSymbol) -> &'static str {
+    match reason {
+        NoSymbol::Pending => "not looked up yet",
+        NoSymbol::Unmapped => "in no mapping",
+        NoSymbol::Anonymous => "memory without a file",
+        NoSymbol::ModuleUnreadable => "module unreadable",
+        NoSymbol::Stripped => "module has no symbols",
+        NoSymbol::NotCovered => "between symbols",
+    }
+}
+
+/// The state's name in JSON.
+pub(crate) fn state_name(state: &TargetState) -> &'static str {
+    match state {
+        TargetState::Running => "running",
+        TargetState::Exited => "exited",
+        TargetState::Replaced => "replaced",
+        TargetState::Detached => "detached",
+    }
+}
+
+/// The state for people.
+pub(crate) fn state_words(state: &TargetState) -> &'static str {
+    match state {
+        TargetState::Running => "running",
+        TargetState::Exited => "EXITED, numbers are final",
+        TargetState::Replaced => "REPLACED BY EXEC, numbers are final",
+        TargetState::Detached => "DETACHED, numbers are final",
+    }
+}

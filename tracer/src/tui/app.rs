@@ -1,0 +1,78 @@
+//! The dashboard as the program sees it.
+
+use std::{sync::Arc, time::Duration};
+
+use crossterm::event::KeyEvent;
+use ratatui::Frame;
+
+use super::{
+    input::{self, Flow},
+    state::State,
+    theme::Theme,
+    view,
+};
+use crate::{
+    aggregate::{SiteId, Snapshot},
+    report::Sort,
+};
+
+/// How the dashboard starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppOptions {
+    /// Order of the sites; a key changes it.
+    pub sort: Sort,
+    /// Only sites with a block that has been outstanding at least this long; zero for all.
+    pub min_age: Duration,
+    /// Whether to use colours; see [`super::color_from_env`].
+    pub color: bool,
+}
+
+impl Default for AppOptions {
+    fn default() -> Self {
+        Self { sort: Sort::default(), min_age: Duration::ZERO, color: true }
+    }
+}
+
+/// The dashboard: what it shows, and what the user did to it.
+#[derive(Debug)]
+pub struct App {
+    state: State,
+    theme: Theme,
+}
+
+impl App {
+    /// An empty dashboard, which waits for its first Snapshot.
+    pub fn new(options: AppOptions) -> Self {
+        let AppOptions { sort, min_age, color } = options;
+        Self { state: State::new(sort, min_age), theme: Theme::new(color) }
+    }
+
+    /// Shows `snapshot` from now on. Changes per second are taken against the last one with an earlier
+    /// [`Snapshot::elapsed`]; one with the same is a better symbolized version of what is shown.
+    pub fn update(&mut self, snapshot: Arc<Snapshot>) {
+        self.state.update(snapshot);
+    }
+
+    /// Obeys a key.
+    pub fn on_key(&mut self, key: KeyEvent) -> Flow {
+        match input::action(key) {
+            Some(action) => self.state.apply(action),
+            None => Flow::Continue,
+        }
+    }
+
+    /// Draws into the whole frame. Costs what is visible, not what there is.
+    pub fn draw(&mut self, frame: &mut Frame<'_>) {
+        view::draw(&mut self.state, self.theme, frame);
+    }
+
+    /// The sites on screen, the selected one first: what to symbolize next. Before the first frame, the first page.
+    pub fn visible_sites(&self) -> Vec<SiteId> {
+        self.state.visible_sites()
+    }
+
+    /// Shows a message in the last line until the next key.
+    pub fn status(&mut self, message: impl Into<String>) {
+        self.state.status = Some(message.into());
+    }
+}

@@ -1,0 +1,122 @@
+//! Keys, read on a thread of their own: crossterm blocks, the program's loop must not.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crossterm::event::{self, Event, KeyEvent};
+use tokio::sync::mpsc;
+
+/// Keys that may wait for the program. A full channel leaves the rest in the terminal's own buffer.
+const CAPACITY: usize = 64;
+/// How long the thread may take to notice that it is to stop.
+const POLL: Duration = Duration::from_millis(50);
+
+/// What the user did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Pressed a key; for [`super::App::on_key`].
+    Key(KeyEvent),
+    /// Resized the terminal: draw again.
+    Resize,
+}
+
+/// The reading end. Dropping it stops the thread, within a twentieth of a second.
+#[derive(Debug)]
+pub struct Events {
+    receiver: mpsc::Receiver<io::Result<Input>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Starts reading from the terminal, which [`super::Terminal::enter`] should have put into raw mode.
+pub fn events() -> io::Result<Events> {
+    Events::from_reader(|timeout| if event::poll(timeout)? { event::read().map(Some) } else { Ok(None) })
+}
+
+impl Events {
+    /// Reads with `read`, which returns an event, or nothing after the given time.
+    fn from_reader(mut read: impl FnMut(Duration) -> io::Result<Option<Event>> + Send + 'static) -> io::Result<Self> {
+        let (sender, receiver) = mpsc::channel(CAPACITY);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("keys".to_owned()).spawn(move || {
+            while !stopping.load(Ordering::Relaxed) {
+                let input = match read(POLL) {
+                    Ok(Some(Event::Key(key))) => Ok(Input::Key(key)),
+                    Ok(Some(Event::Resize(..))) => Ok(Input::Resize),
+                    Ok(_) => continue,
+                    Err(error) => Err(error),
+                };
+                let last = input.is_err();
+                if sender.blocking_send(input).is_err() || last {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { receiver, stop, thread: Some(thread) })
+    }
+
+    /// The next input; safe to cancel. `None` after an error: the terminal is gone.
+    pub async fn next(&mut self) -> Option<io::Result<Input>> {
+        self.receiver.recv().await
+    }
+
+    /// Stops the thread and waits for its end.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // Or the thread would wait for room in the channel.
+        self.receiver.close();
+        if let Some(thread) = self.thread.take() {
+            // Its panic was reported by the hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossterm::event::{KeyCode, KeyModifiers};
+
+    use super::*;
+
+    fn key(letter: char) -> KeyEvent {
+        KeyEvent::new(KeyCode::Char(letter), KeyModifiers::NONE)
+    }
+
+    #[tokio::test]
+    async fn keys_and_resizes_are_passed_on_until_the_terminal_fails() {
+        let mut script = vec![
+            Ok(Some(Event::Key(key('a')))),
+            Ok(None),
+            Ok(Some(Event::FocusGained)),
+            Ok(Some(Event::Resize(80, 24))),
+            Err(io::Error::other("hung up")),
+        ]
+        .into_iter();
+        let mut events =
+            Events::from_reader(move |_| script.next().expect("not read after an error")).expect("a thread");
+        assert_eq!(events.next().await.and_then(Result::ok), Some(Input::Key(key('a'))));
+        assert_eq!(events.next().await.and_then(Result::ok), Some(Input::Resize));
+        assert_eq!(events.next().await.and_then(Result::err).map(|error| error.to_string()), Some("hung up".into()));
+        assert!(events.next().await.is_none());
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_room_can_be_stopped() {
+        let events = Events::from_reader(|_| Ok(Some(Event::Key(key('x'))))).expect("a thread");
+        events.stop();
+    }
+}

@@ -1,0 +1,102 @@
+//! The terminal, taken over and always given back: at the end, on an error, and before a panic prints its message.
+
+use std::{
+    io::{self, Stdout, Write},
+    panic,
+    sync::{
+        Once,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use crossterm::{
+    cursor::Show,
+    event::DisableMouseCapture,
+    execute,
+    terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+};
+use ratatui::backend::CrosstermBackend;
+
+use super::App;
+
+/// Whether the terminal is taken over. There is one terminal, so there is one flag: the panic hook must know too.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+static HOOK: Once = Once::new();
+
+/// The terminal in raw mode on its alternate screen, until this is dropped.
+#[derive(Debug)]
+pub struct Terminal {
+    inner: ratatui::Terminal<CrosstermBackend<Stdout>>,
+}
+
+impl Terminal {
+    /// Takes over the terminal on standard output. The mouse stays the terminal's, for selecting text.
+    pub fn enter() -> io::Result<Self> {
+        HOOK.call_once(|| {
+            let previous = panic::take_hook();
+            panic::set_hook(Box::new(move |info| {
+                restore();
+                previous(info);
+            }));
+        });
+        TAKEN.store(true, Ordering::SeqCst);
+        let entered = enable_raw_mode()
+            .and_then(|()| execute!(io::stdout(), EnterAlternateScreen))
+            .and_then(|()| ratatui::Terminal::new(CrosstermBackend::new(io::stdout())));
+        match entered {
+            Ok(inner) => Ok(Self { inner }),
+            Err(error) => {
+                restore();
+                Err(error)
+            }
+        }
+    }
+
+    /// Draws the dashboard. Fails when the terminal is gone, or was given back because another thread panicked.
+    pub fn draw(&mut self, app: &mut App) -> io::Result<()> {
+        if !TAKEN.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the terminal was given back after a panic"));
+        }
+        self.inner.draw(|frame| app.draw(frame)).map(drop)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Gives the terminal back, if it is taken over; for where destructors do not run, before `std::process::exit`.
+/// Failures are not reported: there is no screen left to report them on.
+pub fn restore() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        let mut out = io::stdout();
+        let _ = leave(&mut out);
+        let _ = disable_raw_mode();
+    }
+}
+
+fn leave(out: &mut impl Write) -> io::Result<()> {
+    execute!(out, DisableMouseCapture, LeaveAlternateScreen, Show)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaving_shows_the_cursor_and_the_main_screen() {
+        let mut written = Vec::new();
+        leave(&mut written).expect("writes to memory");
+        let written = String::from_utf8(written).expect("is text");
+        assert!(written.contains("\x1b[?1049l") && written.contains("\x1b[?25h"), "{written:?}");
+    }
+
+    #[test]
+    fn what_was_not_taken_is_not_given_back() {
+        assert!(!TAKEN.load(Ordering::SeqCst));
+        restore();
+        assert!(!TAKEN.load(Ordering::SeqCst));
+    }
+}

@@ -1,0 +1,85 @@
+//! The first lines: who is traced, how much it holds, how fast that changes, and what the numbers are missing.
+
+use ratatui::{
+    Frame,
+    layout::Rect,
+    text::{Line, Span},
+    widgets::Paragraph,
+};
+
+use super::fitting;
+use crate::{
+    aggregate::{LossCount, Rates, Snapshot},
+    report::{
+        state_words,
+        units::{bytes, count, counted, duration, rate, signed_bytes},
+        untrusted::clean,
+    },
+    tui::{state::State, theme::Theme},
+};
+
+/// Lines it takes.
+pub(in crate::tui) const HEIGHT: u16 = 4;
+/// Under this width, words give way to numbers.
+const NARROW: u16 = 60;
+
+pub(in crate::tui) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+    let lines = match &state.snapshot {
+        Some(snapshot) => lines(snapshot, theme, area.width),
+        None => vec![Line::styled("leaktrace", theme.heading())],
+    };
+    frame.render_widget(Paragraph::new(lines), area);
+}
+
+fn lines(snapshot: &Snapshot, theme: Theme, width: u16) -> Vec<Line<'_>> {
+    let Snapshot { elapsed, totals, rates, loss, .. } = snapshot;
+    let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s } = *rates;
+    vec![
+        target(snapshot, theme, width, duration(*elapsed)),
+        fitting(
+            vec![
+                Span::styled(format!("{} outstanding", bytes(totals.inuse_bytes())), theme.bold()),
+                Span::raw(counted(totals.inuse_objects(), "object", "objects")),
+                Span::styled(format!("{}/s", signed_bytes(inuse_bytes_per_s)), theme.change(inuse_bytes_per_s)),
+            ],
+            width,
+        ),
+        fitting(
+            vec![
+                Span::raw(format!("{} allocs/s", rate(allocs_per_s))),
+                Span::raw(format!("{} frees/s", rate(frees_per_s))),
+                Span::raw(format!("{}/s allocated", signed_bytes(alloc_bytes_per_s).trim_start_matches('+'))),
+            ],
+            width,
+        ),
+        lost(loss, theme, width),
+    ]
+}
+
+fn target(snapshot: &Snapshot, theme: Theme, width: u16, elapsed: String) -> Line<'_> {
+    let narrow = width < NARROW;
+    let words = state_words(&snapshot.state);
+    let words = if narrow { words.split([',', ' ']).next().unwrap_or(words) } else { words };
+    let comm = clean(&snapshot.target.comm, if narrow { 14 } else { 24 });
+    let mut segments = vec![
+        Span::styled(format!("{comm}[{}]", snapshot.target.pid.0), theme.bold()),
+        Span::styled(words, theme.state(&snapshot.state)),
+        Span::raw(elapsed),
+    ];
+    if !narrow {
+        segments.insert(0, Span::styled("leaktrace", theme.heading()));
+    }
+    fitting(segments, width)
+}
+
+fn lost(loss: &[LossCount], theme: Theme, width: u16) -> Line<'static> {
+    if loss.is_empty() {
+        return Line::styled("no loss", theme.no_loss());
+    }
+    let total = loss.iter().map(|loss| loss.count).fold(0, u64::saturating_add);
+    let mut segments = vec![Span::styled(format!("LOSS {}", count(total)), theme.loss())];
+    segments.extend(loss.iter().map(|&LossCount { cause, count: lost }| {
+        Span::styled(format!("{} {}", cause.name(), count(lost)), theme.loss())
+    }));
+    fitting(segments, width)
+}

@@ -1,0 +1,41 @@
+//! The overlay that lists every key and explains the columns.
+
+use ratatui::{
+    Frame,
+    layout::Rect,
+    text::{Line, Span},
+    widgets::{Block, Clear, Paragraph},
+};
+
+use crate::tui::{input::KEYS, state::State, theme::Theme, widgets::sites::Column};
+
+const WIDTH: u16 = 58;
+const KEY_COLUMNS: usize = 16;
+
+pub(in crate::tui) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+    let Some(scroll) = &mut state.help else { return };
+    let lines = lines(theme, area.width < WIDTH);
+    let width = WIDTH.min(area.width);
+    let height = (lines.len() as u16 + 2).min(area.height);
+    let overlay = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
+    scroll.bound(lines.len(), usize::from(height - 2));
+    let block = Block::bordered().title(Span::styled(" keys ", theme.heading()));
+    frame.render_widget(Clear, overlay);
+    frame.render_widget(Paragraph::new(lines).scroll((scroll.top as u16, 0)).block(block), overlay);
+}
+
+/// `narrow`: meanings go below what they explain.
+fn lines(theme: Theme, narrow: bool) -> Vec<Line<'static>> {
+    let entry = |key: &str, meaning: &'static str| {
+        let key = Span::styled(format!(" {key:<KEY_COLUMNS$}"), theme.bold());
+        if narrow {
+            let meaning = Line::raw(format!("   {meaning}"));
+            if key.content.trim().is_empty() { vec![meaning] } else { vec![Line::from(key), meaning] }
+        } else {
+            vec![Line::from(vec![key, Span::raw(meaning)])]
+        }
+    };
+    let keys = KEYS.iter().flat_map(|&(key, meaning)| entry(key, meaning));
+    let columns = Column::ALL.iter().flat_map(|column| entry(column.heading(), column.meaning()));
+    keys.chain([Line::default()]).chain(columns).collect()
+}
