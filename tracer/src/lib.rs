@@ -6,6 +6,8 @@
 
 pub mod aggregate;
 pub mod bpf;
+pub mod cli;
+pub mod demo;
 pub mod event;
 pub mod probe;
 pub mod report;

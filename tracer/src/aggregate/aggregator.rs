@@ -134,6 +134,26 @@ impl Aggregator {
         }
     }
 
+    /// The same Snapshot with the names known now.
+    pub fn renamed(&self, snapshot: &Snapshot) -> Snapshot {
+        let mut snapshot = snapshot.clone();
+        for site in &mut snapshot.sites {
+            if let Some(Some(known)) = self.sites.get(site.id.0 as usize) {
+                site.stack = Arc::clone(&known.stack);
+            }
+        }
+        snapshot
+    }
+
+    /// The same Snapshot, taken at `now_ns`, with the ages of the last survey.
+    pub fn aged(&self, snapshot: &Snapshot, now_ns: u64) -> Snapshot {
+        let mut snapshot = snapshot.clone();
+        for site in &mut snapshot.sites {
+            site.oldest = self.oldest(site.id, &site.counters, now_ns);
+        }
+        snapshot
+    }
+
     fn oldest(&self, id: SiteId, counters: &BlockCounters, now_ns: u64) -> Option<Duration> {
         if counters.inuse_objects() == 0 {
             return None;

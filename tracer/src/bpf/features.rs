@@ -3,7 +3,7 @@
 use super::{sys, uprobe_multi::Programs};
 
 /// How probes are attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum AttachMode {
     /// One link over all points of a file (Linux 6.6, in order since 6.10): attach and detach take milliseconds.
     UprobeMulti,

@@ -116,6 +116,12 @@ impl Session {
         })
     }
 
+    /// The clock of all times in events and blocks: `CLOCK_MONOTONIC`, nanoseconds.
+    pub fn now_ns(&self) -> u64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    }
+
     /// Takes the probes out. Counters can still be read.
     pub fn detach(&mut self) {
         self.links.detach(&mut self.ebpf);
@@ -124,8 +130,7 @@ impl Session {
 
 impl EventSource for Session {
     fn read(&mut self, sites: usize, reading: &mut Reading) -> Result<(), SourceError> {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        reading.now_ns = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64;
+        reading.now_ns = self.now_ns();
         reading.counters.clear();
         reading.counters.extend((0..sites.min(MAX_SITES as usize)).map(|site| {
             let [alloc_bytes, alloc_objects, free_bytes, free_objects] = self.counters.get(site);

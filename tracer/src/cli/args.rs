@@ -1,0 +1,149 @@
+//! The arguments.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracer_common::config::DEFAULT_MAX_LIVE;
+
+use crate::{bpf::AttachMode, report::Sort};
+
+/// Find what leaks memory in a running process, by call stack. No restart, no recompiling, nothing injected.
+#[derive(Debug, Parser)]
+#[command(
+    name = "leaktrace",
+    version,
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        sudo leaktrace -p 4127                          live dashboard\n  \
+        sudo leaktrace -p 4127 --duration 30s | less    a report after 30 seconds\n  \
+        sudo leaktrace -p 4127 --duration 5m --format json -o leaks.json\n  \
+        leaktrace demo                                  a leaky server to look at"
+)]
+pub struct Arguments {
+    /// What to do instead of tracing.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to trace, and how.
+    #[command(flatten)]
+    pub live: LiveArguments,
+    /// Log what leaktrace does to standard error; with it the BPF programs log too, which slows them down.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a small server with known leaks and trace it.
+    Demo(DemoArguments),
+    /// The server that `demo` traces.
+    #[command(hide = true)]
+    DemoServer,
+}
+
+/// How the demo is shown.
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// End by itself after this long [default without a terminal: 5s].
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// What to print without the dashboard.
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+}
+
+/// What to trace, and how.
+#[derive(Debug, Args)]
+pub struct LiveArguments {
+    /// Process to trace.
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), required = true)]
+    pub pid: Option<u32>,
+    /// Stop after this long, for example 30s, 5m or 1h30m; otherwise when the process exits or on Ctrl-C.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Time between updates [default: 1s in the dashboard, 10s in text without --duration].
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    pub interval: Option<Duration>,
+    /// Print text or JSON instead of the dashboard [default: the dashboard on a terminal, else text].
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// Write the final report here instead of to standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Call sites shown in a text report.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub top: usize,
+    /// Order of the call sites.
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: Sort,
+    /// Show only call sites whose oldest block is at least this old.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    pub min_age: Duration,
+    /// Outstanding blocks that can be kept track of; more are counted as loss. A block takes about 100 bytes.
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_LIVE, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
+    pub max_live: u32,
+    /// Force a way of attaching probes.
+    #[arg(long, value_enum, hide = true)]
+    pub attach: Option<AttachMode>,
+}
+
+/// Output formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs: one object, schema "leaktrace/1".
+    Json,
+}
+
+/// A positive length of time such as `5s`, `500ms`, `2m` or `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let say = || format!("\"{text}\" is no length of time; write for example 500ms, 5s, 2m or 1h30m");
+    let span: jiff::SignedDuration = text.parse().map_err(|_| say())?;
+    Duration::try_from(span).map_err(|_| say())
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let span = duration(text)?;
+    if span < Duration::from_millis(50) {
+        return Err("shorter than 50ms: updates that often cost more than they show".to_owned());
+    }
+    Ok(span)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_with_their_units() {
+        assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for bad in ["", "5", "-5s", "five", "5 parsecs"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!(interval("1ms").is_err());
+    }
+
+    #[test]
+    fn a_pid_is_needed_unless_there_is_a_subcommand() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        assert!(parse("leaktrace --duration 5s").is_err());
+        assert!(parse("leaktrace -p 0").is_err());
+        assert!(parse("leaktrace -p x").is_err());
+        assert!(parse("leaktrace -p 1 --max-live 0").is_err());
+        assert_eq!(parse("leaktrace -p 41").expect("a pid").live.pid, Some(41));
+        assert!(parse("leaktrace demo").is_ok());
+        assert!(parse("leaktrace demo -p 41").is_err());
+    }
+}

@@ -1,0 +1,222 @@
+//! A live run: probes on, Snapshots at an interval, until the target or the user ends it.
+
+use std::{
+    io::IsTerminal as _,
+    ops::ControlFlow,
+    os::fd::AsFd as _,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    signal::unix::{SignalKind, signal},
+    time::{MissedTickBehavior, interval_at, sleep_until},
+};
+
+use super::{
+    Format, LiveArguments,
+    output::Output,
+    prepare::{Prepared, prepare},
+    tracing::Tracing,
+};
+use crate::{
+    aggregate::TargetState,
+    report::{ReportOptions, untrusted::displayable},
+    tui::{self, App, AppOptions, Flow, Input, Terminal},
+};
+
+/// How often the ring buffer is drained and the symbolizer's answers are taken. New sites come at most once each, so
+/// the buffer holds far more than can come in this time.
+const DRAIN: Duration = Duration::from_millis(10);
+/// Time between Snapshots in the dashboard.
+const DASHBOARD_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between text reports when nothing says how long.
+const TEXT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What is shown while tracing.
+enum View {
+    Dashboard { terminal: Terminal, app: App, events: tui::Events },
+    /// Reports, at an interval or only at the end.
+    Reports { every: Option<Duration> },
+}
+
+/// Traces the process of the arguments.
+pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<()> {
+    let pid = arguments.pid.context("which process? give its pid with -p PID")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(trace(pid, arguments, verbose))
+}
+
+async fn trace(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Result<()> {
+    let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    let dashboard = arguments.format.is_none() && arguments.output.is_none() && on_terminal;
+    let options = ReportOptions { top: arguments.top, sort: arguments.sort, min_age: arguments.min_age };
+    let mut output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?;
+    let Prepared { target, session, symbolizer, about, summary } = prepare(pid, arguments, verbose)?;
+    let gone = AsyncFd::with_interest(target.pidfd().try_clone_to_owned()?, Interest::READABLE)?;
+    let mut tracing = Tracing::new(session, symbolizer, about)?;
+
+    let mut view = if dashboard {
+        let terminal = Terminal::enter().context("cannot use the terminal; try --format text")?;
+        let app = App::new(AppOptions { sort: arguments.sort, min_age: arguments.min_age, color: tui::color_from_env() });
+        View::Dashboard { terminal, app, events: tui::events()? }
+    } else {
+        eprintln!("leaktrace: {}", displayable(&summary));
+        View::Reports { every: reports_every(arguments) }
+    };
+    let state = follow(&mut tracing, &mut view, &mut output, gone, arguments).await?;
+    drop(view);
+    let last = tracing.finish(state).await?;
+    if !dashboard {
+        output.write(&last)?;
+    }
+    Ok(())
+}
+
+/// When reports come before the last one.
+fn reports_every(arguments: &LiveArguments) -> Option<Duration> {
+    if arguments.output.is_some() || arguments.format == Some(Format::Json) {
+        return None;
+    }
+    arguments.interval.or(if arguments.duration.is_some() { None } else { Some(TEXT_INTERVAL) })
+}
+
+/// Goes on until something ends it, and says what the target's state is then.
+async fn follow(
+    tracing: &mut Tracing,
+    view: &mut View,
+    output: &mut Output,
+    gone: AsyncFd<std::os::fd::OwnedFd>,
+    arguments: &LiveArguments,
+) -> anyhow::Result<TargetState> {
+    let begun = Instant::now();
+    let every = match view {
+        View::Dashboard { .. } => arguments.interval.unwrap_or(DASHBOARD_INTERVAL),
+        View::Reports { every } => every.unwrap_or(DASHBOARD_INTERVAL),
+    };
+    let mut drain = interval_at(tokio::time::Instant::now(), DRAIN);
+    drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut snapshots = interval_at(tokio::time::Instant::now() + every, every);
+    snapshots.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut interrupts =
+        [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
+    let end = arguments.duration.map(|duration| tokio::time::Instant::from_std(begun + duration));
+    let mut exited = false;
+
+    // The first picture comes at once.
+    show(tracing, view, output, Moment::First)?;
+    loop {
+        let [interrupt, terminate, hangup] = &mut interrupts;
+        tokio::select! {
+            _ = drain.tick() => {
+                if tracing.drain()? && matches!(view, View::Dashboard { .. }) {
+                    show(tracing, view, output, Moment::Named)?;
+                }
+                if tracing.replaced() {
+                    return Ok(TargetState::Replaced);
+                }
+            }
+            _ = snapshots.tick() => show(tracing, view, output, Moment::Interval)?,
+            ready = gone.readable(), if !exited => {
+                ready.context("waiting for the target")?.retain_ready();
+                exited = true;
+                if let ControlFlow::Break(state) = on_exit(tracing, view)? {
+                    return Ok(state);
+                }
+            }
+            () = async { match end { Some(end) => sleep_until(end).await, None => std::future::pending().await } } => {
+                return Ok(if exited { TargetState::Exited } else { TargetState::Detached });
+            }
+            _ = interrupt.recv() => return Ok(ended_by_user(exited)),
+            _ = terminate.recv() => return Ok(ended_by_user(exited)),
+            _ = hangup.recv() => return Ok(ended_by_user(exited)),
+            input = next_input(view) => {
+                if let ControlFlow::Break(()) = on_input(tracing, view, input)? {
+                    return Ok(ended_by_user(exited));
+                }
+            }
+        }
+    }
+}
+
+fn ended_by_user(exited: bool) -> TargetState {
+    if exited { TargetState::Exited } else { TargetState::Detached }
+}
+
+/// The target is gone. Reports end with it; the dashboard stays for as long as the user looks at it.
+fn on_exit(tracing: &mut Tracing, view: &mut View) -> anyhow::Result<ControlFlow<TargetState>> {
+    match view {
+        View::Reports { .. } => Ok(ControlFlow::Break(TargetState::Exited)),
+        View::Dashboard { terminal, app, .. } => {
+            tracing.set_state(TargetState::Exited);
+            app.update(tracing.snapshot()?);
+            terminal.draw(app)?;
+            Ok(ControlFlow::Continue(()))
+        }
+    }
+}
+
+async fn next_input(view: &mut View) -> Option<std::io::Result<Input>> {
+    match view {
+        View::Dashboard { events, .. } => events.next().await,
+        View::Reports { .. } => std::future::pending().await,
+    }
+}
+
+fn on_input(
+    tracing: &mut Tracing,
+    view: &mut View,
+    input: Option<std::io::Result<Input>>,
+) -> anyhow::Result<ControlFlow<()>> {
+    let View::Dashboard { terminal, app, .. } = view else { return Ok(ControlFlow::Continue(())) };
+    match input {
+        Some(Ok(Input::Key(key))) => {
+            if app.on_key(key) == Flow::Quit {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Some(Ok(Input::Resize)) => {}
+        Some(Err(error)) => return Err(error).context("reading the terminal"),
+        // The terminal is gone.
+        None => return Ok(ControlFlow::Break(())),
+    }
+    terminal.draw(app)?;
+    tracing.want(&app.visible_sites());
+    Ok(ControlFlow::Continue(()))
+}
+
+/// Why something is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    First,
+    Interval,
+    /// Stacks have got their names; the numbers stay.
+    Named,
+}
+
+fn show(tracing: &mut Tracing, view: &mut View, output: &mut Output, moment: Moment) -> anyhow::Result<()> {
+    match view {
+        View::Dashboard { terminal, app, .. } => {
+            let snapshot = if moment == Moment::Named { tracing.renamed() } else { tracing.snapshot()? };
+            app.update(snapshot);
+            terminal.draw(app)?;
+            tracing.want(&app.visible_sites());
+        }
+        View::Reports { every } => {
+            // Reports without an interval come at the end; until then only the survey goes on.
+            if moment == Moment::Interval {
+                let snapshot = tracing.snapshot()?;
+                if every.is_some() {
+                    let named = tracing.name_all(snapshot);
+                    output.write(&named)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the Arc's type in one place.
+pub(super) type SharedSnapshot = Arc<crate::aggregate::Snapshot>;

@@ -1,0 +1,56 @@
+//! The command line: from arguments to a run, and from its end to an exit code.
+//!
+//! In: arguments, signals, keys. Out: a live dashboard, reports, and the exit codes 0 (fine), 2 (usage) and 3 (cannot
+//! trace, and why).
+
+mod args;
+mod demo;
+mod live;
+mod output;
+mod prepare;
+mod tracing;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::Parser as _;
+
+pub use args::{Arguments, Command, Format, LiveArguments};
+
+/// Tracing was not possible.
+const CANNOT_TRACE: u8 = 3;
+
+/// Runs leaktrace with the arguments given, the first one being the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // clap prints its own errors and exits with 2.
+    let arguments = Arguments::parse_from(arguments);
+    init_log(arguments.verbose);
+    let result = match arguments.command {
+        Some(Command::Demo(demo)) => demo::run(&demo, arguments.verbose),
+        Some(Command::DemoServer) => crate::demo::serve(),
+        None => live::run(&arguments.live, arguments.verbose),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let line = format!("leaktrace: error: {error:#}");
+            eprintln!("{}", crate::report::untrusted::displayable(&line.replace('\n', " ")));
+            ExitCode::from(CANNOT_TRACE)
+        }
+    }
+}
+
+/// `-v` shows the programs' log and our own; without it only warnings.
+fn init_log(verbose: u8) {
+    let level = match verbose {
+        0 => log::LevelFilter::Warn,
+        1 => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    };
+    env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Warn)
+        .filter_module("leaktrace", level)
+        // What the BPF programs log arrives under the names of their modules.
+        .filter_module("leaktrace_bpf", level)
+        .target(env_logger::Target::Stderr)
+        .init();
+}

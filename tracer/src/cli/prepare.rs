@@ -1,0 +1,99 @@
+//! Everything between the arguments and the first count: the target, its modules, the plan, the probes.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use anyhow::{Context as _, bail};
+use memmap2::Mmap;
+
+use super::LiveArguments;
+use crate::{
+    aggregate,
+    bpf::{self, AttachOptions, Session},
+    probe::AttachPlan,
+    symbolize::{SharedModules, Symbolizer},
+    target::{ModuleMap, Target},
+};
+
+/// A target with its probes in place.
+pub(super) struct Prepared {
+    pub(super) target: Target,
+    pub(super) session: Session,
+    pub(super) symbolizer: Symbolizer,
+    pub(super) about: aggregate::Session,
+    pub(super) summary: String,
+}
+
+/// Attaches to the process of the arguments.
+pub(super) fn prepare(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Prepared> {
+    let begun = Instant::now();
+    bpf::preflight()?;
+    let target = Target::open(pid)?;
+    attach(target, arguments, verbose, begun)
+}
+
+fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant) -> anyhow::Result<Prepared> {
+    let pid = target.info().pid.0;
+    // A process that ends meanwhile makes any of the steps fail, in its own way: say what it means.
+    let alive = |error: anyhow::Error| if target.is_alive() { error } else { bpf::BpfError::TargetGone { pid }.into() };
+    let modules = target.modules().map_err(|error| alive(error.into()))?;
+    let (plan, probed) = plan(&modules);
+    if plan.points.is_empty() {
+        return Err(alive(no_allocator(&target)));
+    }
+    let options = AttachOptions { pid, max_live: arguments.max_live, kernel_log: verbose > 0, mode: arguments.attach };
+    let session = Session::attach(&plan, &probed, options).map_err(|error| alive(error.into()))?;
+    let started_ns = session.now_ns();
+    if !target.is_alive() {
+        bail!(bpf::BpfError::TargetGone { pid });
+    }
+    let symbolizer = Symbolizer::spawn().context("cannot start the symbolizer")?;
+    let shared: SharedModules = Arc::new(Mutex::new(modules));
+    symbolizer.add_process(target.info().pid, shared);
+    let about = aggregate::Session { started: jiff::Timestamp::now(), started_ns, target: target.info().clone() };
+    let summary = format!(
+        "tracing {pid} ({comm}): {count} probes in {places}, attached in {time:.0?}",
+        comm = target.info().comm,
+        count = plan.points.len(),
+        places = probed.iter().map(|module| module.path.to_string_lossy()).collect::<Vec<_>>().join(", "),
+        time = begun.elapsed(),
+    );
+    Ok(Prepared { target, session, symbolizer, about, summary })
+}
+
+/// The probes for every module that is an allocator. A module that cannot be read or parsed is none.
+fn plan(modules: &ModuleMap) -> (AttachPlan, Vec<bpf::Module>) {
+    let (mut plan, mut probed) = (AttachPlan::default(), Vec::new());
+    for module in modules.modules() {
+        let Some(file) = module.file() else { continue };
+        // SAFETY: a private, read-only mapping of a file that is mapped into the target as code. Were it truncated
+        // under us, reading would fault; the kernel denies writing to a running program, and package managers
+        // replace files instead of writing into them.
+        let data = match unsafe { Mmap::map(&**file) } {
+            Ok(data) => data,
+            Err(error) => {
+                log::debug!("{}: {error}", module.path());
+                continue;
+            }
+        };
+        match plan.add_module(probed.len(), &data) {
+            Ok(0) => {}
+            Ok(_) => probed.push(bpf::Module { path: module.path().as_ref().into(), file: Arc::clone(file) }),
+            Err(error) => log::debug!("{}: {error}", module.path()),
+        }
+    }
+    (plan, probed)
+}
+
+fn no_allocator(target: &Target) -> anyhow::Error {
+    let info = target.info();
+    anyhow::anyhow!(
+        "process {} ({}) maps no library that defines malloc and free: a static binary without symbols, or a runtime \
+         with a heap of its own, such as Go; check with: grep -c libc /proc/{}/maps",
+        info.pid.0,
+        info.comm,
+        info.pid.0,
+    )
+}

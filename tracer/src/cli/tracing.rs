@@ -1,0 +1,191 @@
+//! A traced target: the source, the aggregator, the symbolizer and the surveys, held together.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+
+use super::live::SharedSnapshot;
+use crate::{
+    aggregate::{self, Aggregator, SiteId, Snapshot, TargetState},
+    bpf::{Session, Surveyor},
+    event::{EventSource as _, RawEvent, Reading, Survey},
+    symbolize::{ExactFrames, Priority, Request, Symbolize as _, Symbolizer},
+};
+
+/// Share of one core that surveys may take: they rest this many times as long as they took.
+const REST: u32 = 50;
+/// Surveys come no more often than this.
+const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the last report waits for names.
+const LAST_NAMES: Duration = Duration::from_secs(60);
+/// How long a report in between waits for names; what has none by then has them in the next one.
+const NAMES: Duration = Duration::from_secs(5);
+
+/// A target being traced.
+pub(super) struct Tracing {
+    session: Session,
+    aggregator: Aggregator,
+    symbolizer: Symbolizer,
+    surveys: Receiver<Survey>,
+    /// Dropping it ends the survey thread.
+    _stop_surveys: Sender<()>,
+    state: TargetState,
+    reading: Reading,
+    events: Vec<RawEvent>,
+    latest: Option<SharedSnapshot>,
+}
+
+impl Tracing {
+    pub(super) fn new(session: Session, symbolizer: Symbolizer, about: aggregate::Session) -> anyhow::Result<Self> {
+        let (stop, stopped) = channel();
+        let surveys = start_surveys(session.surveyor()?, stopped)?;
+        Ok(Self {
+            session,
+            aggregator: Aggregator::new(about),
+            symbolizer,
+            surveys,
+            _stop_surveys: stop,
+            state: TargetState::Running,
+            reading: Reading::default(),
+            events: Vec::new(),
+            latest: None,
+        })
+    }
+
+    /// Takes what is new. Returns whether stacks have got names.
+    pub(super) fn drain(&mut self) -> anyhow::Result<bool> {
+        self.session.poll(&mut self.events)?;
+        self.events.drain(..).for_each(|event| self.aggregator.apply(event));
+        while let Ok(survey) = self.surveys.try_recv() {
+            self.aggregator.apply_survey(survey);
+        }
+        Ok(self.take_names())
+    }
+
+    fn take_names(&mut self) -> bool {
+        let named = self.symbolizer.drain();
+        let any = !named.is_empty();
+        named.into_iter().for_each(|(site, stack)| self.aggregator.apply_stack(site, stack));
+        any
+    }
+
+    pub(super) fn set_state(&mut self, state: TargetState) {
+        self.state = state;
+    }
+
+    /// Whether the target replaced its program.
+    pub(super) fn replaced(&self) -> bool {
+        self.aggregator.ended() == Some(&TargetState::Replaced)
+    }
+
+    /// Counts now.
+    pub(super) fn snapshot(&mut self) -> anyhow::Result<SharedSnapshot> {
+        self.drain()?;
+        self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
+        let snapshot = Arc::new(self.aggregator.snapshot(&self.reading, self.state.clone()));
+        self.latest = Some(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    /// The latest Snapshot with the names known now.
+    pub(super) fn renamed(&mut self) -> SharedSnapshot {
+        let latest = self.latest.take().map_or_else(
+            || Arc::new(self.aggregator.snapshot(&Reading::default(), self.state.clone())),
+            |latest| Arc::new(self.aggregator.renamed(&latest)),
+        );
+        self.latest = Some(Arc::clone(&latest));
+        latest
+    }
+
+    /// Asks for the names of these sites, if they have none.
+    pub(super) fn want(&mut self, sites: &[SiteId]) {
+        self.request(sites, Priority::Visible);
+    }
+
+    /// Returns how many of the sites have no name yet.
+    fn request(&mut self, sites: &[SiteId], priority: Priority) -> usize {
+        let mut waiting = 0;
+        for site in sites {
+            let Some(raw) = self.aggregator.unsymbolized(*site) else { continue };
+            waiting += 1;
+            let request = Request {
+                site: raw.id,
+                tgid: raw.tgid,
+                frames: Arc::clone(&raw.frames),
+                exact: ExactFrames::NONE,
+                end: raw.end,
+                priority,
+            };
+            if self.symbolizer.request(request).is_err() {
+                // The queue is full: the rest is asked for once it has moved on.
+                break;
+            }
+        }
+        waiting
+    }
+
+    /// Names all sites of a Snapshot, for as long as that takes within bounds.
+    pub(super) fn name_all(&mut self, snapshot: SharedSnapshot) -> SharedSnapshot {
+        self.wait_for_names(&snapshot, NAMES);
+        Arc::new(self.aggregator.renamed(&snapshot))
+    }
+
+    fn wait_for_names(&mut self, snapshot: &Snapshot, patience: Duration) {
+        let sites: Vec<SiteId> = snapshot.sites.iter().map(|site| site.id).collect();
+        let deadline = Instant::now() + patience;
+        let mut pending = self.request(&sites, Priority::Background);
+        while pending > 0 && Instant::now() < deadline {
+            if !self.take_names() {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            pending = self.request(&sites, Priority::Background);
+        }
+        if pending > 0 {
+            log::warn!("{pending} call sites have no names yet after {patience:?}: their frames are shown as addresses");
+        }
+    }
+
+    /// The last numbers, then the probes out, then the names.
+    pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<Snapshot> {
+        self.state = state;
+        let last = self.snapshot()?;
+        let survey = self.session.surveyor()?.survey()?;
+        self.aggregator.apply_survey(survey);
+        let aged = self.aggregator.aged(&last, self.reading.now_ns);
+        self.session.detach();
+        self.wait_for_names(&aged, LAST_NAMES);
+        Ok(self.aggregator.renamed(&aged))
+    }
+}
+
+/// Surveys on a thread of their own, at most one of them waiting to be taken.
+fn start_surveys(surveyor: Surveyor, stopped: Receiver<()>) -> anyhow::Result<Receiver<Survey>> {
+    let (send, receive) = sync_channel(1);
+    let work = move || {
+        loop {
+            let begun = Instant::now();
+            match surveyor.survey() {
+                Ok(survey) => {
+                    let _ = send.try_send(survey);
+                }
+                Err(error) => {
+                    log::warn!("ages are not known: {error}");
+                    return;
+                }
+            }
+            let rest = SURVEY_INTERVAL.max(begun.elapsed() * REST);
+            if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("survey".into()).spawn(work).context("cannot start a thread")?;
+    Ok(receive)
+}
