@@ -3,7 +3,6 @@
 use std::{
     io::IsTerminal as _,
     ops::ControlFlow,
-    os::fd::AsFd as _,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -55,7 +54,9 @@ async fn trace(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Resu
     let options = ReportOptions { top: arguments.top, sort: arguments.sort, min_age: arguments.min_age };
     let mut output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?;
     let Prepared { target, session, symbolizer, about, summary } = prepare(pid, arguments, verbose)?;
-    let gone = AsyncFd::with_interest(target.pidfd().try_clone_to_owned()?, Interest::READABLE)?;
+    let pidfd = target.pidfd().try_clone_to_owned()?;
+    // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
+    let gone = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(std::io::Error::from)?;
     let mut tracing = Tracing::new(session, symbolizer, about)?;
 
     let mut view = if dashboard {
@@ -199,7 +200,7 @@ enum Moment {
 fn show(tracing: &mut Tracing, view: &mut View, output: &mut Output, moment: Moment) -> anyhow::Result<()> {
     match view {
         View::Dashboard { terminal, app, .. } => {
-            let snapshot = if moment == Moment::Named { tracing.renamed() } else { tracing.snapshot()? };
+            let snapshot = if moment == Moment::Named { tracing.renamed()? } else { tracing.snapshot()? };
             app.update(snapshot);
             terminal.draw(app)?;
             tracing.want(&app.visible_sites());

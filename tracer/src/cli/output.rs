@@ -33,7 +33,7 @@ impl Output {
     /// Writes a report.
     pub(super) fn write(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
         let Self { file, format, options } = self;
-        let mut write = |out: &mut dyn Write| match format {
+        let write = |out: &mut dyn Write| match format {
             Format::Text => write_text(snapshot, options, out),
             Format::Json => write_json(snapshot, out),
         };

@@ -14,7 +14,7 @@ use crate::{
     bpf::{self, AttachOptions, Session},
     probe::AttachPlan,
     symbolize::{SharedModules, Symbolizer},
-    target::{ModuleMap, Target},
+    target::{Target, maps::ModuleMap},
 };
 
 /// A target with its probes in place.

@@ -94,13 +94,11 @@ impl Tracing {
     }
 
     /// The latest Snapshot with the names known now.
-    pub(super) fn renamed(&mut self) -> SharedSnapshot {
-        let latest = self.latest.take().map_or_else(
-            || Arc::new(self.aggregator.snapshot(&Reading::default(), self.state.clone())),
-            |latest| Arc::new(self.aggregator.renamed(&latest)),
-        );
-        self.latest = Some(Arc::clone(&latest));
-        latest
+    pub(super) fn renamed(&mut self) -> anyhow::Result<SharedSnapshot> {
+        let Some(latest) = &self.latest else { return self.snapshot() };
+        let renamed = Arc::new(self.aggregator.renamed(latest));
+        self.latest = Some(Arc::clone(&renamed));
+        Ok(renamed)
     }
 
     /// Asks for the names of these sites, if they have none.

@@ -61,7 +61,8 @@ fn handle_connection(state: &State, connection: TcpStream) {
 fn handle_login(state: &State, user: &str) -> String {
     let session = open_session(user);
     let mut sessions = state.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-    sessions.insert(format!("{user}#{}", sessions.len()), session);
+    let name = format!("{user}#{}", sessions.len());
+    sessions.insert(name, session);
     format!("OK {}\n", sessions.len())
 }
 
