@@ -13,9 +13,10 @@ pub enum NoSymbol {
     Unmapped,
     /// The address is in memory without a file: code made at run time, for which no map was found.
     Anonymous,
-    /// The module's file could not be opened or read.
+    /// The module's file could not be opened, or is not what an ELF file should be.
     ModuleUnreadable,
-    /// The module has no symbols at all.
+    /// The module was stripped: it has at most its dynamic symbols, none of which covers the address, and its debug
+    /// file was not found.
     Stripped,
     /// The module has symbols, but none that covers the address.
     NotCovered,

@@ -1,1 +1,17 @@
 //! What is traced: a process as `/proc` shows it.
+//!
+//! In: a pid. Out: a [`Target`], which stays the same process however pids are reused, and its executable memory as a
+//! [`maps::ModuleMap`], which keeps the files open so that addresses can be named after the process is gone.
+//! Everything read here is under the target's control.
+
+mod error;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod maps;
+mod proc_dir;
+mod process;
+mod root;
+
+pub use error::TargetError;
+pub use process::Target;
+pub(crate) use root::Root;
