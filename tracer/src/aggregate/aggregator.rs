@@ -134,6 +134,11 @@ impl Aggregator {
         }
     }
 
+    /// Lets the rates of the next Snapshot be over the whole time since tracing began.
+    pub fn widen_window(&mut self) {
+        self.previous = None;
+    }
+
     /// The same Snapshot with the names known now.
     pub fn renamed(&self, snapshot: &Snapshot) -> Snapshot {
         let mut snapshot = snapshot.clone();

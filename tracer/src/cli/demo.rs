@@ -22,7 +22,8 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
     }
     let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let server = Server::start()?;
-    let duration = arguments.duration.or(if on_terminal && arguments.format.is_none() { None } else { Some(UNATTENDED) });
+    let duration =
+        arguments.duration.or(if on_terminal && arguments.format.is_none() { None } else { Some(UNATTENDED) });
     eprintln!("leaktrace: started a server with known leaks as process {}", server.0.id());
     let live = LiveArguments {
         pid: Some(server.0.id()),
@@ -52,7 +53,8 @@ struct Server(Child);
 impl Server {
     /// Starts it and waits until it serves.
     fn start() -> anyhow::Result<Self> {
-        let child = Command::new("/proc/self/exe")
+        let own = std::env::current_exe().context("cannot find leaktrace's own executable")?;
+        let child = Command::new(own)
             .arg("demo-server")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

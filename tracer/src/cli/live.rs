@@ -36,9 +36,15 @@ const TEXT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What is shown while tracing.
 enum View {
-    Dashboard { terminal: Terminal, app: App, events: tui::Events },
+    Dashboard {
+        terminal: Terminal,
+        app: App,
+        events: tui::Events,
+    },
     /// Reports, at an interval or only at the end.
-    Reports { every: Option<Duration> },
+    Reports {
+        every: Option<Duration>,
+    },
 }
 
 /// Traces the process of the arguments.
@@ -61,7 +67,8 @@ async fn trace(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Resu
 
     let mut view = if dashboard {
         let terminal = Terminal::enter().context("cannot use the terminal; try --format text")?;
-        let app = App::new(AppOptions { sort: arguments.sort, min_age: arguments.min_age, color: tui::color_from_env() });
+        let app =
+            App::new(AppOptions { sort: arguments.sort, min_age: arguments.min_age, color: tui::color_from_env() });
         View::Dashboard { terminal, app, events: tui::events()? }
     } else {
         eprintln!("leaktrace: {}", displayable(&summary));

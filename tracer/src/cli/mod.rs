@@ -24,6 +24,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // clap prints its own errors and exits with 2.
     let arguments = Arguments::parse_from(arguments);
     init_log(arguments.verbose);
+    raise_file_limit();
     let result = match arguments.command {
         Some(Command::Demo(demo)) => demo::run(&demo, arguments.verbose),
         Some(Command::DemoServer) => crate::demo::serve(),
@@ -36,6 +37,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             eprintln!("{}", crate::report::untrusted::displayable(&line.replace('\n', " ")));
             ExitCode::from(CANNOT_TRACE)
         }
+    }
+}
+
+/// Every module of the target is held open, so that its symbols outlive the process.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current: _, maximum } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        log::debug!("raising the limit of open files: {error}");
     }
 }
 

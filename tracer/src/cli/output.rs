@@ -40,9 +40,9 @@ impl Output {
         match file {
             Some((path, file)) => {
                 let mut out = io::BufWriter::new(file);
-                write(&mut out)
-                    .and_then(|()| out.flush())
-                    .with_context(|| format!("cannot write {}; free some space or choose another -o FILE", path.display()))
+                write(&mut out).and_then(|()| out.flush()).with_context(|| {
+                    format!("cannot write {}; free some space or choose another -o FILE", path.display())
+                })
             }
             None => {
                 let mut out = io::BufWriter::new(io::stdout().lock());
@@ -67,7 +67,6 @@ fn open_file(path: &Path) -> anyhow::Result<File> {
         .open(path)
         .map_err(|error| match error.raw_os_error() {
             Some(libc::ELOOP) => anyhow::anyhow!("{} is a symbolic link; give -o the path of a file", path.display()),
-            _ => anyhow::Error::new(error)
-                .context(format!("cannot write {}; choose another -o FILE", path.display())),
+            _ => anyhow::Error::new(error).context(format!("cannot write {}; choose another -o FILE", path.display())),
         })
 }

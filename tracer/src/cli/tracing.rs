@@ -146,13 +146,16 @@ impl Tracing {
             pending = self.request(&sites, Priority::Background);
         }
         if pending > 0 {
-            log::warn!("{pending} call sites have no names yet after {patience:?}: their frames are shown as addresses");
+            log::warn!(
+                "{pending} call sites have no names yet after {patience:?}: their frames are shown as addresses"
+            );
         }
     }
 
     /// The last numbers, then the probes out, then the names.
     pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<Snapshot> {
         self.state = state;
+        self.aggregator.widen_window();
         let last = self.snapshot()?;
         let survey = self.session.surveyor()?.survey()?;
         self.aggregator.apply_survey(survey);

@@ -18,7 +18,12 @@ pub const READY: &str = "ready";
 /// # Errors
 /// When no loopback port can be had.
 pub fn serve() -> anyhow::Result<()> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("the demo server cannot listen on loopback")?;
+    // The name shown for it: without this it would be one more "leaktrace".
+    if let Err(error) = rustix::thread::set_name(c"demo-server") {
+        log::debug!("naming the demo server: {error}");
+    }
+    let listener =
+        std::net::TcpListener::bind(("127.0.0.1", 0)).context("the demo server cannot listen on loopback")?;
     let address = listener.local_addr().context("the demo server has no address")?;
     std::thread::spawn(move || server::run(&listener));
     std::thread::spawn(move || client::run(address));

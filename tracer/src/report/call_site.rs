@@ -41,6 +41,11 @@ const LIBRARY_FUNCTIONS: &[&str] = &[
     "__rg_",
 ];
 
+/// Directories of source files that are never the program's own: the Rust and C++ standard libraries, as their debug
+/// information names them. An inlined function's name may come without its namespace; its file gives it away.
+const LIBRARY_SOURCES: &[&str] =
+    &["/rustc/", "/rust/deps/", "/library/alloc/src/", "/library/core/src/", "/library/std/src/", "/include/c++/"];
+
 /// The frame to show; `None` only for a stack without frames.
 pub(crate) fn call_site(stack: &Stack) -> Option<&Frame> {
     stack.frames.iter().find(|frame| is_own(frame)).or_else(|| stack.frames.first())
@@ -52,6 +57,11 @@ fn is_own(frame: &Frame) -> bool {
         if LIBRARY_MODULES.iter().any(|library| file.starts_with(library)) {
             return false;
         }
+    }
+    if let Some(source) = &frame.file
+        && LIBRARY_SOURCES.iter().any(|library| source.contains(library))
+    {
+        return false;
     }
     let Ok(function) = &frame.function else { return true };
     let name = short_name(function);
@@ -132,6 +142,20 @@ mod tests {
             "void std::vector<int, std::allocator<int> >::_M_realloc_insert<int>(int&&)",
         ] {
             assert_eq!(chosen(&[(Some(runtime), "/bin/a"), (Some("app::run"), "/bin/a")]), 1, "{runtime}");
+        }
+    }
+
+    #[test]
+    fn standard_library_sources_are_passed_over_whatever_the_function_is_called() {
+        for source in ["/rustc/59807616/library/alloc/src/alloc.rs", "/usr/include/c++/12/bits/new_allocator.h"] {
+            let inlined = Frame { file: Some(Arc::from(source)), ..frame(Some("allocate"), "/bin/a") };
+            let own = Frame { file: Some(Arc::from("/src/cache.c")), ..frame(Some("cache_add"), "/bin/a") };
+            let stack = Stack { frames: vec![inlined, own], end: StackEnd::Complete };
+            assert_eq!(
+                call_site(&stack).and_then(|frame| frame.function.as_deref().ok()),
+                Some("cache_add"),
+                "{source}"
+            );
         }
     }
 

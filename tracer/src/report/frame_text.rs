@@ -15,6 +15,14 @@ pub(crate) fn basename(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// A source path without the part that says nothing: where the Rust standard library was built.
+pub(crate) fn source_path(path: &str) -> &str {
+    match path.strip_prefix("/rustc/").and_then(|rest| rest.split_once("/library/")) {
+        Some((_, within)) => within,
+        None => path,
+    }
+}
+
 /// Where in the source, `cache.c:42`, as `path` names the file; `None` without a file.
 pub(crate) fn place(frame: &Frame, path: impl Fn(&str) -> &str) -> Option<String> {
     let file = displayable(path(frame.file.as_deref()?));
@@ -38,7 +46,7 @@ impl<'a> FrameText<'a> {
         match &frame.function {
             Ok(function) => Self {
                 name: clean(function, columns),
-                place: [place(frame, |path| path), module.map(|module| format!("({module})"))]
+                place: [place(frame, source_path), module.map(|module| format!("({module})"))]
                     .into_iter()
                     .flatten()
                     .collect::<Vec<_>>()

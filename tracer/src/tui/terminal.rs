@@ -18,6 +18,7 @@ use crossterm::{
 use ratatui::backend::CrosstermBackend;
 
 use super::App;
+use crate::symbolize;
 
 /// Whether the terminal is taken over. There is one terminal, so there is one flag: the panic hook must know too.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -35,6 +36,10 @@ impl Terminal {
         HOOK.call_once(|| {
             let previous = panic::take_hook();
             panic::set_hook(Box::new(move |info| {
+                // A parser that trips over a module's file costs that module its names, not the dashboard.
+                if symbolize::panic_is_contained() {
+                    return;
+                }
                 restore();
                 previous(info);
             }));
