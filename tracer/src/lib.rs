@@ -9,3 +9,4 @@ pub mod report;
 pub mod symbolize;
 pub mod target;
 pub mod tui;
+pub mod unwind;
