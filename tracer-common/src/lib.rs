@@ -14,6 +14,7 @@ pub mod heap;
 #[cfg(feature = "user")]
 mod pod;
 pub mod stack;
+pub mod unwind;
 
 /// A code on the wire that no variant of the enum has: the two sides disagree on the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

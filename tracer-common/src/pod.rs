@@ -1,6 +1,9 @@
 //! Leave for user space to read and write these types as plain bytes.
 
-use crate::heap::{Block, BlockKey, SiteCounters};
+use crate::{
+    heap::{Block, BlockKey, SiteCounters},
+    unwind::{Mapping, MappingRange, Row},
+};
 
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for BlockKey {}
@@ -8,3 +11,9 @@ unsafe impl aya::Pod for BlockKey {}
 unsafe impl aya::Pod for Block {}
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for SiteCounters {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for Row {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for Mapping {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for MappingRange {}
