@@ -89,6 +89,20 @@ fn check_record(record: &Record, inputs: &Inputs, object: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Runs clippy on the BPF programs. With the recorded compiler its warnings are errors; another version may have new
+/// ones, which do not make the source wrong.
+pub(crate) fn clippy() -> Result<()> {
+    let workspace = Workspace::load()?;
+    let toolchain = Toolchain::find_or_install()?;
+    let recorded = Record::read(&workspace.root.join(RECORD)).ok();
+    let mut command = toolchain.cargo("clippy", &workspace)?;
+    select_program(&mut command);
+    if recorded.is_none_or(|record| record.versions.rustc == toolchain.versions.rustc) {
+        command.args(["--", "-D", "warnings"]);
+    }
+    shell::run(&mut command)
+}
+
 /// Builds and strips the object; returns where it is.
 fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
     let mut command = toolchain.cargo("build", workspace)?;

@@ -8,9 +8,11 @@ mod record;
 mod shell;
 mod source;
 mod suite;
+mod test;
 mod toolchain;
 mod workspace;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,12 +33,22 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Run everything a change has to pass, stopping at the first failure
+    Test {
+        /// Run this step alone
+        #[arg(long, value_enum, value_name = "STEP")]
+        only: Option<test::Step>,
+        /// Arguments for the integration suite's test binaries
+        #[arg(last = true, value_name = "SUITE_ARGS")]
+        suite_args: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Bpf { check: false } => bpf::update(),
         Task::Bpf { check: true } => bpf::check(),
+        Task::Test { only, suite_args } => test::run(only, &suite_args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
