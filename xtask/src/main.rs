@@ -1,1 +1,61 @@
-fn main() {}
+//! Development tasks, run as `cargo xtask TASK`. Each one installs what it needs where it may, and otherwise prints
+//! the commands that do.
+
+mod apt;
+mod bpf;
+mod object_diff;
+mod record;
+mod shell;
+mod source;
+mod suite;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks of leaktrace
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build the BPF object and write it, with its record, to tracer/object
+    Bpf {
+        /// Change nothing: fail unless tracer/object is what the source builds to
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run everything a change has to pass, stopping at the first failure
+    Test {
+        /// Run this step alone
+        #[arg(long, value_enum, value_name = "STEP")]
+        only: Option<test::Step>,
+        /// Arguments for the integration suite's test binaries
+        #[arg(last = true, value_name = "SUITE_ARGS")]
+        suite_args: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Bpf { check: false } => bpf::update(),
+        Task::Bpf { check: true } => bpf::check(),
+        Task::Test { only, suite_args } => test::run(only, &suite_args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not the Debug form: that one adds a backtrace of xtask, which helps nobody here.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

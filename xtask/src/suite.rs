@@ -1,0 +1,72 @@
+//! The integration suite: leaktrace on real processes, as root.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::workspace::Workspace;
+use crate::{apt, shell};
+
+/// What the suite's target programs are made with, run on and compared against: Debian's package, and the program or
+/// file by which it is known to be there.
+const NEEDS: [(&str, &str); 11] = [
+    ("gcc", "gcc"),
+    ("g++", "g++"),
+    ("libc6-dev", "/usr/include/stdlib.h"),
+    ("redis-server", "redis-server"),
+    ("redis-tools", "redis-benchmark"),
+    ("python3", "python3"),
+    ("nodejs", "node"),
+    ("gdb", "gdb"),
+    ("binutils", "readelf"),
+    ("procps", "ps"),
+    ("musl-tools", "musl-gcc"),
+];
+
+/// Fails, with the command to run, unless this is root: the suite never skips.
+pub(crate) fn require_root() -> Result<()> {
+    if !shell::is_root() {
+        bail!(
+            "the integration suite loads BPF programs and needs root. Run: \
+             sudo env \"PATH=$PATH\" \"HOME=$HOME\" cargo xtask test --only integration"
+        );
+    }
+    Ok(())
+}
+
+/// Installs what the suite needs.
+pub(crate) fn install_needs() -> Result<()> {
+    let is_there =
+        |probe: &str| if probe.starts_with('/') { Path::new(probe).exists() } else { shell::which(probe).is_some() };
+    let missing: Vec<&str> = NEEDS.iter().filter(|(_, probe)| !is_there(probe)).map(|(package, _)| *package).collect();
+    apt::install(&missing, "the integration suite")
+}
+
+/// Builds `leaktrace` as it is released.
+pub(crate) fn build_command(workspace: &Workspace) -> Command {
+    let mut command = shell::cargo();
+    command.current_dir(&workspace.root).args(["build", "--locked", "--release", "--package=leaktrace"]);
+    command
+}
+
+/// Runs the suite on the built `leaktrace`; `args` go to its test binaries.
+pub(crate) fn test_command(workspace: &Workspace, args: &[OsString]) -> Command {
+    let mut command = shell::cargo();
+    command.current_dir(&workspace.root).args(["test", "--locked", "--package=leaktrace-tests"]);
+    if !args.is_empty() {
+        command.arg("--").args(args);
+    }
+    command
+}
+
+/// Runs the suite with `object` in the place of the committed object, in a `leaktrace` built to allow that.
+pub(crate) fn run_with_object(workspace: &Workspace, object: &Path) -> Result<()> {
+    require_root()?;
+    install_needs()?;
+    shell::run_shown(build_command(workspace).args(["--features", "object-override"]))
+        .context("cannot build leaktrace to run another object")?;
+    shell::run_shown(test_command(workspace, &[]).env("LEAKTRACE_BPF_OBJECT", object))
+        .context("the suite fails with the rebuilt object")
+}
