@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Addresses at which the executable mappings of `module` in process `pid` differ from the file.
 pub fn differences(pid: u32, module: &str) -> Result<Vec<u64>> {
@@ -27,7 +27,7 @@ pub fn differences(pid: u32, module: &str) -> Result<Vec<u64>> {
         differences.extend(pairs.filter(|((memory, file), _)| memory != file).map(|(_, address)| address));
         mappings += 1;
     }
-    anyhow::ensure!(mappings > 0, "process {pid} has no executable mapping of {module}");
+    ensure!(mappings > 0, "process {pid} has no executable mapping of {module}");
     Ok(differences)
 }
 
@@ -48,5 +48,44 @@ impl<'a> Mapping<'a> {
         let path = fields.nth(2)?.trim_start();
         let number = |text| u64::from_str_radix(text, 16).ok();
         Some(Self { start: number(start)?, end: number(end)?, executable, offset: number(offset)?, path })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mprotect, munmap};
+
+    use super::{Result, differences};
+
+    #[test]
+    fn one_changed_byte_is_found() -> Result<()> {
+        const BYTES: usize = 5003;
+
+        let path = crate::tracer::report_path()?.with_extension("text");
+        std::fs::write(&path, vec![0x90; BYTES])?;
+        let path = path.canonicalize()?;
+        let name = path.to_str().expect("an ASCII name");
+        let pid = std::process::id();
+        let file = File::open(&path)?;
+        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
+        // SAFETY: a new private mapping at an address of the kernel's choice.
+        let memory = unsafe { mmap(std::ptr::null_mut(), BYTES, access, flags, &file, 0)? };
+        // SAFETY: nobody else knows of the mapping.
+        unsafe { mprotect(memory, BYTES, MprotectFlags::READ | MprotectFlags::EXEC)? };
+        assert!(differences(pid, name)?.is_empty());
+        // SAFETY: as above.
+        unsafe { mprotect(memory, BYTES, MprotectFlags::READ | MprotectFlags::WRITE)? };
+        // SAFETY: within the mapping, which is writable now.
+        unsafe { memory.cast::<u8>().add(4099).write(0xcc) };
+        // SAFETY: as above.
+        unsafe { mprotect(memory, BYTES, MprotectFlags::READ | MprotectFlags::EXEC)? };
+        assert_eq!(differences(pid, name)?, [memory as u64 + 4099]);
+        // SAFETY: the mapping is not used any more.
+        unsafe { munmap(memory, BYTES)? };
+        std::fs::remove_file(&path)?;
+        assert!(differences(pid, name).is_err(), "there is nothing to compare any more");
+        Ok(())
     }
 }
