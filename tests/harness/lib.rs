@@ -1,1 +1,54 @@
-//! Harness.
+//! What the integration suite stands on: programs with known leaks, leaktrace run on them, and the comparison of what
+//! the program says it did (its ledger) with what leaktrace says it saw (its report).
+//!
+//! In: the sources in `leakers/` and seeds for random programs. Out: a [`ledger::Ledger`] and a [`report::Report`], both
+//! plain values. Nothing here sleeps for luck: every wait polls a condition or reads a line, with [`DEADLINE`] as its end,
+//! and every process started is killed when its handle is dropped, also by a panic.
+
+pub mod leaker;
+pub mod ledger;
+pub mod oracle;
+pub mod process;
+pub mod random;
+pub mod report;
+pub mod text;
+pub mod tracer;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+/// How long anything may take before a test gives up. Far more than it does take: two cores may be shared by many.
+pub const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Where compiled leakers, reports and kept sources go: `target/tmp/leaktrace-tests`.
+pub fn work_dir() -> Result<PathBuf> {
+    let dir = target_dir().join("tmp/leaktrace-tests");
+    std::fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+/// The workspace's target directory.
+pub fn target_dir() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => PathBuf::from(dir),
+        None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")),
+    }
+}
+
+/// Polls `condition` until it gives a value.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition()? {
+            return Ok(value);
+        }
+        if Instant::now() > end {
+            bail!("waited {DEADLINE:?} in vain for {what}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

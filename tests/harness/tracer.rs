@@ -1,0 +1,189 @@
+//! leaktrace itself, run as its users run it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+
+use crate::{
+    leaker::Leaker,
+    ledger::{Ledger, Match, Scope},
+    process::{Guarded, Lines},
+    report::Report,
+    target_dir, work_dir,
+};
+
+/// How a run of leaktrace ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// All that it wrote to stderr.
+    pub stderr: String,
+    /// Whether it said that it traces.
+    pub traced: bool,
+    report: PathBuf,
+}
+
+impl Ended {
+    /// The report it wrote. It must have ended well.
+    pub fn report(&self) -> Result<Report> {
+        ensure!(self.status.success(), "leaktrace failed: {}\n{}", self.status, self.stderr);
+        let text = fs::read_to_string(&self.report).with_context(|| format!("no report; stderr:\n{}", self.stderr))?;
+        serde_json::from_str(&text).with_context(|| format!("not the JSON that was promised:\n{text}"))
+    }
+
+    /// Checks that it refused, with this exit code and an error that holds all of `words`, in any case.
+    pub fn expect_refusal(&self, code: i32, words: &[&str]) -> Result<()> {
+        ensure!(self.status.code() == Some(code), "{} instead of code {code}; stderr:\n{}", self.status, self.stderr);
+        ensure!(!self.stderr.contains("panicked"), "it panicked:\n{}", self.stderr);
+        ensure!(!self.traced, "it had started to trace:\n{}", self.stderr);
+        let message = self.stderr.to_lowercase();
+        for word in words {
+            ensure!(message.contains(&word.to_lowercase()), "the message does not name {word:?}:\n{}", self.stderr);
+        }
+        Ok(())
+    }
+
+    /// [`Self::expect_refusal`] with code 3 and the one line of an error on stderr.
+    pub fn expect_cannot_trace(&self, words: &[&str]) -> Result<()> {
+        self.expect_refusal(3, words)?;
+        let errors = self.stderr.lines().filter(|line| line.starts_with("leaktrace: error:")).count();
+        ensure!(errors == 1, "{errors} error lines instead of one:\n{}", self.stderr);
+        Ok(())
+    }
+}
+
+/// A running leaktrace.
+#[derive(Debug)]
+pub struct Tracer {
+    process: Guarded,
+    stderr: Lines,
+    report: PathBuf,
+    traced: bool,
+}
+
+impl Tracer {
+    /// Starts it on `pid` and waits until all probes are on.
+    pub fn attach(pid: u32) -> Result<Self> {
+        Self::attach_with(pid, &["--duration", "600s"])
+    }
+
+    /// The same with other options than a duration that never ends.
+    pub fn attach_with(pid: u32, options: &[&str]) -> Result<Self> {
+        require_root()?;
+        let mut tracer = Self::start(pid, options)?;
+        let ready = format!("leaktrace: tracing {pid}");
+        let is_ready = |line: &str| line.strip_prefix(&ready).is_some_and(|rest| !rest.starts_with(char::is_numeric));
+        if tracer.stderr.find("leaktrace to trace", is_ready)?.is_none() {
+            let status = tracer.process.wait()?;
+            bail!("leaktrace ended before it traced: {status}\n{}", tracer.stderr.rest()?);
+        }
+        tracer.traced = true;
+        Ok(tracer)
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn start(pid: u32, options: &[&str]) -> Result<Self> {
+        let report = report_path()?;
+        let mut command = Command::new(binary()?);
+        command.args(["-p", &pid.to_string(), "--interval", "1s", "--format", "json", "-o"]).arg(&report).args(options);
+        Self::spawn(&mut command, report)
+    }
+
+    fn spawn(command: &mut Command, report: PathBuf) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut process = Guarded::spawn(command)?;
+        let stderr = process.child().stderr.take().context("no stderr")?;
+        Ok(Self { process, stderr: Lines::read(stderr), report, traced: false })
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Result<Ended> {
+        let status = self.process.wait()?;
+        let stderr = self.stderr.rest()?;
+        let traced = self.traced || self.stderr.seen.iter().any(|line| line.starts_with("leaktrace: tracing "));
+        ensure!(!stderr.contains("panicked at"), "leaktrace panicked:\n{stderr}");
+        Ok(Ended { status, stderr, traced, report: self.report.clone() })
+    }
+
+    /// Ends it as Ctrl-C does, and returns its report.
+    pub fn stop(self) -> Result<Report> {
+        self.signal(Signal::INT)?;
+        self.wait()?.report()
+    }
+}
+
+/// Runs leaktrace with exactly these arguments, to its end.
+pub fn run(arguments: &[&str]) -> Result<Ended> {
+    run_command(Command::new(binary()?).args(arguments))
+}
+
+/// Runs a command that runs leaktrace, to its end.
+pub fn run_command(command: &mut Command) -> Result<Ended> {
+    Tracer::spawn(command, PathBuf::new())?.wait()
+}
+
+/// Traces all that a leaker does between its release and `done`; returns what it says and what leaktrace says.
+pub fn trace(mut leaker: Leaker) -> Result<(Ledger, Report)> {
+    let tracer = Tracer::attach(leaker.pid())?;
+    let ledger = leaker.release()?;
+    let report = tracer.stop()?;
+    ensure!(report.state == "detached", "state is {:?}", report.state);
+    leaker.finish()?;
+    Ok((ledger, report))
+}
+
+/// [`trace`] for the leaker of that file name, and the comparison.
+pub fn trace_and_check(file: &str, matching: Match, scope: Scope) -> Result<Report> {
+    let (ledger, report) = trace(Leaker::start(file)?)?;
+    ledger.check(&report, matching, scope)?;
+    Ok(report)
+}
+
+/// The program under test.
+pub fn binary() -> Result<PathBuf> {
+    let path = match std::env::var_os("LEAKTRACE_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => target_dir().join("release/leaktrace"),
+    };
+    ensure!(
+        path.is_file(),
+        "there is no leaktrace at {}: build it with `cargo build --release -p leaktrace`, or name it in LEAKTRACE_BIN",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// A path for a report, used by nobody else.
+pub fn report_path() -> Result<PathBuf> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = work_dir()?.join(format!("report-{}-{number}.json", std::process::id()));
+    // One left by an earlier process of the same id would be taken for ours.
+    remove_if_there(&path)?;
+    Ok(path)
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Tracing needs privileges; without them every test would fail in a way that looks like a bug.
+fn require_root() -> Result<()> {
+    ensure!(rustix::process::geteuid().is_root(), "this test loads BPF programs: run the suite as root");
+    Ok(())
+}
