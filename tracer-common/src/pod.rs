@@ -2,7 +2,7 @@
 
 use crate::{
     heap::{Block, BlockKey, SiteCounters},
-    unwind::{Mapping, MappingRange, Row},
+    unwind::{Mapping, MappingRange, PageRows, Row},
 };
 
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
@@ -17,3 +17,5 @@ unsafe impl aya::Pod for Row {}
 unsafe impl aya::Pod for Mapping {}
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for MappingRange {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for PageRows {}

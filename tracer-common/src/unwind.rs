@@ -15,6 +15,10 @@ pub const PAGE_BYTES: u64 = 1 << PAGE_SHIFT;
 /// Halvings after which the search among the rows of one page has ended. At most [`PAGE_BYTES`] rows start in a page
 /// and one more reaches into it.
 pub const ROW_SEARCH_STEPS: u32 = PAGE_SHIFT + 1;
+/// Halvings after which the search among the mappings of one process has ended.
+pub const MAPPING_SEARCH_STEPS: u32 = 16;
+/// Mappings of all processes together, twice over: a new list is written before the old one is given up.
+pub const MAX_MAPPINGS: u32 = 1 << MAPPING_SEARCH_STEPS;
 /// Rows that one table may have. Chromium, the largest program in wide use, has three million.
 pub const MAX_TABLE_ROWS: u32 = 1 << 24;
 /// Unit of the offsets in a [`Rule`], bytes.
@@ -219,6 +223,17 @@ pub struct Mapping {
     pub reserved: u32,
 }
 assert_layout!(Mapping, size 40, start at 0, end at 8, bias at 16, first_row at 24, first_page at 28, page_count at 32, reserved at 36);
+
+/// First and last row to search for the addresses of one page, counted from the table's first row.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageRows {
+    /// The row that covers the page's first byte.
+    pub first: u32,
+    /// The last row that starts in the page, or the same.
+    pub last: u32,
+}
+assert_layout!(PageRows, size 8, first at 0, last at 4);
 
 /// The mappings of one process, sorted by address, in the array of mappings.
 #[repr(C)]

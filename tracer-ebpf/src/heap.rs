@@ -25,7 +25,7 @@ use crate::{
     maps::{HAS_COOKIE, LIVE, SITE_COUNTERS},
     site,
     thread::{self, Thread},
-    unwind,
+    unwind::{self, Drive},
 };
 
 /// Index of the return probes' hits where there are no cookies.
@@ -37,7 +37,7 @@ fn alloc_enter(ctx: ProbeContext) -> u32 {
     // SAFETY: a helper on the program's own context.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let Ok(function) = Function::try_from(cookie_function(cookie)) else { return 0 };
-    enter(&ctx, cookie_probe(cookie), function);
+    enter(Drive::Helper, &ctx, cookie_probe(cookie), function);
     0
 }
 
@@ -74,27 +74,29 @@ fn alloc_return(ctx: RetProbeContext) -> u32 {
     let returned = ctx.ret::<u64>();
     // SAFETY: the context of a uprobe program.
     let sp = unsafe { (*ctx.regs).rsp };
-    if thread.call_sp == 0 {
-        count::seen(Stat::UnmatchedReturn);
-        return 0;
-    }
     // The call's return address has been popped.
-    if sp != thread.call_sp.wrapping_add(8) {
+    let call_sp = sp.wrapping_sub(8);
+    if thread.call_sp != call_sp {
+        // A nested call's return, or that of a call whose tail call has returned already and counted for it.
+        if thread.call_sp == 0 && thread.returned_sp != call_sp {
+            count::seen(Stat::UnmatchedReturn);
+        }
         return 0;
     }
     thread.call_sp = 0;
+    thread.returned_sp = call_sp;
     if let Err(cause) = commit((pid_tgid >> 32) as u32, thread, returned) {
         count::lost(cause);
     }
     0
 }
 
-/// Entry programs for kernels without cookies: one for each function.
+/// Entry programs for kernels without cookies or `bpf_loop`: one for each function.
 macro_rules! enter_without_cookie {
     ($($name:ident => $function:ident,)+) => { $(
         #[uprobe]
         fn $name(ctx: ProbeContext) -> u32 {
-            enter(&ctx, Function::$function.code(), Function::$function);
+            enter(Drive::Bounded, &ctx, Function::$function.code(), Function::$function);
             0
         }
     )+ };
@@ -134,7 +136,7 @@ fn request(regs: &pt_regs, function: Function) -> Request {
 }
 
 #[inline(always)]
-fn enter(ctx: &ProbeContext, probe: u32, function: Function) {
+fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
     count::hit(probe);
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(thread) = thread::current(pid_tgid) else { return };
@@ -172,7 +174,7 @@ fn enter(ctx: &ProbeContext, probe: u32, function: Function) {
     }
     let seed = u64::from(tgid) << 32 | u64::from(SiteKind::Heap.code());
     thread.stack.site_kind = SiteKind::Heap.code();
-    unwind::walk_from_entry(ctx.regs, seed, &mut thread.stack);
+    unwind::walk_from_entry(drive, ctx.regs, tgid, seed, &mut thread.stack);
 }
 
 /// The outermost call has returned.
@@ -252,7 +254,11 @@ fn free(address: u64) {
     }
     let key = BlockKey { address, tgid: (bpf_get_current_pid_tgid() >> 32) as u32, reserved: 0 };
     let Some(block) = LIVE.get_ptr(key) else {
-        count::seen(Stat::UnknownFree);
+        // What an allocator frees for itself is nobody's loss: realloc(p, 0) frees a block that it was given.
+        let inside = thread::existing(bpf_get_current_pid_tgid()).is_some_and(|thread| thread.call_sp != 0);
+        if !inside {
+            count::seen(Stat::UnknownFree);
+        }
         return;
     };
     // SAFETY: a map value; the address belongs to the current thread until the call frees it.
@@ -268,6 +274,8 @@ fn free_taken(thread: &mut Thread) {
     if thread.has_taken != 0 {
         thread.has_taken = 0;
         count_free(&thread.taken);
+    } else if thread.old != 0 {
+        count::seen(Stat::UnknownFree);
     }
 }
 

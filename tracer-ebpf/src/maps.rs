@@ -10,6 +10,7 @@ use tracer_common::{
     config::{DEFAULT_MAX_LIVE, EVENT_RING_BYTES, MAX_PROBES, MAX_SITES, MAX_TARGETS, MAX_THREADS},
     counter::{LOSS_SLOTS, STAT_SLOTS},
     heap::{Block, BlockKey, SiteCounters},
+    unwind::{MAX_MAPPINGS, Mapping, MappingRange, PageRows, Row},
 };
 
 use crate::thread::Thread;
@@ -18,9 +19,9 @@ use crate::thread::Thread;
 #[unsafe(no_mangle)]
 pub(crate) static HAS_COOKIE: Global<u32> = Global::new(0);
 
-/// Traced processes, by thread group id.
+/// Traced processes, by thread group id, and where their mappings are.
 #[map]
-pub(crate) static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(MAX_TARGETS, BPF_F_NO_PREALLOC);
+pub(crate) static TARGETS: HashMap<u32, MappingRange> = HashMap::with_max_entries(MAX_TARGETS, BPF_F_NO_PREALLOC);
 
 /// Threads that were inside an allocator at least once, by thread id in both halves of `bpf_get_current_pid_tgid`.
 #[map]
@@ -61,3 +62,15 @@ pub(crate) static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_PRO
 /// New sites and lifecycle.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
+
+/// Executable mappings of the traced processes: a sorted run for each.
+#[map]
+pub(crate) static MAPPINGS: Array<Mapping> = Array::with_max_entries(MAX_MAPPINGS, BPF_F_MMAPABLE);
+
+/// Page indexes of the unwind tables. The loader sets the size.
+#[map]
+pub(crate) static PAGES: Array<PageRows> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Rows of the unwind tables. The loader sets the size.
+#[map]
+pub(crate) static ROWS: Array<Row> = Array::with_max_entries(1, BPF_F_MMAPABLE);

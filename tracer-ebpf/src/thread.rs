@@ -21,6 +21,8 @@ use crate::{
 pub(crate) struct Thread {
     /// Stack pointer at the entry of the outermost allocator call; 0 when the thread is in none.
     pub(crate) call_sp: u64,
+    /// Stack pointer at the entry of the last call that returned.
+    pub(crate) returned_sp: u64,
     /// Bytes asked for.
     pub(crate) size: u64,
     /// The block given to realloc; 0 for all other functions.

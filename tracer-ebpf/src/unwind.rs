@@ -1,14 +1,59 @@
 //! The walk up the stack of the current thread, from the entry of a probed function.
 //!
-//! In: the registers at a function's entry, before it touched the stack. Out: return addresses, innermost first, why
-//! the walk ended, and a hash of it all. The caller of the probed function is read from the top of the stack, so it
-//! is right whatever the binary was compiled with.
+//! In: the registers at a function's entry, before it touched the stack, and the process's unwind tables. Out: return
+//! addresses, innermost first, why the walk ended, and a hash of it all. The caller of the probed function is read from
+//! the top of the stack, so it is right whatever the binary was compiled with. Where there are no rows (code made at
+//! run time, hand-written assembly) rbp is taken for a frame pointer, and what it leads to is believed only when it is
+//! in a mapping.
+//!
+//! `leaktrace::unwind::walk` is the same walk in user space; the two are compared in tests.
 
-use aya_ebpf::{bindings::pt_regs, helpers::bpf_probe_read_user};
+use core::ffi::c_void;
+
+use aya_ebpf::{
+    bindings::pt_regs,
+    helpers::{bpf_probe_read_user, generated::bpf_loop},
+};
 use tracer_common::{
     event::NewSite,
     stack::{MAX_FRAMES, StackEnd},
+    unwind::{
+        MAPPING_SEARCH_STEPS, Mapping, MappingRange, PAGE_SHIFT, ROW_SEARCH_STEPS, Rule, RuleKind, SIGNAL_RBP,
+        SIGNAL_RIP, SIGNAL_RSP,
+    },
 };
+
+use crate::maps::{MAPPINGS, PAGES, ROWS, TARGETS};
+
+/// How the steps of a walk are driven.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drive {
+    /// By `bpf_loop` (Linux 5.17): a step is verified once.
+    Helper,
+    /// By a bounded loop, for older kernels; the verifier follows every round, so there are fewer.
+    Bounded,
+}
+
+/// Frames that a bounded loop takes.
+const BOUNDED_FRAMES: usize = 48;
+
+/// What goes on from step to step.
+#[repr(C)]
+struct Walk {
+    pc: u64,
+    sp: u64,
+    bp: u64,
+    hash: u64,
+    stack: *mut NewSite,
+    /// The mapping that the last address was in.
+    mapping: Mapping,
+    range: MappingRange,
+    depth: u32,
+    end: u32,
+    /// 1 when `pc` is of an interrupted instruction, 0 when it is a return address.
+    exact: u32,
+    reserved: u32,
+}
 
 /// Mixes one value into a hash: a multiplication spreads it upwards, a shift back down.
 #[inline(always)]
@@ -18,45 +63,216 @@ fn mix(hash: u64, value: u64) -> u64 {
 }
 
 #[inline(always)]
-fn read<T>(address: u64) -> Option<T> {
+fn read<T>(address: u64) -> Result<T, StackEnd> {
     // SAFETY: the helper checks the address and fails where it cannot be read.
-    unsafe { bpf_probe_read_user(address as *const T) }.ok()
+    unsafe { bpf_probe_read_user(address as *const T) }.map_err(|_| StackEnd::ReadFault)
 }
 
 /// Walks from a function's entry, where the return address is on top of the stack. `seed` goes into the hash.
 #[inline(always)]
-pub(crate) fn walk_from_entry(regs: *const pt_regs, seed: u64, stack: &mut NewSite) {
+pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, seed: u64, stack: &mut NewSite) {
     // SAFETY: the context of a uprobe program.
-    let (sp, mut bp) = unsafe { ((*regs).rsp, (*regs).rbp) };
-    let mut hash = mix(0, seed);
-    let mut depth = 0;
-    let mut end = StackEnd::ReadFault;
-    if let Some(caller) = read::<u64>(sp) {
-        let mut pc = caller;
-        let mut floor = sp + 8;
-        end = StackEnd::Depth;
-        for i in 0..MAX_FRAMES {
-            stack.frames[i] = pc;
-            hash = mix(hash, pc);
-            depth = i as u32 + 1;
-            if bp < floor || bp & 7 != 0 {
-                end = if bp == 0 { StackEnd::Complete } else { StackEnd::FramePointer };
-                break;
+    let (sp, bp) = unsafe { ((*regs).rsp, (*regs).rbp) };
+    stack.depth = 0;
+    let Ok(pc) = read::<u64>(sp) else {
+        stack.end = StackEnd::ReadFault.code();
+        stack.hash = mix(0, seed);
+        return;
+    };
+    let range = match TARGETS.get_ptr(tgid) {
+        // SAFETY: a map value, replaced as a whole.
+        Some(range) => unsafe { *range },
+        None => MappingRange::default(),
+    };
+    let mut walk = Walk {
+        pc,
+        sp: sp + 8,
+        bp,
+        hash: mix(0, seed),
+        stack,
+        mapping: Mapping::default(),
+        range,
+        depth: 0,
+        end: StackEnd::Depth.code(),
+        exact: 0,
+        reserved: 0,
+    };
+    match drive {
+        Drive::Helper => {
+            let context = (&raw mut walk).cast::<c_void>();
+            // SAFETY: the callback takes exactly this context, which outlives the call.
+            unsafe { bpf_loop(MAX_FRAMES as u32, step_callback as *mut c_void, context, 0) };
+        }
+        Drive::Bounded => {
+            for index in 0..BOUNDED_FRAMES as u64 {
+                if bounded_step(index, &mut walk) != 0 {
+                    break;
+                }
             }
-            let Some([saved_bp, ra]) = read::<[u64; 2]>(bp) else {
-                end = StackEnd::ReadFault;
-                break;
-            };
-            if ra == 0 {
-                end = StackEnd::Complete;
-                break;
-            }
-            floor = bp + 16;
-            bp = saved_bp;
-            pc = ra;
         }
     }
-    stack.depth = depth;
-    stack.end = end.code();
-    stack.hash = hash;
+    stack.depth = walk.depth;
+    stack.end = walk.end;
+    stack.hash = walk.hash;
+}
+
+/// One round of `bpf_loop`: 0 to go on, 1 to end.
+#[inline(never)]
+extern "C" fn step_callback(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context that `walk_from_entry` passes.
+    step(index, unsafe { &mut *context.cast::<Walk>() })
+}
+
+#[inline(never)]
+fn bounded_step(index: u64, walk: &mut Walk) -> i64 {
+    step(index, walk)
+}
+
+#[inline(always)]
+fn step(index: u64, walk: &mut Walk) -> i64 {
+    match try_step(index, walk) {
+        Ok(()) => 0,
+        Err(end) => {
+            walk.end = end.code();
+            1
+        }
+    }
+}
+
+/// Records the frame and moves to its caller.
+#[inline(always)]
+fn try_step(index: u64, walk: &mut Walk) -> Result<(), StackEnd> {
+    if index >= MAX_FRAMES as u64 {
+        return Err(StackEnd::Depth);
+    }
+    // SAFETY: the record lives in a map value; the index is below its length.
+    unsafe { (*walk.stack).frames[index as usize & 127] = walk.pc };
+    walk.depth = index as u32 + 1;
+    walk.hash = mix(walk.hash, walk.pc);
+    // A return address may belong to the next function already, or to the next row.
+    let look = if walk.exact != 0 { walk.pc } else { walk.pc.wrapping_sub(1) };
+    walk.exact = 0;
+    enter_mapping(walk, look)?;
+    let rule = rule_at(&walk.mapping, look);
+    if rule.kind() == RuleKind::None.code() { by_frame_pointer(walk) } else { by_rule(walk, rule) }
+}
+
+/// Makes the mapping that holds `address` the walk's.
+#[inline(always)]
+fn enter_mapping(walk: &mut Walk, address: u64) -> Result<(), StackEnd> {
+    if address >= walk.mapping.start && address < walk.mapping.end {
+        return Ok(());
+    }
+    let (mut low, mut high) = (walk.range.first, walk.range.first.wrapping_add(walk.range.count));
+    for _ in 0..MAPPING_SEARCH_STEPS {
+        if low >= high {
+            break;
+        }
+        let middle = low.wrapping_add(high.wrapping_sub(low) >> 1);
+        let mapping = MAPPINGS.get(middle).ok_or(StackEnd::NoMapping)?;
+        if address < mapping.start {
+            high = middle;
+        } else if address >= mapping.end {
+            low = middle + 1;
+        } else {
+            walk.mapping = *mapping;
+            return Ok(());
+        }
+    }
+    Err(StackEnd::NoMapping)
+}
+
+/// The rule for an address in a mapping.
+#[inline(always)]
+fn rule_at(mapping: &Mapping, address: u64) -> Rule {
+    let relative = address.wrapping_sub(mapping.bias);
+    let page = relative >> PAGE_SHIFT;
+    if page >= u64::from(mapping.page_count) {
+        return Rule::NONE;
+    }
+    let Some(rows) = PAGES.get(mapping.first_page.wrapping_add(page as u32)) else { return Rule::NONE };
+    let mut low = mapping.first_row.wrapping_add(rows.first);
+    let mut high = mapping.first_row.wrapping_add(rows.last);
+    for _ in 0..ROW_SEARCH_STEPS {
+        if low >= high {
+            break;
+        }
+        let middle = low.wrapping_add(high.wrapping_sub(low).wrapping_add(1) >> 1);
+        let Some(row) = ROWS.get(middle) else { return Rule::NONE };
+        if row.pc <= relative as u32 {
+            low = middle;
+        } else {
+            high = middle.wrapping_sub(1);
+        }
+    }
+    ROWS.get(low).map_or(Rule::NONE, |row| row.rule)
+}
+
+#[inline(always)]
+fn by_rule(walk: &mut Walk, rule: Rule) -> Result<(), StackEnd> {
+    const RSP: u32 = RuleKind::Rsp.code();
+    const RBP: u32 = RuleKind::Rbp.code();
+    const PLT: u32 = RuleKind::Plt.code();
+    const DEREF_RBP: u32 = RuleKind::DerefRbp.code();
+    const DEREF_RSP: u32 = RuleKind::DerefRsp.code();
+    const SIGNAL: u32 = RuleKind::Signal.code();
+    const END: u32 = RuleKind::End.code();
+    let kind = rule.kind();
+    let cfa = match kind {
+        RSP => walk.sp.wrapping_add_signed(rule.cfa_offset()),
+        RBP => walk.bp.wrapping_add_signed(rule.cfa_offset()),
+        PLT => walk.sp.wrapping_add(if walk.pc & 15 >= u64::from(rule.cfa_field()) { 16 } else { 8 }),
+        DEREF_RBP => read::<u64>(walk.bp.wrapping_add_signed(rule.cfa_offset()))?,
+        DEREF_RSP => {
+            read::<u64>(walk.sp.wrapping_add_signed(rule.deref_offset()))?.wrapping_add_signed(rule.deref_add())
+        }
+        SIGNAL => {
+            let (bp, sp, pc) = (
+                read(walk.sp.wrapping_add(SIGNAL_RBP))?,
+                read(walk.sp.wrapping_add(SIGNAL_RSP))?,
+                read(walk.sp.wrapping_add(SIGNAL_RIP))?,
+            );
+            (walk.bp, walk.sp, walk.pc, walk.exact) = (bp, sp, pc, 1);
+            return Ok(());
+        }
+        END => return Err(StackEnd::Complete),
+        _ => return Err(StackEnd::UnsupportedRule),
+    };
+    let (bp, return_address) = match rule.rbp_offset() {
+        _ if kind == DEREF_RBP => (read(walk.bp)?, read(cfa.wrapping_sub(8))?),
+        0 => (walk.bp, read(cfa.wrapping_sub(8))?),
+        // Side by side, as after `push rbp`: one read for both.
+        -16 => {
+            let [bp, return_address] = read::<[u64; 2]>(cfa.wrapping_sub(16))?;
+            (bp, return_address)
+        }
+        offset => (read(cfa.wrapping_add_signed(offset))?, read(cfa.wrapping_sub(8))?),
+    };
+    if return_address == 0 {
+        return Err(StackEnd::Complete);
+    }
+    // Every frame lies further up, unless its code switches stacks, which takes a slot to keep the old one in.
+    if cfa <= walk.sp && kind != DEREF_RSP {
+        return Err(StackEnd::FramePointer);
+    }
+    (walk.bp, walk.sp, walk.pc) = (bp, cfa, return_address);
+    Ok(())
+}
+
+#[inline(always)]
+fn by_frame_pointer(walk: &mut Walk) -> Result<(), StackEnd> {
+    let (sp, bp) = (walk.sp, walk.bp);
+    if bp == 0 {
+        return Err(StackEnd::NoRow);
+    }
+    if bp < sp || bp & 7 != 0 {
+        return Err(StackEnd::FramePointer);
+    }
+    let [caller_bp, return_address] = read::<[u64; 2]>(bp).map_err(|_| StackEnd::FramePointer)?;
+    if return_address == 0 {
+        return Err(StackEnd::Complete);
+    }
+    enter_mapping(walk, return_address.wrapping_sub(1)).map_err(|_| StackEnd::FramePointer)?;
+    (walk.bp, walk.sp, walk.pc) = (caller_bp, bp.wrapping_add(16), return_address);
+    Ok(())
 }

@@ -11,6 +11,7 @@ mod preflight;
 mod session;
 mod survey;
 mod sys;
+mod tables;
 mod uprobe_multi;
 
 pub use error::BpfError;
@@ -18,6 +19,7 @@ pub use features::{AttachMode, Features};
 pub use preflight::preflight;
 pub use session::{AttachOptions, Module, Session};
 pub use survey::Surveyor;
+pub use tables::Tables;
 
 /// The compiled BPF programs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/leaktrace.bpf.o");

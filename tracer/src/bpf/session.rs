@@ -10,6 +10,7 @@ use aya::{
 use tracer_common::{
     config::MAX_SITES,
     counter::{LOSS_SLOTS, LossCause, Stat},
+    unwind::MappingRange,
 };
 
 pub use super::links::Module;
@@ -19,11 +20,13 @@ use super::{
     features::{AttachMode, Features},
     links::{self, Links},
     mapped::{self, MappedCounters},
+    tables::{KernelTables, Tables},
 };
 use crate::{
     aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount},
     event::{EventSource, RawEvent, Reading, SourceError, decode},
     probe::AttachPlan,
+    target::maps::ModuleMap,
 };
 
 /// How to attach.
@@ -51,6 +54,8 @@ pub struct Session {
     stats: PerCpuArray<MapData, u64>,
     hits: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
+    tables: KernelTables,
+    pid: u32,
     ebpf: Ebpf,
 }
 
@@ -60,17 +65,24 @@ impl Session {
     ///
     /// # Errors
     /// When the kernel refuses; everything is taken out again.
-    pub fn attach(plan: &AttachPlan, modules: &[Module], options: AttachOptions) -> Result<Self, BpfError> {
+    pub fn attach(
+        plan: &AttachPlan,
+        modules: &[Module],
+        mappings: &ModuleMap,
+        tables: Tables,
+        options: AttachOptions,
+    ) -> Result<Self, BpfError> {
         let AttachOptions { pid, max_live, kernel_log, mode } = options;
         let features = Features::detect();
-        let mut ebpf = load(features, max_live, kernel_log)?;
+        let mut ebpf = load(features, max_live, kernel_log, tables.capacities())?;
         if kernel_log {
             start_kernel_log(&mut ebpf);
         }
         fill_free_sites(&mut ebpf)?;
         attach_lifecycle(&mut ebpf)?;
         let links = links::attach(&mut ebpf, plan, modules, pid, features, mode)?;
-        let session = Self {
+        let tables = KernelTables::new(data(&ebpf, "ROWS")?, data(&ebpf, "PAGES")?, data(&ebpf, "MAPPINGS")?, tables)?;
+        let mut session = Self {
             links,
             features,
             points: plan.points.iter().map(|point| status(point, modules)).collect(),
@@ -80,16 +92,25 @@ impl Session {
             stats: take(&mut ebpf, "STATS")?,
             hits: take(&mut ebpf, "HITS")?,
             events: take(&mut ebpf, "EVENTS")?,
+            tables,
+            pid,
             ebpf,
         };
-        session.start_counting(pid)
+        // From here on the process is a target, and counts.
+        session.update_mappings(mappings)?;
+        Ok(session)
     }
 
-    fn start_counting(mut self, pid: u32) -> Result<Self, BpfError> {
+    /// Tells the stack walks of the target's present mappings.
+    ///
+    /// # Errors
+    /// When the kernel does not take them.
+    pub fn update_mappings(&mut self, mappings: &ModuleMap) -> Result<(), BpfError> {
+        let range = self.tables.describe(mappings);
         let map = self.ebpf.map_mut("TARGETS").ok_or(BpfError::Object { name: "TARGETS" })?;
-        let mut targets: HashMap<_, u32, u32> = HashMap::try_from(map).map_err(|error| map_error("TARGETS", &error))?;
-        targets.insert(pid, 1, 0).map_err(|error| map_error("TARGETS", &error))?;
-        Ok(self)
+        let mut targets: HashMap<_, u32, MappingRange> =
+            HashMap::try_from(map).map_err(|error| map_error("TARGETS", &error))?;
+        targets.insert(self.pid, range, 0).map_err(|error| map_error("TARGETS", &error))
     }
 
     /// How the probes are attached.
@@ -178,7 +199,7 @@ fn status(point: &crate::probe::AttachPoint, modules: &[Module]) -> ProbeStatus 
     }
 }
 
-fn load(features: Features, max_live: u32, kernel_log: bool) -> Result<Ebpf, BpfError> {
+fn load(features: Features, max_live: u32, kernel_log: bool, (rows, pages): (u32, u32)) -> Result<Ebpf, BpfError> {
     // Before 5.11 maps count as locked memory.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
@@ -190,6 +211,8 @@ fn load(features: Features, max_live: u32, kernel_log: bool) -> Result<Ebpf, Bpf
         .override_global("HAS_COOKIE", &cookies, true)
         .override_global("AYA_LOG_LEVEL", &log_level, false)
         .map_max_entries("LIVE", max_live)
+        .map_max_entries("ROWS", rows)
+        .map_max_entries("PAGES", pages)
         .load(OBJECT)
         .map_err(|error| BpfError::Load { reason: chain(&error) })
 }

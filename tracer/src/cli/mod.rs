@@ -5,6 +5,7 @@
 
 mod args;
 mod demo;
+mod follower;
 mod live;
 mod output;
 mod prepare;

@@ -6,12 +6,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use memmap2::Mmap;
+use object::ReadCache;
 
 use super::LiveArguments;
 use crate::{
     aggregate,
-    bpf::{self, AttachOptions, Session},
+    bpf::{self, AttachOptions, Session, Tables},
     probe::AttachPlan,
     symbolize::{SharedModules, Symbolizer},
     target::{Target, maps::ModuleMap},
@@ -22,6 +22,7 @@ pub(super) struct Prepared {
     pub(super) target: Target,
     pub(super) session: Session,
     pub(super) symbolizer: Symbolizer,
+    pub(super) modules: SharedModules,
     pub(super) about: aggregate::Session,
     pub(super) summary: String,
 }
@@ -44,14 +45,15 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
         return Err(alive(no_allocator(&target)));
     }
     let options = AttachOptions { pid, max_live: arguments.max_live, kernel_log: verbose > 0, mode: arguments.attach };
-    let session = Session::attach(&plan, &probed, options).map_err(|error| alive(error.into()))?;
+    let tables = Tables::of(&modules);
+    let session = Session::attach(&plan, &probed, &modules, tables, options).map_err(|error| alive(error.into()))?;
     let started_ns = session.now_ns();
     if !target.is_alive() {
         bail!(bpf::BpfError::TargetGone { pid });
     }
     let symbolizer = Symbolizer::spawn().context("cannot start the symbolizer")?;
     let shared: SharedModules = Arc::new(Mutex::new(modules));
-    symbolizer.add_process(target.info().pid, shared);
+    symbolizer.add_process(target.info().pid, Arc::clone(&shared));
     let about = aggregate::Session { started: jiff::Timestamp::now(), started_ns, target: target.info().clone() };
     let summary = format!(
         "tracing {pid} ({comm}): {count} probes in {places}, attached in {time:.0?}",
@@ -60,7 +62,7 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
         places = probed.iter().map(|module| module.path.to_string_lossy()).collect::<Vec<_>>().join(", "),
         time = begun.elapsed(),
     );
-    Ok(Prepared { target, session, symbolizer, about, summary })
+    Ok(Prepared { target, session, symbolizer, modules: shared, about, summary })
 }
 
 /// The probes for every module that is an allocator. A module that cannot be read or parsed is none.
@@ -68,17 +70,8 @@ fn plan(modules: &ModuleMap) -> (AttachPlan, Vec<bpf::Module>) {
     let (mut plan, mut probed) = (AttachPlan::default(), Vec::new());
     for module in modules.modules() {
         let Some(file) = module.file() else { continue };
-        // SAFETY: a private, read-only mapping of a file that is mapped into the target as code. Were it truncated
-        // under us, reading would fault; the kernel denies writing to a running program, and package managers
-        // replace files instead of writing into them.
-        let data = match unsafe { Mmap::map(&**file) } {
-            Ok(data) => data,
-            Err(error) => {
-                log::debug!("{}: {error}", module.path());
-                continue;
-            }
-        };
-        match plan.add_module(probed.len(), &data) {
+        // Read, not mapped: a file that is truncated meanwhile would end this process.
+        match plan.add_module(probed.len(), &ReadCache::new(&**file)) {
             Ok(0) => {}
             Ok(_) => probed.push(bpf::Module { path: module.path().as_ref().into(), file: Arc::clone(file) }),
             Err(error) => log::debug!("{}: {error}", module.path()),
@@ -90,7 +83,7 @@ fn plan(modules: &ModuleMap) -> (AttachPlan, Vec<bpf::Module>) {
 fn no_allocator(target: &Target) -> anyhow::Error {
     let info = target.info();
     anyhow::anyhow!(
-        "process {} ({}) maps no library that defines malloc and free: a static binary without symbols, or a runtime \
+        "process {} ({}) has no allocator to probe (nothing mapped defines malloc and free): a static binary without symbols, or a runtime \
          with a heap of its own, such as Go; check with: grep -c libc /proc/{}/maps",
         info.pid.0,
         info.comm,

@@ -9,13 +9,14 @@ use std::{
 };
 
 use anyhow::Context as _;
+use tracer_common::stack::StackEnd;
 
-use super::live::SharedSnapshot;
+use super::{follower::Follower, live::SharedSnapshot};
 use crate::{
     aggregate::{self, Aggregator, SiteId, Snapshot, TargetState},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
-    symbolize::{ExactFrames, Priority, Request, Symbolize as _, Symbolizer},
+    symbolize::{ExactFrames, Priority, Request, SharedModules, Symbolize as _, Symbolizer},
 };
 
 /// Share of one core that surveys may take: they rest this many times as long as they took.
@@ -32,6 +33,7 @@ pub(super) struct Tracing {
     session: Session,
     aggregator: Aggregator,
     symbolizer: Symbolizer,
+    follower: Follower,
     surveys: Receiver<Survey>,
     /// Dropping it ends the survey thread.
     _stop_surveys: Sender<()>,
@@ -42,13 +44,19 @@ pub(super) struct Tracing {
 }
 
 impl Tracing {
-    pub(super) fn new(session: Session, symbolizer: Symbolizer, about: aggregate::Session) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        session: Session,
+        symbolizer: Symbolizer,
+        modules: SharedModules,
+        about: aggregate::Session,
+    ) -> anyhow::Result<Self> {
         let (stop, stopped) = channel();
         let surveys = start_surveys(session.surveyor()?, stopped)?;
         Ok(Self {
             session,
             aggregator: Aggregator::new(about),
             symbolizer,
+            follower: Follower::new(modules),
             surveys,
             _stop_surveys: stop,
             state: TargetState::Running,
@@ -61,7 +69,11 @@ impl Tracing {
     /// Takes what is new. Returns whether stacks have got names.
     pub(super) fn drain(&mut self) -> anyhow::Result<bool> {
         self.session.poll(&mut self.events)?;
+        let left_tables = self.events.iter().any(left_tables);
         self.events.drain(..).for_each(|event| self.aggregator.apply(event));
+        if self.state == TargetState::Running && self.follower.is_due(left_tables) {
+            self.follower.follow(&mut self.session)?;
+        }
         while let Ok(survey) = self.surveys.try_recv() {
             self.aggregator.apply_survey(survey);
         }
@@ -164,6 +176,11 @@ impl Tracing {
         self.wait_for_names(&aged, LAST_NAMES);
         Ok(self.aggregator.renamed(&aged))
     }
+}
+
+/// Whether a walk came to an address that the tables do not know.
+fn left_tables(event: &RawEvent) -> bool {
+    matches!(event, RawEvent::NewSite(site) if matches!(site.end, StackEnd::NoMapping | StackEnd::FramePointer))
 }
 
 /// Surveys on a thread of their own, at most one of them waiting to be taken.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use object::{
-    Object, ObjectSegment, ObjectSymbol, SymbolKind,
+    Object, ObjectSegment, ObjectSymbol, ReadRef, SymbolKind,
     read::elf::{ElfFile64, FileHeader},
 };
 use thiserror::Error;
@@ -74,9 +74,9 @@ impl AttachPlan {
     ///
     /// # Errors
     /// When the module cannot be parsed.
-    pub fn add_module(&mut self, module: usize, data: &[u8]) -> Result<usize, PlanError> {
+    pub fn add_module<'data>(&mut self, module: usize, data: impl ReadRef<'data>) -> Result<usize, PlanError> {
         let file =
-            ElfFile64::<object::Endianness>::parse(data).map_err(|error| PlanError::NotElf(error.to_string()))?;
+            ElfFile64::<object::Endianness, _>::parse(data).map_err(|error| PlanError::NotElf(error.to_string()))?;
         if file.elf_header().e_machine(file.endian()) != object::elf::EM_X86_64 {
             return Err(PlanError::NotElf("another machine".into()));
         }
@@ -99,18 +99,17 @@ impl AttachPlan {
         Ok(self.points.len() - before)
     }
 
-    fn add_function(
+    fn add_function<'data, R: ReadRef<'data>>(
         &mut self,
         module: usize,
-        file: &ElfFile64<'_, object::Endianness>,
-        data: &[u8],
+        file: &ElfFile64<'data, object::Endianness, R>,
+        data: R,
         row: FunctionRow,
         address: u64,
         size: u64,
     ) {
         let Some(start) = file_offset(file, address) else { return };
-        let end = start.saturating_add(size.clamp(1, MAX_FUNCTION)).min(data.len() as u64);
-        let Some(code) = data.get(start as usize..end as usize) else { return };
+        let Ok(code) = data.read_bytes_at(start, size.clamp(1, MAX_FUNCTION)) else { return };
         let point = choose(code, row.needs());
         let base = AttachPoint {
             module,
@@ -133,7 +132,9 @@ const MAX_FUNCTION: u64 = 1 << 20;
 
 /// Functions with an address in the module, by name, from the dynamic symbols and, where there are any, the static
 /// ones. With several versions of a symbol the first one holds.
-fn defined_functions<'data>(file: &ElfFile64<'data, object::Endianness>) -> BTreeMap<&'data str, (u64, u64)> {
+fn defined_functions<'data, R: ReadRef<'data>>(
+    file: &ElfFile64<'data, object::Endianness, R>,
+) -> BTreeMap<&'data str, (u64, u64)> {
     let mut found = BTreeMap::new();
     for symbol in file.dynamic_symbols().chain(file.symbols()) {
         if symbol.is_definition()
@@ -156,7 +157,7 @@ fn is_dynamic_linker(symbols: &BTreeMap<&str, (u64, u64)>) -> bool {
     symbols.contains_key(DYNAMIC_LINKER_SYMBOL)
 }
 
-fn file_offset(file: &ElfFile64<'_, object::Endianness>, address: u64) -> Option<u64> {
+fn file_offset<'data, R: ReadRef<'data>>(file: &ElfFile64<'data, object::Endianness, R>, address: u64) -> Option<u64> {
     file.segments().find_map(|segment| {
         let (offset, size) = segment.file_range();
         let within = address.checked_sub(segment.address())?;
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn libc_gives_an_entry_for_each_function_and_a_return_for_each_that_allocates() {
         let mut plan = AttachPlan::default();
-        let added = plan.add_module(3, &libc()).expect("libc is an ELF file");
+        let added = plan.add_module(3, &libc()[..]).expect("libc is an ELF file");
         assert_eq!(added, plan.points.len());
         let entries: Vec<_> = plan.points.iter().filter(|p| p.kind == ProbeKind::Entry).collect();
         let returns: Vec<_> = plan.points.iter().filter(|p| p.kind == ProbeKind::Return).collect();
@@ -201,7 +202,7 @@ mod tests {
     #[test]
     fn libc_s_hot_functions_are_cheap() {
         let mut plan = AttachPlan::default();
-        plan.add_module(0, &libc()).expect("libc is an ELF file");
+        plan.add_module(0, &libc()[..]).expect("libc is an ELF file");
         for symbol in ["malloc", "calloc", "realloc", "free"] {
             let point = plan.points.iter().find(|p| p.symbol == symbol).expect(symbol);
             assert_eq!(point.cost, Cost::Emulated, "{symbol}");
@@ -211,9 +212,9 @@ mod tests {
     #[test]
     fn no_file_and_a_file_without_malloc_add_nothing() {
         let mut plan = AttachPlan::default();
-        assert!(matches!(plan.add_module(0, b"\x7fELF"), Err(PlanError::NotElf(_))));
+        assert!(matches!(plan.add_module(0, &b"\x7fELF"[..]), Err(PlanError::NotElf(_))));
         let own = std::fs::read("/proc/self/exe").expect("own executable");
-        assert_eq!(plan.add_module(0, &own), Ok(0));
+        assert_eq!(plan.add_module(0, &own[..]), Ok(0));
         assert!(plan.points.is_empty());
     }
 
