@@ -24,8 +24,9 @@ use crate::{
     count,
     maps::{HAS_COOKIE, LIVE, SITE_COUNTERS},
     site,
-    thread::{self, Thread},
+    thread::{self, Request, Thread},
     unwind::{self, Drive},
+    words,
 };
 
 /// Index of the return probes' hits where there are no cookies.
@@ -113,13 +114,6 @@ enter_without_cookie! {
     pvalloc_enter => Pvalloc,
 }
 
-/// What a call asks for.
-struct Request {
-    size: u64,
-    old: u64,
-    out: u64,
-}
-
 #[inline(always)]
 fn request(regs: &pt_regs, function: Function) -> Request {
     let (a, b, c) = (regs.rdi, regs.rsi, regs.rdx);
@@ -142,7 +136,10 @@ fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
     let Some(thread) = thread::current(pid_tgid) else { return };
     // SAFETY: the context of a uprobe program.
     let regs = unsafe { &*ctx.regs };
-    let Request { size, old, out } = request(regs, function);
+    thread.request = request(regs, function);
+    // SAFETY: reads what was just written. Through memory, because the verifier would otherwise follow everything below
+    // once for each function.
+    let Request { size, old, out } = unsafe { core::ptr::read_volatile(&raw const thread.request) };
     let tgid = (pid_tgid >> 32) as u32;
     if thread.call_sp != 0 {
         let tail_call = regs.rsp == thread.call_sp
@@ -166,7 +163,7 @@ fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
         let key = BlockKey { address: old, tgid, reserved: 0 };
         if let Some(block) = LIVE.get_ptr(key) {
             // SAFETY: a map value; only the owner of the address may change it, and that is this thread.
-            thread.taken = unsafe { *block };
+            unsafe { words::copy(block, &raw mut thread.taken) };
             if LIVE.remove(key).is_ok() {
                 thread.has_taken = 1;
             }

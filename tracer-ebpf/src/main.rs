@@ -21,6 +21,7 @@ mod maps;
 mod site;
 mod thread;
 mod unwind;
+mod words;
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {

@@ -16,6 +16,18 @@ use crate::{
     maps::{TARGETS, THREAD_TEMPLATE, THREADS},
 };
 
+/// What a call asks for.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    /// Bytes.
+    pub(crate) size: u64,
+    /// The block given to realloc; 0 for all other functions.
+    pub(crate) old: u64,
+    /// Where posix_memalign stores its result.
+    pub(crate) out: u64,
+}
+
 /// State of one thread.
 #[repr(C)]
 pub(crate) struct Thread {
@@ -23,6 +35,8 @@ pub(crate) struct Thread {
     pub(crate) call_sp: u64,
     /// Stack pointer at the entry of the last call that returned.
     pub(crate) returned_sp: u64,
+    /// What the call that is being looked at asks for.
+    pub(crate) request: Request,
     /// Bytes asked for.
     pub(crate) size: u64,
     /// The block given to realloc; 0 for all other functions.

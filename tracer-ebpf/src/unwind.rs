@@ -8,7 +8,7 @@
 //!
 //! `leaktrace::unwind::walk` is the same walk in user space; the two are compared in tests.
 
-use core::ffi::c_void;
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     bindings::pt_regs,
@@ -23,7 +23,10 @@ use tracer_common::{
     },
 };
 
-use crate::maps::{MAPPINGS, PAGES, ROWS, TARGETS};
+use crate::{
+    maps::{MAPPINGS, PAGES, ROWS, TARGETS},
+    words,
+};
 
 /// How the steps of a walk are driven.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,7 +55,6 @@ struct Walk {
     end: u32,
     /// 1 when `pc` is of an interrupted instruction, 0 when it is a return address.
     exact: u32,
-    reserved: u32,
 }
 
 /// Mixes one value into a hash: a multiplication spreads it upwards, a shift back down.
@@ -84,28 +86,35 @@ pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, see
         Some(range) => unsafe { *range },
         None => MappingRange::default(),
     };
-    let mut walk = Walk {
-        pc,
-        sp: sp + 8,
-        bp,
-        hash: mix(0, seed),
-        stack,
-        mapping: Mapping::default(),
-        range,
-        depth: 0,
-        end: StackEnd::Depth.code(),
-        exact: 0,
-        reserved: 0,
+    // Field by field: a whole value would be cleared byte by byte first.
+    let mut walk = MaybeUninit::<Walk>::uninit();
+    let fields = walk.as_mut_ptr();
+    // SAFETY: all fields but those of the mapping behind its addresses, which hold no address until a mapping has been
+    // copied over them.
+    let walk = unsafe {
+        (*fields).pc = pc;
+        (*fields).sp = sp + 8;
+        (*fields).bp = bp;
+        (*fields).hash = mix(0, seed);
+        (*fields).stack = stack;
+        // No address is at or above this one.
+        (*fields).mapping.start = u64::MAX;
+        (*fields).mapping.end = 0;
+        (*fields).range = range;
+        (*fields).depth = 0;
+        (*fields).end = StackEnd::Depth.code();
+        (*fields).exact = 0;
+        &mut *fields
     };
     match drive {
         Drive::Helper => {
-            let context = (&raw mut walk).cast::<c_void>();
+            let context = (&raw mut *walk).cast::<c_void>();
             // SAFETY: the callback takes exactly this context, which outlives the call.
             unsafe { bpf_loop(MAX_FRAMES as u32, step_callback as *mut c_void, context, 0) };
         }
         Drive::Bounded => {
             for index in 0..BOUNDED_FRAMES as u64 {
-                if bounded_step(index, &mut walk) != 0 {
+                if bounded_step(index, walk) != 0 {
                     break;
                 }
             }
@@ -175,7 +184,8 @@ fn enter_mapping(walk: &mut Walk, address: u64) -> Result<(), StackEnd> {
         } else if address >= mapping.end {
             low = middle + 1;
         } else {
-            walk.mapping = *mapping;
+            // SAFETY: from a map value into the walk.
+            unsafe { words::copy(mapping, &raw mut walk.mapping) };
             return Ok(());
         }
     }

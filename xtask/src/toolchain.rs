@@ -141,7 +141,9 @@ impl Toolchain {
 
 /// The flags that decide the object's bytes, without those that name this machine's folders.
 pub(crate) fn flags() -> Vec<String> {
-    [r#"--cfg=bpf_target_arch="x86_64""#, "-Cdebuginfo=2", "-Clink-arg=--btf"].map(str::to_owned).to_vec()
+    [r#"--cfg=bpf_target_arch="x86_64""#, "-Cdebuginfo=2", "-Ctarget-cpu=v3", "-Clink-arg=--btf"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// Renames this machine's folders in BTF line information and panic messages.

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::{
     io::{Interest, unix::AsyncFd},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::{MissedTickBehavior, interval_at, sleep_until},
 };
 
@@ -47,6 +47,26 @@ enum View {
     },
 }
 
+/// The signals that ask leaktrace to come to an end.
+struct Interrupts([Signal; 3]);
+
+impl Interrupts {
+    fn listen() -> std::io::Result<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        Ok(Self([interrupt?, terminate?, hangup?]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
 /// Traces the process of the arguments.
 pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<()> {
     let pid = arguments.pid.context("which process? give its pid with -p PID")?;
@@ -63,6 +83,8 @@ async fn trace(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Resu
     let pidfd = target.pidfd().try_clone_to_owned()?;
     // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
     let gone = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(std::io::Error::from)?;
+    // Before anyone is told that tracing has begun: from then on an interrupt asks for the report.
+    let interrupts = Interrupts::listen()?;
     let mut tracing = Tracing::new(session, symbolizer, modules, about)?;
 
     let mut view = if dashboard {
@@ -74,7 +96,7 @@ async fn trace(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Resu
         eprintln!("leaktrace: {}", displayable(&summary));
         View::Reports { every: reports_every(arguments) }
     };
-    let state = follow(&mut tracing, &mut view, &mut output, gone, arguments).await?;
+    let state = follow(&mut tracing, &mut view, &mut output, gone, interrupts, arguments).await?;
     drop(view);
     let last = tracing.finish(state).await?;
     if !dashboard {
@@ -97,6 +119,7 @@ async fn follow(
     view: &mut View,
     output: &mut Output,
     gone: AsyncFd<std::os::fd::OwnedFd>,
+    mut interrupts: Interrupts,
     arguments: &LiveArguments,
 ) -> anyhow::Result<TargetState> {
     let begun = Instant::now();
@@ -108,15 +131,12 @@ async fn follow(
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut snapshots = interval_at(tokio::time::Instant::now() + every, every);
     snapshots.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut interrupts =
-        [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
     let end = arguments.duration.map(|duration| tokio::time::Instant::from_std(begun + duration));
     let mut exited = false;
 
     // The first picture comes at once.
     show(tracing, view, output, Moment::First)?;
     loop {
-        let [interrupt, terminate, hangup] = &mut interrupts;
         tokio::select! {
             _ = drain.tick() => {
                 if tracing.drain()? && matches!(view, View::Dashboard { .. }) {
@@ -137,9 +157,7 @@ async fn follow(
             () = async { match end { Some(end) => sleep_until(end).await, None => std::future::pending().await } } => {
                 return Ok(if exited { TargetState::Exited } else { TargetState::Detached });
             }
-            _ = interrupt.recv() => return Ok(ended_by_user(exited)),
-            _ = terminate.recv() => return Ok(ended_by_user(exited)),
-            _ = hangup.recv() => return Ok(ended_by_user(exited)),
+            () = interrupts.next() => return Ok(ended_by_user(exited)),
             input = next_input(view) => {
                 if let ControlFlow::Break(()) = on_input(tracing, view, input)? {
                     return Ok(ended_by_user(exited));
