@@ -15,6 +15,7 @@
 
 mod count;
 mod emit;
+mod empty;
 mod heap;
 mod lifecycle;
 mod maps;

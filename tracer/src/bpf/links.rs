@@ -28,6 +28,8 @@ use crate::probe::{AttachPlan, AttachPoint, ProbeKind};
 const ALLOC_ENTER: &str = "alloc_enter";
 const ALLOC_RETURN: &str = "alloc_return";
 const FREE_ENTER: &str = "free_enter";
+const EMPTY_ENTER: &str = "empty_enter";
+const EMPTY_RETURN: &str = "empty_return";
 
 /// A module that probes go into.
 #[derive(Clone, Debug)]
@@ -70,12 +72,33 @@ impl Links {
     }
 }
 
-/// The program that serves a point where the kernel has cookies.
-fn program_for(point: &AttachPoint) -> &'static str {
-    match (point.kind, point.function) {
-        (_, Function::Free) => FREE_ENTER,
-        (ProbeKind::Return, _) => ALLOC_RETURN,
-        (ProbeKind::Entry, _) => ALLOC_ENTER,
+/// What runs at the probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramSet {
+    /// The programs that count.
+    Counting,
+    /// Programs that do nothing: to measure what the probes cost by themselves.
+    Empty,
+}
+
+impl ProgramSet {
+    /// In the order of attaching.
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Counting => &[FREE_ENTER, ALLOC_RETURN, ALLOC_ENTER],
+            Self::Empty => &[EMPTY_RETURN, EMPTY_ENTER],
+        }
+    }
+
+    /// The program that serves a point where the kernel has cookies.
+    fn serves(self, point: &AttachPoint) -> &'static str {
+        match (self, point.kind, point.function) {
+            (Self::Counting, _, Function::Free) => FREE_ENTER,
+            (Self::Counting, ProbeKind::Return, _) => ALLOC_RETURN,
+            (Self::Counting, ProbeKind::Entry, _) => ALLOC_ENTER,
+            (Self::Empty, ProbeKind::Return, _) => EMPTY_RETURN,
+            (Self::Empty, ProbeKind::Entry, _) => EMPTY_ENTER,
+        }
     }
 }
 
@@ -114,34 +137,41 @@ pub(super) fn attach(
     modules: &[Module],
     pid: u32,
     features: Features,
+    set: ProgramSet,
     wanted: Option<AttachMode>,
 ) -> Result<Links, BpfError> {
     if features.cookies && wanted != Some(AttachMode::PerfEvent) {
-        match Programs::load(ebpf, &[ALLOC_ENTER, ALLOC_RETURN, FREE_ENTER]) {
-            Ok(programs) if has_uprobe_multi(&programs) => return attach_multi(programs, plan, modules, pid),
+        match Programs::load(ebpf, set.names()) {
+            Ok(programs) if has_uprobe_multi(&programs) => return attach_multi(programs, plan, modules, pid, set),
             Ok(_) => log::debug!("the kernel has no uprobe_multi links, or none that filter by process"),
             Err(error) if wanted == Some(AttachMode::UprobeMulti) => return Err(error),
             Err(error) => log::debug!("uprobe_multi programs do not load: {error}"),
         }
     }
-    attach_perf(ebpf, plan, modules, pid, features)
+    attach_perf(ebpf, plan, modules, pid, features, set)
 }
 
-fn attach_multi(programs: Programs, plan: &AttachPlan, modules: &[Module], pid: u32) -> Result<Links, BpfError> {
+fn attach_multi(
+    programs: Programs,
+    plan: &AttachPlan,
+    modules: &[Module],
+    pid: u32,
+    set: ProgramSet,
+) -> Result<Links, BpfError> {
     let mut links = Vec::new();
     for (index, module) in modules.iter().enumerate() {
         let path = CString::new(module.held_path()).unwrap_or_default();
-        for program in [FREE_ENTER, ALLOC_RETURN, ALLOC_ENTER] {
+        for &program in set.names() {
             let points: Vec<_> = plan
                 .points
                 .iter()
                 .enumerate()
-                .filter(|(_, point)| point.module == index && program_for(point) == program)
+                .filter(|(_, point)| point.module == index && set.serves(point) == program)
                 .collect();
             let Some((_, first)) = points.first() else { continue };
             let offsets: Vec<u64> = points.iter().map(|(_, point)| point.file_offset).collect();
             let cookies: Vec<u64> = points.iter().map(|(i, point)| cookie(*i as u32, point.function.code())).collect();
-            let returns = program == ALLOC_RETURN;
+            let returns = first.kind == ProbeKind::Return;
             let linked =
                 programs.link(program, &Points { path: &path, offsets: &offsets, cookies: &cookies, returns, pid })?;
             links.push(linked.map_err(|error| refused(module, first, pid, error.raw_os_error(), &error))?);
@@ -156,11 +186,12 @@ fn attach_perf(
     modules: &[Module],
     pid: u32,
     features: Features,
+    set: ProgramSet,
 ) -> Result<Links, BpfError> {
     let scope = UProbeScope::OneProcess(pid.try_into().map_err(|_| BpfError::TargetGone { pid })?);
     let mut loaded = Vec::new();
     for (index, point) in plan.points.iter().enumerate() {
-        let name = if features.cookies { program_for(point) } else { program_without_cookie(point) };
+        let name = if features.cookies { set.serves(point) } else { program_without_cookie(point) };
         let program: &mut UProbe =
             ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
         if !loaded.contains(&name) {

@@ -17,7 +17,7 @@ mod uprobe_multi;
 pub use error::BpfError;
 pub use features::{AttachMode, Features};
 pub use preflight::preflight;
-pub use session::{AttachOptions, Module, Session};
+pub use session::{AttachOptions, Module, ProgramSet, Session};
 pub use survey::Surveyor;
 pub use tables::Tables;
 

@@ -13,7 +13,7 @@ use tracer_common::{
     unwind::MappingRange,
 };
 
-pub use super::links::Module;
+pub use super::links::{Module, ProgramSet};
 use super::{
     BpfError, OBJECT, Surveyor,
     error::chain,
@@ -38,6 +38,8 @@ pub struct AttachOptions {
     pub max_live: u32,
     /// Let the programs log (aya-log); costs time in every program.
     pub kernel_log: bool,
+    /// What runs at the probes.
+    pub programs: ProgramSet,
     /// Force a way of attaching.
     pub mode: Option<AttachMode>,
 }
@@ -72,7 +74,7 @@ impl Session {
         tables: Tables,
         options: AttachOptions,
     ) -> Result<Self, BpfError> {
-        let AttachOptions { pid, max_live, kernel_log, mode } = options;
+        let AttachOptions { pid, max_live, kernel_log, programs, mode } = options;
         let features = Features::detect();
         let mut ebpf = load(features, max_live, kernel_log, tables.capacities())?;
         if kernel_log {
@@ -80,7 +82,7 @@ impl Session {
         }
         fill_free_sites(&mut ebpf)?;
         attach_lifecycle(&mut ebpf)?;
-        let links = links::attach(&mut ebpf, plan, modules, pid, features, mode)?;
+        let links = links::attach(&mut ebpf, plan, modules, pid, features, programs, mode)?;
         let tables = KernelTables::new(data(&ebpf, "ROWS")?, data(&ebpf, "PAGES")?, data(&ebpf, "MAPPINGS")?, tables)?;
         let mut session = Self {
             links,

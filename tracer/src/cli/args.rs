@@ -84,6 +84,9 @@ pub struct LiveArguments {
     /// Outstanding blocks that can be kept track of; more are counted as loss. A block takes about 100 bytes.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_LIVE, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
     pub max_live: u32,
+    /// Attach programs that do nothing, to measure what the probes cost by themselves.
+    #[arg(long, hide = true)]
+    pub empty_probes: bool,
     /// Force a way of attaching probes.
     #[arg(long, value_enum, hide = true)]
     pub attach: Option<AttachMode>,

@@ -35,6 +35,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
         sort: Sort::default(),
         min_age: Duration::ZERO,
         max_live: tracer_common::config::DEFAULT_MAX_LIVE,
+        empty_probes: false,
         attach: None,
     };
     live::run(&live, verbose)

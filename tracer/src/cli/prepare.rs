@@ -11,7 +11,7 @@ use object::ReadCache;
 use super::LiveArguments;
 use crate::{
     aggregate,
-    bpf::{self, AttachOptions, Session, Tables},
+    bpf::{self, AttachOptions, ProgramSet, Session, Tables},
     probe::AttachPlan,
     symbolize::{SharedModules, Symbolizer},
     target::{Target, maps::ModuleMap},
@@ -44,7 +44,9 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
     if plan.points.is_empty() {
         return Err(alive(no_allocator(&target)));
     }
-    let options = AttachOptions { pid, max_live: arguments.max_live, kernel_log: verbose > 0, mode: arguments.attach };
+    let programs = if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting };
+    let options =
+        AttachOptions { pid, max_live: arguments.max_live, kernel_log: verbose > 0, programs, mode: arguments.attach };
     let tables = Tables::of(&modules);
     let session = Session::attach(&plan, &probed, &modules, tables, options).map_err(|error| alive(error.into()))?;
     let started_ns = session.now_ns();
