@@ -130,7 +130,8 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         // Linkers used to write the beginning of .text into libraries that are never entered.
         let program = header.e_type(LE) == ET_EXEC || headers.iter().any(|header| header.p_type(LE) == PT_INTERP);
         let text_start = elf.section(b".text").map(|section| section.sh_addr(LE));
-        elf.entry = Some(header.e_entry(LE)).filter(|entry| *entry != 0 && (program || text_start != Some(*entry)));
+        elf.entry = Some(header.e_entry(LE))
+            .filter(|entry| (base..end).contains(entry) && *entry != 0 && (program || text_start != Some(*entry)));
         Ok(elf)
     }
 

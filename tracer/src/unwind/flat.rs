@@ -1,8 +1,8 @@
 //! Tables of many files, joined into the flat arrays that the kernel side searches.
 
-use tracer_common::unwind::{Mapping, Row};
+use tracer_common::unwind::{Mapping, PAGE_SHIFT, Row, Rule};
 
-use super::UnwindTable;
+use super::{UnwindTable, find_row};
 
 /// Where a table lies in the flat arrays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,21 @@ impl FlatTables {
         self.rows.extend_from_slice(table.rows());
         self.pages.extend_from_slice(table.pages());
         Some(place)
+    }
+
+    /// The rule for an address in a mapping, [`Rule::NONE`] where there is none: the lookup that the kernel side does.
+    pub fn rule_at(&self, mapping: &Mapping, address: u64) -> Rule {
+        let find = || {
+            let relative = u32::try_from(address.wrapping_sub(mapping.bias)).ok()?;
+            let page = relative >> PAGE_SHIFT;
+            if page >= mapping.page_count {
+                return None;
+            }
+            let index = (mapping.first_page + page) as usize;
+            let (low, high) = (*self.pages.get(index)?, *self.pages.get(index + 1)?);
+            find_row(&self.rows, mapping.first_row + low, mapping.first_row + high, relative)
+        };
+        find().map_or(Rule::NONE, |row| row.rule)
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Bytes of instructions that may be interpreted for each byte of the section. Compilers' own come to two.
-const WORK_PER_BYTE: usize = 16;
+const WORK_PER_BYTE: usize = 8;
 /// Bytes of instructions that may be interpreted in the smallest section.
 const WORK_SLACK: usize = 1 << 20;
 

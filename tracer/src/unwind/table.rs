@@ -32,8 +32,8 @@ pub struct RuleCount {
 
 /// How to unwind from every address of one file, whatever it is loaded at.
 ///
-/// Memory while one is made: less than 16 times the file's size, a compressed `.debug_frame` counting as 32 times its
-/// size. The table itself is a quarter of `.eh_frame`, as compilers write it.
+/// Memory while one is made: less than 16 times the file's size (to which a compressed `.debug_frame` may add 32 times
+/// its own) and 128 KiB. What compilers write makes a table one and a half times as large as its `.eh_frame`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnwindTable {
     base: u64,

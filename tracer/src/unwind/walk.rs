@@ -3,7 +3,7 @@
 
 use tracer_common::{
     stack::{MAX_FRAMES, StackEnd},
-    unwind::{Mapping, PAGE_SHIFT, ROW_SEARCH_STEPS, Row, Rule, RuleKind, SIGNAL_RBP, SIGNAL_RIP, SIGNAL_RSP},
+    unwind::{Mapping, ROW_SEARCH_STEPS, Row, Rule, RuleKind, SIGNAL_RBP, SIGNAL_RIP, SIGNAL_RSP},
 };
 
 use super::FlatTables;
@@ -56,21 +56,6 @@ pub fn find_row(rows: &[Row], mut low: u32, mut high: u32, address: u32) -> Opti
     rows.get(low as usize).copied()
 }
 
-/// The rule for an address in a mapping; [`Rule::NONE`] where there is none.
-fn rule_at(tables: &FlatTables, mapping: &Mapping, address: u64) -> Rule {
-    let find = || {
-        let relative = u32::try_from(address.wrapping_sub(mapping.bias)).ok()?;
-        let page = relative >> PAGE_SHIFT;
-        if page >= mapping.page_count {
-            return None;
-        }
-        let index = (mapping.first_page + page) as usize;
-        let (low, high) = (*tables.pages.get(index)?, *tables.pages.get(index + 1)?);
-        find_row(&tables.rows, mapping.first_row + low, mapping.first_row + high, relative)
-    };
-    find().map_or(Rule::NONE, |row| row.rule)
-}
-
 /// The caller's registers, or why there is no caller.
 struct Caller {
     registers: Registers,
@@ -96,7 +81,7 @@ pub fn walk(
         // A return address may belong to the next function already, or to the next row.
         let look = if exact { registers.pc } else { registers.pc.wrapping_sub(1) };
         let Some(mapping) = find_mapping(mappings, look) else { break StackEnd::NoMapping };
-        let rule = rule_at(tables, mapping, look);
+        let rule = tables.rule_at(mapping, look);
         let caller = match rule.kind() {
             kind if kind == RuleKind::None.code() => by_frame_pointer(registers, mappings, memory),
             _ => by_rule(rule, registers, memory),
