@@ -171,7 +171,7 @@ fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
     }
     let seed = u64::from(tgid) << 32 | u64::from(SiteKind::Heap.code());
     thread.stack.site_kind = SiteKind::Heap.code();
-    unwind::walk_from_entry(drive, ctx.regs, tgid, seed, &mut thread.stack);
+    unwind::walk_from_entry(drive, ctx.regs, tgid, seed, thread);
 }
 
 /// The outermost call has returned.
@@ -198,7 +198,7 @@ fn commit(tgid: u32, thread: &mut Thread, returned: u64) -> Result<(), LossCause
         return Ok(());
     }
     free_taken(thread);
-    let site = site::id(&mut thread.stack)?;
+    let site = site::id(thread)?;
     track(tgid, address, Block { size: thread.size, born_ns: now(), site, reserved: 0 })
 }
 

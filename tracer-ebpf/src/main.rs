@@ -7,7 +7,7 @@
 //! Entry functions are thin shells over `try_*`; every failure path counts itself by cause.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(
     internal_features,
     reason = "the target has no fetch_add; atomic_xadd is the one atomic that kernel 5.10 knows"
@@ -19,6 +19,7 @@ mod empty;
 mod heap;
 mod lifecycle;
 mod maps;
+mod memory;
 mod site;
 mod thread;
 mod unwind;

@@ -6,17 +6,24 @@ use tracer_common::{counter::LossCause, event::NewSite};
 use crate::{
     emit,
     maps::{FREE_SITES, SITES},
+    thread::Thread,
 };
 
 /// The id of a stack. A stack seen for the first time takes a free id and is announced; the announcement comes before
 /// the id can be used, so user space never meets a counter without a stack.
 #[inline(always)]
-pub(crate) fn id(stack: &mut NewSite) -> Result<u32, LossCause> {
-    if let Some(id) = SITES.get_ptr(stack.hash) {
-        // SAFETY: a map value; ids are written once.
-        return Ok(unsafe { *id });
+pub(crate) fn id(thread: &mut Thread) -> Result<u32, LossCause> {
+    if thread.site_hash == thread.stack.hash {
+        return Ok(thread.site);
     }
-    announce(stack)
+    let id = match SITES.get_ptr(thread.stack.hash) {
+        // SAFETY: a map value; ids are written once.
+        Some(id) => unsafe { *id },
+        None => announce(&mut thread.stack)?,
+    };
+    thread.site_hash = thread.stack.hash;
+    thread.site = id;
+    Ok(id)
 }
 
 #[inline(never)]

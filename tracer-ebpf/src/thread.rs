@@ -11,6 +11,8 @@ use tracer_common::{
     heap::Block,
 };
 
+use crate::memory::StackMemory;
+
 use crate::{
     count,
     maps::{TARGETS, THREAD_TEMPLATE, THREADS},
@@ -49,6 +51,12 @@ pub(crate) struct Thread {
     pub(crate) has_taken: u32,
     /// Code of the function called.
     pub(crate) function: u32,
+    /// Hash of the last stack that was given a site, and its site.
+    pub(crate) site_hash: u64,
+    pub(crate) site: u32,
+    pub(crate) reserved: u32,
+    /// What the last walk read.
+    pub(crate) memory: StackMemory,
     /// The stack of the call, in the form in which it would be announced.
     pub(crate) stack: NewSite,
 }

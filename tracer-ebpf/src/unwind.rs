@@ -10,12 +10,8 @@
 
 use core::{ffi::c_void, mem::MaybeUninit};
 
-use aya_ebpf::{
-    bindings::pt_regs,
-    helpers::{bpf_probe_read_user, generated::bpf_loop},
-};
+use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_loop};
 use tracer_common::{
-    event::NewSite,
     stack::{MAX_FRAMES, StackEnd},
     unwind::{
         MAPPING_SEARCH_STEPS, Mapping, MappingRange, PAGE_SHIFT, ROW_SEARCH_STEPS, Rule, RuleKind, SIGNAL_RBP,
@@ -25,6 +21,7 @@ use tracer_common::{
 
 use crate::{
     maps::{MAPPINGS, PAGES, ROWS, TARGETS},
+    thread::Thread,
     words,
 };
 
@@ -47,7 +44,7 @@ struct Walk {
     sp: u64,
     bp: u64,
     hash: u64,
-    stack: *mut NewSite,
+    thread: *mut Thread,
     /// The mapping that the last address was in.
     mapping: Mapping,
     range: MappingRange,
@@ -64,27 +61,25 @@ fn mix(hash: u64, value: u64) -> u64 {
     hash ^ hash >> 32
 }
 
-#[inline(always)]
-fn read<T>(address: u64) -> Result<T, StackEnd> {
-    // SAFETY: the helper checks the address and fails where it cannot be read.
-    unsafe { bpf_probe_read_user(address as *const T) }.map_err(|_| StackEnd::ReadFault)
-}
-
 /// Walks from a function's entry, where the return address is on top of the stack. `seed` goes into the hash.
 #[inline(always)]
-pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, seed: u64, stack: &mut NewSite) {
+pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, seed: u64, thread: &mut Thread) {
     // SAFETY: the context of a uprobe program.
     let (sp, bp) = unsafe { ((*regs).rsp, (*regs).rbp) };
-    stack.depth = 0;
-    let Ok(pc) = read::<u64>(sp) else {
-        stack.end = StackEnd::ReadFault.code();
-        stack.hash = mix(0, seed);
-        return;
-    };
     let range = match TARGETS.get_ptr(tgid) {
         // SAFETY: a map value, replaced as a whole.
         Some(range) => unsafe { *range },
         None => MappingRange::default(),
+    };
+    if thread.memory.is_unchanged(sp, bp, range) {
+        return;
+    }
+    thread.memory.begin(sp, bp, range);
+    thread.stack.depth = 0;
+    let Ok(pc) = thread.memory.word(sp) else {
+        thread.stack.end = StackEnd::ReadFault.code();
+        thread.stack.hash = mix(0, seed);
+        return;
     };
     // Field by field: a whole value would be cleared byte by byte first.
     let mut walk = MaybeUninit::<Walk>::uninit();
@@ -96,7 +91,7 @@ pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, see
         (*fields).sp = sp + 8;
         (*fields).bp = bp;
         (*fields).hash = mix(0, seed);
-        (*fields).stack = stack;
+        (*fields).thread = thread;
         // No address is at or above this one.
         (*fields).mapping.start = u64::MAX;
         (*fields).mapping.end = 0;
@@ -120,9 +115,9 @@ pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, see
             }
         }
     }
-    stack.depth = walk.depth;
-    stack.end = walk.end;
-    stack.hash = walk.hash;
+    thread.stack.depth = walk.depth;
+    thread.stack.end = walk.end;
+    thread.stack.hash = walk.hash;
 }
 
 /// One round of `bpf_loop`: 0 to go on, 1 to end.
@@ -155,7 +150,7 @@ fn try_step(index: u64, walk: &mut Walk) -> Result<(), StackEnd> {
         return Err(StackEnd::Depth);
     }
     // SAFETY: the record lives in a map value; the index is below its length.
-    unsafe { (*walk.stack).frames[index as usize & 127] = walk.pc };
+    unsafe { (*walk.thread).stack.frames[index as usize & 127] = walk.pc };
     walk.depth = index as u32 + 1;
     walk.hash = mix(walk.hash, walk.pc);
     // A return address may belong to the next function already, or to the next row.
@@ -219,6 +214,12 @@ fn rule_at(mapping: &Mapping, address: u64) -> Rule {
 }
 
 #[inline(always)]
+fn read(walk: &mut Walk, address: u64) -> Result<u64, StackEnd> {
+    // SAFETY: the thread's state is a map value that outlives the walk.
+    unsafe { (*walk.thread).memory.word(address) }
+}
+
+#[inline(always)]
 fn by_rule(walk: &mut Walk, rule: Rule) -> Result<(), StackEnd> {
     const RSP: u32 = RuleKind::Rsp.code();
     const RBP: u32 = RuleKind::Rbp.code();
@@ -232,15 +233,15 @@ fn by_rule(walk: &mut Walk, rule: Rule) -> Result<(), StackEnd> {
         RSP => walk.sp.wrapping_add_signed(rule.cfa_offset()),
         RBP => walk.bp.wrapping_add_signed(rule.cfa_offset()),
         PLT => walk.sp.wrapping_add(if walk.pc & 15 >= u64::from(rule.cfa_field()) { 16 } else { 8 }),
-        DEREF_RBP => read::<u64>(walk.bp.wrapping_add_signed(rule.cfa_offset()))?,
+        DEREF_RBP => read(walk, walk.bp.wrapping_add_signed(rule.cfa_offset()))?,
         DEREF_RSP => {
-            read::<u64>(walk.sp.wrapping_add_signed(rule.deref_offset()))?.wrapping_add_signed(rule.deref_add())
+            read(walk, walk.sp.wrapping_add_signed(rule.deref_offset()))?.wrapping_add_signed(rule.deref_add())
         }
         SIGNAL => {
             let (bp, sp, pc) = (
-                read(walk.sp.wrapping_add(SIGNAL_RBP))?,
-                read(walk.sp.wrapping_add(SIGNAL_RSP))?,
-                read(walk.sp.wrapping_add(SIGNAL_RIP))?,
+                read(walk, walk.sp.wrapping_add(SIGNAL_RBP))?,
+                read(walk, walk.sp.wrapping_add(SIGNAL_RSP))?,
+                read(walk, walk.sp.wrapping_add(SIGNAL_RIP))?,
             );
             (walk.bp, walk.sp, walk.pc, walk.exact) = (bp, sp, pc, 1);
             return Ok(());
@@ -248,16 +249,12 @@ fn by_rule(walk: &mut Walk, rule: Rule) -> Result<(), StackEnd> {
         END => return Err(StackEnd::Complete),
         _ => return Err(StackEnd::UnsupportedRule),
     };
-    let (bp, return_address) = match rule.rbp_offset() {
-        _ if kind == DEREF_RBP => (read(walk.bp)?, read(cfa.wrapping_sub(8))?),
-        0 => (walk.bp, read(cfa.wrapping_sub(8))?),
-        // Side by side, as after `push rbp`: one read for both.
-        -16 => {
-            let [bp, return_address] = read::<[u64; 2]>(cfa.wrapping_sub(16))?;
-            (bp, return_address)
-        }
-        offset => (read(cfa.wrapping_add_signed(offset))?, read(cfa.wrapping_sub(8))?),
+    let bp = match rule.rbp_offset() {
+        _ if kind == DEREF_RBP => read(walk, walk.bp)?,
+        0 => walk.bp,
+        offset => read(walk, cfa.wrapping_add_signed(offset))?,
     };
+    let return_address = read(walk, cfa.wrapping_sub(8))?;
     if return_address == 0 {
         return Err(StackEnd::Complete);
     }
@@ -278,7 +275,8 @@ fn by_frame_pointer(walk: &mut Walk) -> Result<(), StackEnd> {
     if bp < sp || bp & 7 != 0 {
         return Err(StackEnd::FramePointer);
     }
-    let [caller_bp, return_address] = read::<[u64; 2]>(bp).map_err(|_| StackEnd::FramePointer)?;
+    let caller_bp = read(walk, bp).map_err(|_| StackEnd::FramePointer)?;
+    let return_address = read(walk, bp.wrapping_add(8)).map_err(|_| StackEnd::FramePointer)?;
     if return_address == 0 {
         return Err(StackEnd::Complete);
     }

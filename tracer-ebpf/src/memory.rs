@@ -1,0 +1,120 @@
+//! The target's stack as a walk sees it: read in blocks, and remembered.
+//!
+//! A read of another process's memory costs the same for 8 bytes as for some hundred, and the frames of a stack lie
+//! close together, so words come out of a window. The words that a walk depended on are kept: as long as they and the
+//! registers are the same, so is the stack, and it need not be walked again.
+
+use core::arch::asm;
+
+use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user as read_bytes};
+use tracer_common::{stack::StackEnd, unwind::MappingRange};
+
+/// Words of the window.
+const WINDOW: usize = 64;
+/// Words that are remembered; a walk that reads more is not.
+const REMEMBERED: usize = 160;
+/// In place of a count: the last walk cannot be verified.
+const NOT_REMEMBERED: u32 = u32::MAX;
+
+/// Masks an offset to that of a word in the window. The compiler knows that a checked offset needs no mask and leaves it
+/// out; the verifier does not know, and wants one.
+#[inline(always)]
+fn in_window(offset: u64) -> usize {
+    let mut masked = offset;
+    // SAFETY: arithmetic on a register.
+    unsafe { asm!("{0} &= {1}", inout(reg) masked, const (WINDOW - 1) * 8, options(pure, nomem, nostack)) };
+    masked as usize
+}
+
+/// The window and the memory of one thread's last walk.
+#[repr(C)]
+pub(crate) struct StackMemory {
+    /// Registers at the start of the last walk.
+    sp: u64,
+    bp: u64,
+    /// The mappings it went by.
+    range: MappingRange,
+    /// Address of the window's first word.
+    start: u64,
+    /// Words remembered, or [`NOT_REMEMBERED`].
+    count: u32,
+    reserved: u32,
+    window: [u64; WINDOW],
+    values: [u64; REMEMBERED],
+    /// Where the values were, in words from `sp`.
+    slots: [u16; REMEMBERED],
+}
+
+impl StackMemory {
+    /// Forgets everything, for a walk that begins.
+    #[inline(always)]
+    pub(crate) fn begin(&mut self, sp: u64, bp: u64, range: MappingRange) {
+        self.sp = sp;
+        self.bp = bp;
+        self.range = range;
+        self.count = 0;
+    }
+
+    /// The word at an address, remembered.
+    #[inline(always)]
+    pub(crate) fn word(&mut self, address: u64) -> Result<u64, StackEnd> {
+        let value = self.peek(address)?;
+        let slot = address.wrapping_sub(self.sp);
+        let count = self.count as usize;
+        if count < REMEMBERED && slot & 7 == 0 && slot >> 3 <= u64::from(u16::MAX) {
+            self.values[count] = value;
+            self.slots[count] = (slot >> 3) as u16;
+            self.count += 1;
+        } else {
+            self.count = NOT_REMEMBERED;
+        }
+        Ok(value)
+    }
+
+    /// The word at an address.
+    #[inline(always)]
+    fn peek(&mut self, address: u64) -> Result<u64, StackEnd> {
+        let within = address.wrapping_sub(self.start);
+        if within < (WINDOW * 8) as u64 && within & 7 == 0 {
+            // SAFETY: the offset has been masked to a word of the window.
+            return Ok(unsafe { *self.window.as_ptr().byte_add(in_window(within)) });
+        }
+        self.load(address)
+    }
+
+    /// Moves the window to an address and returns its first word.
+    #[inline(always)]
+    fn load(&mut self, address: u64) -> Result<u64, StackEnd> {
+        // SAFETY: the helper checks the address, and writes no more than the window.
+        if unsafe { read_bytes(self.window.as_mut_ptr().cast(), (WINDOW * 8) as u32, address as *const _) } == 0 {
+            self.start = address;
+            return Ok(self.window[0]);
+        }
+        // Near the end of the stack. No word is at this address, and the window holds nothing.
+        self.start = u64::MAX;
+        // SAFETY: the helper checks the address and fails where it cannot be read.
+        unsafe { bpf_probe_read_user(address as *const u64) }.map_err(|_| StackEnd::ReadFault)
+    }
+
+    /// Whether the stack is the one that was walked last: the same registers, mappings and words.
+    #[inline(always)]
+    pub(crate) fn is_unchanged(&mut self, sp: u64, bp: u64, range: MappingRange) -> bool {
+        // What the window shows is of an earlier time.
+        self.start = u64::MAX;
+        if self.sp != sp || self.bp != bp || self.range != range || self.count > REMEMBERED as u32 {
+            return false;
+        }
+        let count = self.count as usize;
+        for index in 0..REMEMBERED {
+            if index >= count {
+                break;
+            }
+            let address = sp.wrapping_add(u64::from(self.slots[index]) << 3);
+            match self.peek(address) {
+                Ok(value) if value == self.values[index] => {}
+                _ => return false,
+            }
+        }
+        count > 0
+    }
+}
