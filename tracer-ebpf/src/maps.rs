@@ -23,6 +23,10 @@ pub(crate) static HAS_COOKIE: Global<u32> = Global::new(0);
 #[map]
 pub(crate) static TARGETS: HashMap<u32, MappingRange> = HashMap::with_max_entries(MAX_TARGETS, BPF_F_NO_PREALLOC);
 
+/// Counts the changes of [`TARGETS`], so that a thread need not look itself up each time.
+#[map]
+pub(crate) static GENERATION: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// Threads that were inside an allocator at least once, by thread id in both halves of `bpf_get_current_pid_tgid`.
 #[map]
 pub(crate) static THREADS: HashMap<u64, Thread> = HashMap::with_max_entries(MAX_THREADS, BPF_F_NO_PREALLOC);

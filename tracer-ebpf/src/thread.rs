@@ -9,13 +9,14 @@ use tracer_common::{
     counter::{LossCause, Stat},
     event::NewSite,
     heap::Block,
+    unwind::MappingRange,
 };
 
 use crate::memory::StackMemory;
 
 use crate::{
     count,
-    maps::{TARGETS, THREAD_TEMPLATE, THREADS},
+    maps::{GENERATION, TARGETS, THREAD_TEMPLATE, THREADS},
 };
 
 /// What a call asks for.
@@ -51,6 +52,9 @@ pub(crate) struct Thread {
     pub(crate) has_taken: u32,
     /// Code of the function called.
     pub(crate) function: u32,
+    /// Where the process's mappings are, as of a generation of the targets.
+    pub(crate) range: MappingRange,
+    pub(crate) generation: u64,
     /// Hash of the last stack that was given a site, and its site.
     pub(crate) site_hash: u64,
     pub(crate) site: u32,
@@ -91,6 +95,19 @@ fn create(pid_tgid: u64) -> Option<&'static mut Thread> {
         return None;
     }
     existing(pid_tgid)
+}
+
+/// Where the mappings of the thread's process are.
+#[inline(always)]
+pub(crate) fn mappings(thread: &mut Thread, tgid: u32) -> MappingRange {
+    // Generations begin at 1: a new thread has seen none.
+    let generation = GENERATION.get(0).copied().unwrap_or(0);
+    if thread.generation != generation {
+        thread.generation = generation;
+        // SAFETY: a map value, replaced as a whole.
+        thread.range = TARGETS.get_ptr(tgid).map_or(MappingRange::default(), |range| unsafe { *range });
+    }
+    thread.range
 }
 
 /// Forgets a thread that has ended.

@@ -20,8 +20,8 @@ use tracer_common::{
 };
 
 use crate::{
-    maps::{MAPPINGS, PAGES, ROWS, TARGETS},
-    thread::Thread,
+    maps::{MAPPINGS, PAGES, ROWS},
+    thread::{self, Thread},
     words,
 };
 
@@ -66,11 +66,7 @@ fn mix(hash: u64, value: u64) -> u64 {
 pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, seed: u64, thread: &mut Thread) {
     // SAFETY: the context of a uprobe program.
     let (sp, bp) = unsafe { ((*regs).rsp, (*regs).rbp) };
-    let range = match TARGETS.get_ptr(tgid) {
-        // SAFETY: a map value, replaced as a whole.
-        Some(range) => unsafe { *range },
-        None => MappingRange::default(),
-    };
+    let range = thread::mappings(thread, tgid);
     if thread.memory.is_unchanged(sp, bp, range) {
         return;
     }

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap, Map, MapData, PerCpuArray, Queue, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, Queue, RingBuf},
     programs::RawTracePoint,
 };
 use tracer_common::{
@@ -58,6 +58,7 @@ pub struct Session {
     events: RingBuf<MapData>,
     tables: KernelTables,
     pid: u32,
+    generation: u64,
     ebpf: Ebpf,
 }
 
@@ -96,6 +97,7 @@ impl Session {
             events: take(&mut ebpf, "EVENTS")?,
             tables,
             pid,
+            generation: 0,
             ebpf,
         };
         // From here on the process is a target, and counts.
@@ -112,7 +114,11 @@ impl Session {
         let map = self.ebpf.map_mut("TARGETS").ok_or(BpfError::Object { name: "TARGETS" })?;
         let mut targets: HashMap<_, u32, MappingRange> =
             HashMap::try_from(map).map_err(|error| map_error("TARGETS", &error))?;
-        targets.insert(self.pid, range, 0).map_err(|error| map_error("TARGETS", &error))
+        targets.insert(self.pid, range, 0).map_err(|error| map_error("TARGETS", &error))?;
+        let map = self.ebpf.map_mut("GENERATION").ok_or(BpfError::Object { name: "GENERATION" })?;
+        let mut generation: Array<_, u64> = Array::try_from(map).map_err(|error| map_error("GENERATION", &error))?;
+        self.generation += 1;
+        generation.set(0, self.generation, 0).map_err(|error| map_error("GENERATION", &error))
     }
 
     /// How the probes are attached.
