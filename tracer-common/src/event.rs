@@ -55,11 +55,13 @@ pub struct NewSite {
     pub end: u32,
     /// Frames that follow.
     pub depth: u32,
+    /// A bit for each frame whose address is that of an interrupted instruction, not a return address.
+    pub exact: [u64; 2],
     /// Innermost first. Frame 0 is a return address into the caller of the allocator; all are return addresses
     /// unless a signal frame lies between.
     pub frames: [u64; MAX_FRAMES],
 }
 
 /// Bytes of a [`NewSite`] before its frames.
-pub const NEW_SITE_PREFIX: usize = 48;
-assert_layout!(NewSite, size NEW_SITE_PREFIX + 8 * MAX_FRAMES, hash at 24, site at 32, site_kind at 36, end at 40, depth at 44, frames at NEW_SITE_PREFIX);
+pub const NEW_SITE_PREFIX: usize = 64;
+assert_layout!(NewSite, size NEW_SITE_PREFIX + 8 * MAX_FRAMES, hash at 24, site at 32, site_kind at 36, end at 40, depth at 44, exact at 48, frames at NEW_SITE_PREFIX);

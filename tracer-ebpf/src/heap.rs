@@ -13,6 +13,7 @@ use aya_ebpf::{
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
+use aya_log_ebpf::debug;
 use tracer_common::{
     config::{cookie_function, cookie_probe},
     counter::{LossCause, Stat},
@@ -151,6 +152,7 @@ fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
             return;
         }
         count::lost(LossCause::AbandonedCall);
+        debug!(ctx, "thread {}: function {} never returned", pid_tgid as u32, thread.function);
         restore(tgid, thread);
     }
     thread.call_sp = regs.rsp;

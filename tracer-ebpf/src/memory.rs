@@ -7,7 +7,7 @@
 use core::arch::asm;
 
 use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user as read_bytes};
-use tracer_common::{stack::StackEnd, unwind::MappingRange};
+use tracer_common::stack::StackEnd;
 
 /// Words of the window.
 const WINDOW: usize = 64;
@@ -32,8 +32,8 @@ pub(crate) struct StackMemory {
     /// Registers at the start of the last walk.
     sp: u64,
     bp: u64,
-    /// The mappings it went by.
-    range: MappingRange,
+    /// The generation of the mappings it went by.
+    generation: u64,
     /// Address of the window's first word.
     start: u64,
     /// Words remembered, or [`NOT_REMEMBERED`].
@@ -48,10 +48,10 @@ pub(crate) struct StackMemory {
 impl StackMemory {
     /// Forgets everything, for a walk that begins.
     #[inline(always)]
-    pub(crate) fn begin(&mut self, sp: u64, bp: u64, range: MappingRange) {
+    pub(crate) fn begin(&mut self, sp: u64, bp: u64, generation: u64) {
         self.sp = sp;
         self.bp = bp;
-        self.range = range;
+        self.generation = generation;
         self.count = 0;
     }
 
@@ -98,10 +98,10 @@ impl StackMemory {
 
     /// Whether the stack is the one that was walked last: the same registers, mappings and words.
     #[inline(always)]
-    pub(crate) fn is_unchanged(&mut self, sp: u64, bp: u64, range: MappingRange) -> bool {
+    pub(crate) fn is_unchanged(&mut self, sp: u64, bp: u64, generation: u64) -> bool {
         // What the window shows is of an earlier time.
         self.start = u64::MAX;
-        if self.sp != sp || self.bp != bp || self.range != range || self.count > REMEMBERED as u32 {
+        if self.sp != sp || self.bp != bp || self.generation != generation || self.count > REMEMBERED as u32 {
             return false;
         }
         let count = self.count as usize;

@@ -67,11 +67,13 @@ pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, see
     // SAFETY: the context of a uprobe program.
     let (sp, bp) = unsafe { ((*regs).rsp, (*regs).rbp) };
     let range = thread::mappings(thread, tgid);
-    if thread.memory.is_unchanged(sp, bp, range) {
+    if thread.memory.is_unchanged(sp, bp, thread.generation) {
         return;
     }
-    thread.memory.begin(sp, bp, range);
+    thread.memory.begin(sp, bp, thread.generation);
     thread.stack.depth = 0;
+    thread.stack.exact[0] = 0;
+    thread.stack.exact[1] = 0;
     let Ok(pc) = thread.memory.word(sp) else {
         thread.stack.end = StackEnd::ReadFault.code();
         thread.stack.hash = mix(0, seed);
@@ -148,6 +150,10 @@ fn try_step(index: u64, walk: &mut Walk) -> Result<(), StackEnd> {
     // SAFETY: the record lives in a map value; the index is below its length.
     unsafe { (*walk.thread).stack.frames[index as usize & 127] = walk.pc };
     walk.depth = index as u32 + 1;
+    if walk.exact != 0 {
+        // SAFETY: as above.
+        unsafe { (*walk.thread).stack.exact[(index >> 6) as usize & 1] |= 1 << (index & 63) };
+    }
     walk.hash = mix(walk.hash, walk.pc);
     // A return address may belong to the next function already, or to the next row.
     let look = if walk.exact != 0 { walk.pc } else { walk.pc.wrapping_sub(1) };

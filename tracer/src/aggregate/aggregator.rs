@@ -1,8 +1,17 @@
 //! Keeps what is known of each site and makes Snapshots of it.
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use super::snapshot::{BlockCounters, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState, Tgid};
+use tracer_common::stack::StackEnd;
+
+use super::snapshot::{
+    BlockCounters, IncompleteCount, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState, Tgid,
+};
 use crate::{
     event::{RawEvent, Reading, SiteStack, Survey},
     symbolize::{Frame, Stack},
@@ -99,6 +108,7 @@ impl Aggregator {
     pub fn snapshot(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
         let Reading { now_ns, counters, loss, stats, probes } = reading;
         let mut totals = BlockCounters::default();
+        let mut by_end = BTreeMap::new();
         let mut sites = Vec::with_capacity(self.sites.len());
         for (site, counters) in self.sites.iter().zip(counters) {
             let Some(site) = site else { continue };
@@ -106,6 +116,7 @@ impl Aggregator {
                 continue;
             }
             totals += *counters;
+            *by_end.entry(site.raw.end).or_default() += counters.alloc_objects;
             sites.push(SiteSnapshot {
                 id: site.raw.id,
                 tgid: site.raw.tgid,
@@ -129,6 +140,7 @@ impl Aggregator {
             totals,
             rates: rates(&before, &totals, window),
             loss: loss.clone(),
+            incomplete: incomplete(&by_end),
             stats: stats.clone(),
             probes: probes.clone(),
         }
@@ -170,6 +182,16 @@ impl Aggregator {
     pub fn target(&self) -> Tgid {
         self.session.target.pid
     }
+}
+
+fn incomplete(by_end: &BTreeMap<StackEnd, u64>) -> Vec<IncompleteCount> {
+    let mut counts: Vec<_> = by_end
+        .iter()
+        .filter(|(end, _)| **end != StackEnd::Complete)
+        .map(|(end, objects)| IncompleteCount { end: *end, objects: *objects })
+        .collect();
+    counts.sort_by_key(|count| (Reverse(count.objects), count.end));
+    counts
 }
 
 fn rates(before: &BlockCounters, now: &BlockCounters, window: Duration) -> Rates {
@@ -255,6 +277,7 @@ mod tests {
             kind: SiteKind::Heap,
             frames: [1].into(),
             end: StackEnd::Complete,
+            exact: 0,
         };
         aggregator.apply(RawEvent::NewSite(site(0)));
         aggregator.apply(RawEvent::NewSite(site(2)));
@@ -267,6 +290,22 @@ mod tests {
     }
 
     #[test]
+    fn stacks_that_are_not_whole_are_counted_by_reason() {
+        let mut aggregator = aggregator();
+        let ends = [StackEnd::NoRow, StackEnd::Complete, StackEnd::Depth, StackEnd::Depth];
+        for (id, end) in (0..).zip(ends) {
+            let frames = [1].into();
+            let site = SiteStack { id: SiteId(id), tgid: TARGET, kind: SiteKind::Heap, frames, exact: 0, end };
+            aggregator.apply(RawEvent::NewSite(site));
+        }
+        let block = |alloc_objects| BlockCounters { alloc_objects, ..BlockCounters::default() };
+        let reading = Reading { counters: vec![block(7), block(11), block(13), block(17)], ..Reading::default() };
+        let incomplete = aggregator.snapshot(&reading, TargetState::Running).incomplete;
+        let count = |end, objects| IncompleteCount { end, objects };
+        assert_eq!(incomplete, [count(StackEnd::Depth, 30), count(StackEnd::NoRow, 7)]);
+    }
+
+    #[test]
     fn a_later_announcement_of_an_id_replaces_the_earlier_one() {
         let mut aggregator = aggregator();
         for frame in [0x11, 0x13] {
@@ -276,6 +315,7 @@ mod tests {
                 kind: SiteKind::Heap,
                 frames: [frame].into(),
                 end: StackEnd::Complete,
+                exact: 0,
             }));
         }
         assert_eq!(aggregator.unsymbolized(SiteId(0)).expect("announced").frames[..], [0x13]);

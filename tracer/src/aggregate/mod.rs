@@ -8,6 +8,6 @@ mod snapshot;
 
 pub use aggregator::{Aggregator, Session};
 pub use snapshot::{
-    BlockCounters, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount, TargetInfo, TargetState,
-    Tgid,
+    BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount,
+    TargetInfo, TargetState, Tgid,
 };

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tracer_common::{
     counter::{LossCause, Stat},
     event::SiteKind,
+    stack::StackEnd,
 };
 
 use crate::symbolize::Stack;
@@ -133,6 +134,16 @@ pub struct LossCount {
     pub count: u64,
 }
 
+/// Blocks allocated since attach whose stack is not whole, by the reason why. Only reasons with a count are listed, the
+/// commonest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IncompleteCount {
+    /// Why the walk ended.
+    pub end: StackEnd,
+    /// Blocks.
+    pub objects: u64,
+}
+
 /// Things seen that are not losses. Only those with a count are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatCount {
@@ -163,6 +174,8 @@ pub struct Snapshot {
     pub rates: Rates,
     /// What was lost.
     pub loss: Vec<LossCount>,
+    /// Stacks that are not whole.
+    pub incomplete: Vec<IncompleteCount>,
     /// What else was seen.
     pub stats: Vec<StatCount>,
     /// The probes in place.

@@ -22,4 +22,17 @@ pub use survey::Surveyor;
 pub use tables::Tables;
 
 /// The compiled BPF programs.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../object/leaktrace.bpf.o");
+#[cfg(not(feature = "object-override"))]
+fn object() -> &'static [u8] {
+    aya::include_bytes_aligned!("../../object/leaktrace.bpf.o")
+}
+
+/// The BPF programs that are to be tested in place of the built-in ones.
+#[cfg(feature = "object-override")]
+fn object() -> &'static [u8] {
+    static OBJECT: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+    OBJECT.get_or_init(|| {
+        let path = std::env::var_os("LEAKTRACE_BPF_OBJECT").expect("LEAKTRACE_BPF_OBJECT names the object to test");
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    })
+}

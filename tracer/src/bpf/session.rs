@@ -15,11 +15,12 @@ use tracer_common::{
 
 pub use super::links::{Module, ProgramSet};
 use super::{
-    BpfError, OBJECT, Surveyor,
+    BpfError, Surveyor,
     error::chain,
     features::{AttachMode, Features},
     links::{self, Links},
     mapped::{self, MappedCounters},
+    object,
     tables::{KernelTables, Tables},
 };
 use crate::{
@@ -221,7 +222,7 @@ fn load(features: Features, max_live: u32, kernel_log: bool, (rows, pages): (u32
         .map_max_entries("LIVE", max_live)
         .map_max_entries("ROWS", rows)
         .map_max_entries("PAGES", pages)
-        .load(OBJECT)
+        .load(object())
         .map_err(|error| BpfError::Load { reason: chain(&error) })
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use aya::Ebpf;
 
-use super::{BpfError, OBJECT, error::chain, mapped, sys};
+use super::{BpfError, error::chain, mapped, object, sys};
 
 /// Loaded programs by name.
 #[derive(Debug)]
@@ -23,25 +23,25 @@ impl Programs {
     /// Loads the programs named against the maps of `ebpf`.
     pub(super) fn load(ebpf: &Ebpf, names: &[&'static str]) -> Result<Self, BpfError> {
         let failed = |error: &dyn std::error::Error| BpfError::Load { reason: chain(error) };
-        let mut object = aya_obj::Object::parse(OBJECT).map_err(|error| failed(&error))?;
+        let mut parsed = aya_obj::Object::parse(object()).map_err(|error| failed(&error))?;
         let btf = match aya::features().btf() {
             Some(features) => {
-                let fixed = object.fixup_and_sanitize_btf(features).map_err(|error| failed(&error))?;
+                let fixed = parsed.fixup_and_sanitize_btf(features).map_err(|error| failed(&error))?;
                 fixed.map(|btf| sys::btf_load(&btf.to_bytes())).transpose().map_err(|error| failed(&error))?
             }
             None => None,
         };
-        let maps: Vec<_> = object.maps.drain().collect();
-        let text = object.functions.keys().map(|(section, _)| *section).collect();
+        let maps: Vec<_> = parsed.maps.drain().collect();
+        let text = parsed.functions.keys().map(|(section, _)| *section).collect();
         let fds: HashMap<&str, i32> =
             ebpf.maps().filter_map(|(name, map)| Some((name, mapped::data(map)?.fd().as_fd().as_raw_fd()))).collect();
         let known = maps.iter().filter_map(|(name, map)| Some((name.as_str(), *fds.get(name.as_str())?, map)));
-        object.relocate_maps(known, &text).map_err(|error| failed(&error))?;
-        object.relocate_calls(&text).map_err(|error| failed(&error))?;
-        object.sanitize_functions(aya::features());
+        parsed.relocate_maps(known, &text).map_err(|error| failed(&error))?;
+        parsed.relocate_calls(&text).map_err(|error| failed(&error))?;
+        parsed.sanitize_functions(aya::features());
         let by_name = names
             .iter()
-            .map(|name| Ok((*name, load_one(&object, btf.as_ref(), name)?)))
+            .map(|name| Ok((*name, load_one(&parsed, btf.as_ref(), name)?)))
             .collect::<Result<_, BpfError>>()?;
         Ok(Self { by_name })
     }

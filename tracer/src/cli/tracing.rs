@@ -128,7 +128,7 @@ impl Tracing {
                 site: raw.id,
                 tgid: raw.tgid,
                 frames: Arc::clone(&raw.frames),
-                exact: ExactFrames::NONE,
+                exact: ExactFrames::from_bits(raw.exact),
                 end: raw.end,
                 priority,
             };

@@ -42,6 +42,7 @@ fn new_site(bytes: &[u8], tgid: Tgid) -> Result<SiteStack, DecodeError> {
         tgid,
         kind: SiteKind::try_from(u32_at(bytes, 36))?,
         end: StackEnd::try_from(u32_at(bytes, 40))?,
+        exact: u128::from(u64_at(bytes, 48)) | u128::from(u64_at(bytes, 56)) << 64,
         frames: bytes[frames].as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word)).collect(),
     })
 }
@@ -53,6 +54,11 @@ fn need(bytes: &[u8], needed: usize) -> Result<(), DecodeError> {
 /// The caller has checked that there are enough bytes.
 fn u32_at(bytes: &[u8], offset: usize) -> u32 {
     u32::from_ne_bytes([bytes[offset], bytes[offset + 1], bytes[offset + 2], bytes[offset + 3]])
+}
+
+/// The caller has checked that there are enough bytes.
+fn u64_at(bytes: &[u8], offset: usize) -> u64 {
+    u64::from(u32_at(bytes, offset)) | u64::from(u32_at(bytes, offset + 4)) << 32
 }
 
 #[cfg(test)]
@@ -71,6 +77,8 @@ mod tests {
         for word in [5u32, 0, 1, depth] {
             bytes.extend(word.to_ne_bytes());
         }
+        bytes.extend(5u64.to_ne_bytes());
+        bytes.extend((1u64 << 62).to_ne_bytes());
         bytes.extend(frames.iter().flat_map(|frame| frame.to_ne_bytes()));
         bytes
     }
@@ -82,6 +90,7 @@ mod tests {
         assert_eq!((site.id, site.tgid), (SiteId(5), Tgid(41)));
         assert_eq!((site.kind, site.end), (SiteKind::Heap, StackEnd::Depth));
         assert_eq!(&site.frames[..], [11, 13, 17]);
+        assert_eq!(site.exact, 1 << 126 | 5);
     }
 
     #[test]
@@ -93,7 +102,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         assert_eq!(decode(&[]), Err(DecodeError::Short { len: 0, needed: 24 }));
-        assert_eq!(decode(&record(1, 3, &[11, 13])), Err(DecodeError::Short { len: 64, needed: 72 }));
+        assert_eq!(decode(&record(1, 3, &[11, 13])), Err(DecodeError::Short { len: 80, needed: 88 }));
         assert_eq!(decode(&record(9, 0, &[])), Err(DecodeError::Code { what: "EventKind", code: 9 }));
         assert_eq!(decode(&record(1, 128, &[0; 128])), Err(DecodeError::Depth(128)));
         assert_eq!(decode(&record(1, u32::MAX, &[])), Err(DecodeError::Depth(u32::MAX)));

@@ -42,6 +42,8 @@ pub struct SiteStack {
     pub kind: SiteKind,
     /// Return addresses, innermost first.
     pub frames: Arc<[u64]>,
+    /// A bit for each frame whose address is that of an interrupted instruction, not a return address.
+    pub exact: u128,
     /// Why the walk ended.
     pub end: StackEnd,
 }

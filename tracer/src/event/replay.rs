@@ -29,7 +29,7 @@ struct Step {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Event {
-    Site { id: u32, tgid: u32, kind: u32, end: u32, frames: Vec<u64> },
+    Site { id: u32, tgid: u32, kind: u32, end: u32, frames: Vec<u64>, exact: [u64; 2] },
     Exit { tgid: u32 },
     Exec { tgid: u32 },
 }
@@ -77,12 +77,13 @@ impl TryFrom<Event> for RawEvent {
 
     fn try_from(event: Event) -> Result<Self, Self::Error> {
         Ok(match event {
-            Event::Site { id, tgid, kind, end, frames } => Self::NewSite(SiteStack {
+            Event::Site { id, tgid, kind, end, frames, exact } => Self::NewSite(SiteStack {
                 id: SiteId(id),
                 tgid: Tgid(tgid),
                 kind: SiteKind::try_from(kind)?,
                 frames: frames.into(),
                 end: StackEnd::try_from(end)?,
+                exact: u128::from(exact[0]) | u128::from(exact[1]) << 64,
             }),
             Event::Exit { tgid } => Self::Exit { tgid: Tgid(tgid) },
             Event::Exec { tgid } => Self::Exec { tgid: Tgid(tgid) },
@@ -93,9 +94,14 @@ impl TryFrom<Event> for RawEvent {
 impl From<&RawEvent> for Event {
     fn from(event: &RawEvent) -> Self {
         match event {
-            RawEvent::NewSite(SiteStack { id, tgid, kind, frames, end }) => {
-                Self::Site { id: id.0, tgid: tgid.0, kind: kind.code(), end: end.code(), frames: frames.to_vec() }
-            }
+            RawEvent::NewSite(SiteStack { id, tgid, kind, frames, end, exact }) => Self::Site {
+                id: id.0,
+                tgid: tgid.0,
+                kind: kind.code(),
+                end: end.code(),
+                frames: frames.to_vec(),
+                exact: [*exact as u64, (exact >> 64) as u64],
+            },
             RawEvent::Exit { tgid } => Self::Exit { tgid: tgid.0 },
             RawEvent::Exec { tgid } => Self::Exec { tgid: tgid.0 },
         }
@@ -149,6 +155,7 @@ mod tests {
             kind: SiteKind::Heap,
             frames: [0x11, 0x13].into(),
             end: StackEnd::Complete,
+            exact: 1 << 100 | 3,
         });
         let counters = BlockCounters { alloc_bytes: 101, alloc_objects: 7, free_bytes: 11, free_objects: 1 };
         let first = Reading {
@@ -180,7 +187,7 @@ mod tests {
     fn a_broken_line_is_an_error() {
         for line in [
             "{",
-            r#"{"now_ns":1,"events":[{"Site":{"id":0,"tgid":1,"kind":99,"end":0,"frames":[]}}],"counters":[],"loss":[],"stats":[]}"#,
+            r#"{"now_ns":1,"events":[{"Site":{"id":0,"tgid":1,"kind":99,"end":0,"frames":[],"exact":[0,0]}}],"counters":[],"loss":[],"stats":[]}"#,
         ] {
             assert!(Replay::new(line.as_bytes()).poll(&mut Vec::new()).is_err(), "{line}");
         }

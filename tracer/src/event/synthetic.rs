@@ -105,6 +105,7 @@ impl EventSource for Synthetic {
                     kind: SiteKind::Heap,
                     frames: [u64::from(id) << 12 | 0x40_0000, 0x41_0000, 0x42_0000].into(),
                     end: StackEnd::Complete,
+                    exact: 0,
                 })
             }));
         }

@@ -12,7 +12,9 @@ use serde::{Serialize, Serializer};
 
 use super::state_name;
 use crate::{
-    aggregate::{BlockCounters, LossCount, ProbeStatus, Rates, SiteSnapshot, Snapshot, StatCount, TargetInfo},
+    aggregate::{
+        BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteSnapshot, Snapshot, StatCount, TargetInfo,
+    },
     symbolize::{Frame, Stack},
 };
 
@@ -35,6 +37,7 @@ struct JsonDocument<'a> {
     totals: JsonCounters,
     rates: JsonRates,
     loss: BTreeMap<&'static str, u64>,
+    incomplete_stacks: BTreeMap<&'static str, u64>,
     stats: BTreeMap<&'static str, u64>,
     probes: Vec<JsonProbe<'a>>,
     #[serde(serialize_with = "sites")]
@@ -43,7 +46,8 @@ struct JsonDocument<'a> {
 
 impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
     fn from(snapshot: &'a Snapshot) -> Self {
-        let Snapshot { started, elapsed, window, target, state, sites, totals, rates, loss, stats, probes } = snapshot;
+        let Snapshot { started, elapsed, window, target, state, sites, totals, rates, loss, incomplete, stats, probes } =
+            snapshot;
         Self {
             schema: SCHEMA,
             target: target.into(),
@@ -52,6 +56,9 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             elapsed_s: elapsed.as_secs_f64(),
             totals: (*totals).into(),
             rates: JsonRates::new(*rates, *window),
+            incomplete_stacks: nonzero(
+                incomplete.iter().map(|&IncompleteCount { end, objects }| (end.name(), objects)),
+            ),
             loss: nonzero(loss.iter().map(|&LossCount { cause, count }| (cause.name(), count))),
             stats: nonzero(stats.iter().map(|&StatCount { stat, count }| (stat.name(), count))),
             probes: probes.iter().map(JsonProbe::from).collect(),
@@ -252,6 +259,7 @@ mod tests {
                     "alloc_bytes_per_s": 532_480.0, "inuse_bytes_per_s": 54_272.0,
                 },
                 "loss": {"live_table_full": 1009, "missed_free": 13},
+                "incomplete_stacks": {"no_row": 211},
                 "stats": {"null_frees": 17, "unknown_frees": 211},
             })
         );

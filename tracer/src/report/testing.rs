@@ -10,8 +10,8 @@ use tracer_common::{
 
 use crate::{
     aggregate::{
-        BlockCounters, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount, TargetInfo,
-        TargetState, Tgid,
+        BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount,
+        TargetInfo, TargetState, Tgid,
     },
     symbolize::{Frame, NoSymbol, Stack},
 };
@@ -90,6 +90,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
         totals,
         rates: Rates::default(),
         loss: Vec::new(),
+        incomplete: Vec::new(),
         stats: Vec::new(),
         probes: vec![ProbeStatus {
             module: "/usr/lib/libc.so.6".to_owned(),
@@ -225,7 +226,8 @@ pub(crate) fn lossy() -> Snapshot {
         LossCount { cause: LossCause::LiveFull, count: 1_009 },
         LossCount { cause: LossCause::MissedFree, count: 13 },
     ];
-    Snapshot { loss, ..normal() }
+    let incomplete = vec![IncompleteCount { end: StackEnd::NoRow, objects: 211 }];
+    Snapshot { loss, incomplete, ..normal() }
 }
 
 /// [`normal`] after the target is gone.

@@ -11,7 +11,7 @@ use super::{
     untrusted::{LONGEST, clean, displayable},
     words::loss_words,
 };
-use crate::aggregate::{BlockCounters, LossCount, Rates, SiteSnapshot, Snapshot, TargetInfo};
+use crate::aggregate::{BlockCounters, IncompleteCount, LossCount, Rates, SiteSnapshot, Snapshot, TargetInfo};
 
 /// Frames of a stack that are listed.
 const FRAMES: usize = 32;
@@ -48,8 +48,20 @@ pub fn write_text(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Wr
 }
 
 fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
-    let Snapshot { started, elapsed, window, target, state, sites, totals, rates, loss, stats: _, probes: _ } =
-        snapshot;
+    let Snapshot {
+        started,
+        elapsed,
+        window,
+        target,
+        state,
+        sites,
+        totals,
+        rates,
+        loss,
+        incomplete,
+        stats: _,
+        probes: _,
+    } = snapshot;
     let TargetInfo { pid, comm, exe, cmdline } = target;
     writeln!(out, "leaktrace: {}[{}], {}", displayable(comm), pid.0, state_words(state))?;
     writeln!(out, "command      {}", command(exe, cmdline))?;
@@ -71,11 +83,16 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         duration(*window),
     )?;
     if loss.is_empty() {
-        return writeln!(out, "loss         none");
+        writeln!(out, "loss         none")?;
     }
     for (index, &LossCount { cause, count: lost }) in loss.iter().enumerate() {
         let label = if index == 0 { "LOSS" } else { "" };
         writeln!(out, "{label:<12} {} {} [{}]", count(lost), loss_words(cause), cause.name())?;
+    }
+    for (index, &IncompleteCount { end, objects }) in incomplete.iter().enumerate() {
+        let label = if index == 0 { "stacks" } else { "" };
+        let words = stack_end_words(end).unwrap_or_default();
+        writeln!(out, "{label:<12} of {} not whole: {words} [{}]", counted(objects, "object", "objects"), end.name())?;
     }
     Ok(())
 }

@@ -28,6 +28,11 @@ impl ExactFrames {
     /// All frames are return addresses.
     pub const NONE: Self = Self(0);
 
+    /// One bit for each frame, the lowest for the innermost.
+    pub fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
     /// These, and frame `index` (from 0, innermost first). Frames beyond [`MAX_FRAMES`] cannot be marked.
     #[must_use]
     pub fn with(self, index: usize) -> Self {

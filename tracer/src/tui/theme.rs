@@ -45,6 +45,10 @@ impl Theme {
         if self.color { self.bold().fg(Color::Red) } else { self.bold().add_modifier(Modifier::REVERSED) }
     }
 
+    pub(super) fn incomplete(self) -> Style {
+        self.colored(Style::new(), Color::Yellow)
+    }
+
     pub(super) fn no_loss(self) -> Style {
         self.colored(Style::new(), Color::Green)
     }

@@ -9,7 +9,7 @@ use ratatui::{
 
 use super::fitting;
 use crate::{
-    aggregate::{LossCount, Rates, Snapshot},
+    aggregate::{IncompleteCount, LossCount, Rates, Snapshot},
     report::{
         state_words,
         units::{bytes, count, counted, duration, rate, signed_bytes},
@@ -32,7 +32,7 @@ pub(in crate::tui) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>, a
 }
 
 fn lines(snapshot: &Snapshot, theme: Theme, width: u16) -> Vec<Line<'_>> {
-    let Snapshot { elapsed, totals, rates, loss, .. } = snapshot;
+    let Snapshot { elapsed, totals, rates, loss, incomplete, .. } = snapshot;
     let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s } = *rates;
     vec![
         target(snapshot, theme, width, duration(*elapsed)),
@@ -52,7 +52,7 @@ fn lines(snapshot: &Snapshot, theme: Theme, width: u16) -> Vec<Line<'_>> {
             ],
             width,
         ),
-        lost(loss, theme, width),
+        trust(loss, incomplete, theme, width),
     ]
 }
 
@@ -72,14 +72,24 @@ fn target(snapshot: &Snapshot, theme: Theme, width: u16, elapsed: String) -> Lin
     fitting(segments, width)
 }
 
-fn lost(loss: &[LossCount], theme: Theme, width: u16) -> Line<'static> {
+/// How far the numbers and the stacks can be trusted.
+fn trust(loss: &[LossCount], incomplete: &[IncompleteCount], theme: Theme, width: u16) -> Line<'static> {
+    let mut segments = Vec::new();
     if loss.is_empty() {
-        return Line::styled("no loss", theme.no_loss());
+        segments.push(Span::styled("no loss", theme.no_loss()));
+    } else {
+        let total = loss.iter().map(|loss| loss.count).fold(0, u64::saturating_add);
+        segments.push(Span::styled(format!("LOSS {}", count(total)), theme.loss()));
     }
-    let total = loss.iter().map(|loss| loss.count).fold(0, u64::saturating_add);
-    let mut segments = vec![Span::styled(format!("LOSS {}", count(total)), theme.loss())];
     segments.extend(loss.iter().map(|&LossCount { cause, count: lost }| {
         Span::styled(format!("{} {}", cause.name(), count(lost)), theme.loss())
     }));
+    if !incomplete.is_empty() {
+        let total = incomplete.iter().map(|incomplete| incomplete.objects).fold(0, u64::saturating_add);
+        segments.push(Span::styled(format!("incomplete stacks {}", count(total)), theme.incomplete()));
+        segments.extend(incomplete.iter().map(|&IncompleteCount { end, objects }| {
+            Span::styled(format!("{} {}", end.name(), count(objects)), theme.incomplete())
+        }));
+    }
     fitting(segments, width)
 }
