@@ -79,12 +79,13 @@ impl Session {
         let AttachOptions { pid, max_live, kernel_log, programs, mode } = options;
         let features = Features::detect();
         let mut ebpf = load(features, max_live, kernel_log, tables.capacities())?;
-        if kernel_log {
-            start_kernel_log(&mut ebpf);
-        }
         fill_free_sites(&mut ebpf)?;
         attach_lifecycle(&mut ebpf)?;
         let links = links::attach(&mut ebpf, plan, modules, pid, features, programs, mode)?;
+        // Takes its map out of the object, which all programs must have found there before.
+        if kernel_log {
+            start_kernel_log(&mut ebpf);
+        }
         let tables = KernelTables::new(data(&ebpf, "ROWS")?, data(&ebpf, "PAGES")?, data(&ebpf, "MAPPINGS")?, tables)?;
         let mut session = Self {
             links,

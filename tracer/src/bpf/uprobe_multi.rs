@@ -35,6 +35,9 @@ impl Programs {
         let text = parsed.functions.keys().map(|(section, _)| *section).collect();
         let fds: HashMap<&str, i32> =
             ebpf.maps().filter_map(|(name, map)| Some((name, mapped::data(map)?.fd().as_fd().as_raw_fd()))).collect();
+        if let Some((name, _)) = maps.iter().find(|(name, _)| !fds.contains_key(name.as_str())) {
+            return Err(BpfError::Load { reason: format!("map {name} has no descriptor") });
+        }
         let known = maps.iter().filter_map(|(name, map)| Some((name.as_str(), *fds.get(name.as_str())?, map)));
         parsed.relocate_maps(known, &text).map_err(|error| failed(&error))?;
         parsed.relocate_calls(&text).map_err(|error| failed(&error))?;
