@@ -6,6 +6,7 @@
 mod accounting;
 mod bad_input;
 mod heap_functions;
+mod jit;
 mod languages;
 mod ledgers;
 mod lifecycle;
