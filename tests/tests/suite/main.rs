@@ -1,11 +1,12 @@
 //! leaktrace on real processes. One binary, so that it links once; a module for each kind of promise.
 //!
-//! Needs root, a kernel with uprobes and BPF, gcc and g++; and a leaktrace, see `harness/tracer.rs`. Only `ledgers` runs
-//! without root: it proves the suite's own programs right.
+//! Needs root, a kernel with uprobes and BPF, gcc and g++, Node for `jit`; and a leaktrace, see `harness/tracer.rs`.
+//! Only `ledgers` runs without root: it proves the suite's own programs right.
 
 mod accounting;
 mod bad_input;
 mod heap_functions;
+mod jit;
 mod languages;
 mod ledgers;
 mod lifecycle;

@@ -11,14 +11,15 @@ pub enum NoSymbol {
     Pending,
     /// The address is in no mapping of the process that we saw.
     Unmapped,
-    /// The address is in memory without a file: code made at run time, for which no map was found.
+    /// The address is in memory without a file: code made at run time, of which the process writes no map, or none
+    /// that can be trusted.
     Anonymous,
     /// The module's file could not be opened, or is not what an ELF file should be.
     ModuleUnreadable,
     /// The module was stripped: it has at most its dynamic symbols, none of which covers the address, and its debug
     /// file was not found.
     Stripped,
-    /// The module has symbols, but none that covers the address.
+    /// The module has symbols, or the process's map of its run-time code has functions, but none covers the address.
     NotCovered,
 }
 

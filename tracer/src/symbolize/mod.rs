@@ -4,7 +4,8 @@
 //! why it has no name. Works on its own thread; what is visible is named first.
 //!
 //! One way through: [`Symbolizer`] (queue and thread) → `Resolver` (address to module, caches) → `ModuleSymbols` (one
-//! module's symbol table and debug information, read by blazesym) → names cut to size. Files come from the target, so
+//! module's symbol table and debug information, read by blazesym) or `JitNames` (the map that a process writes of the
+//! code it makes at run time) → names cut to size. Files come from the target, so
 //! they may lie: sizes are checked before anything is unpacked, a panic in a parser costs one module its names, and a
 //! parser that never ends stops the naming, not the tracing.
 
@@ -14,6 +15,7 @@ mod elf;
 mod fake;
 mod frame;
 mod guard;
+mod jit;
 mod module;
 mod name;
 mod queue;

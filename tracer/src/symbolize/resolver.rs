@@ -10,17 +10,23 @@ use super::{
     Frame, NoSymbol, Request, SharedModules, Stack,
     cache::Cache,
     guard::{Panicked, contain},
+    jit::JitNames,
     module::{ModuleSymbols, Named},
 };
-use crate::target::{
-    Root,
-    maps::{FileIdentity, Module, Place},
+use crate::{
+    aggregate::Tgid,
+    target::{
+        Owner, Root,
+        maps::{FileIdentity, Module, ModuleMap, Place},
+    },
 };
 
 /// Modules whose symbols are kept ready. Each costs what its symbol tables and the used parts of its DWARF take.
 const MODULES: usize = 256;
 /// Addresses whose names are kept, some hundred bytes each.
 const ADDRESSES: usize = 1 << 18;
+/// Processes whose maps of run-time code are kept ready.
+const PROCESSES: usize = 64;
 /// The maps are read again for an address that is in none of them, but not more often than this.
 const REFRESH_EVERY: Duration = Duration::from_millis(250);
 
@@ -48,12 +54,29 @@ pub(super) struct Resolver {
     opened: u64,
     /// By serial of the opening and offset in the file.
     addresses: Cache<(u64, u64), Resolved>,
+    jit: Cache<Tgid, JitNames>,
+}
+
+/// The process of a stack.
+#[derive(Debug)]
+struct Process {
+    tgid: Tgid,
+    root: Option<Arc<Root>>,
+    owner: Option<Arc<Owner>>,
+    /// Its map of run-time code was read for this stack.
+    jit_is_fresh: bool,
 }
 
 impl Resolver {
     pub(super) fn new() -> Self {
         let host = Root::host().inspect_err(|error| log::debug!("no debug files of the host's: {error}")).ok();
-        Self { host: host.map(Arc::new), modules: Cache::new(MODULES), opened: 0, addresses: Cache::new(ADDRESSES) }
+        Self {
+            host: host.map(Arc::new),
+            modules: Cache::new(MODULES),
+            opened: 0,
+            addresses: Cache::new(ADDRESSES),
+            jit: Cache::new(PROCESSES),
+        }
     }
 
     /// Names a stack; without the process's modules every frame is unmapped.
@@ -68,26 +91,40 @@ impl Resolver {
                 (address, before)
             })
             .collect();
-        let (places, root) = locate(&addresses, modules);
+        let (places, mut process) = locate(request.tgid, &addresses, modules);
         let mut frames = Vec::with_capacity(places.len());
         for ((address, before), place) in addresses.into_iter().zip(places) {
-            self.frames(address, before, place, root.as_ref(), &mut frames);
+            self.frames(address, before, place, &mut process, &mut frames);
         }
         Stack { frames, end: request.end }
     }
 
-    fn frames(&mut self, address: u64, before: u64, place: Place, root: Option<&Arc<Root>>, frames: &mut Vec<Frame>) {
+    fn frames(&mut self, address: u64, before: u64, place: Place, process: &mut Process, frames: &mut Vec<Frame>) {
         let without = |reason, module| Frame { function: Err(reason), module, ..Frame::pending(address) };
+        let looked_up = address.wrapping_sub(before);
         let (module, file_offset) = match place {
             Place::Module { module, file_offset } => (module, file_offset),
             Place::Kernel(name) => return frames.push(without(NoSymbol::NotCovered, Some(name))),
-            Place::Anonymous(name) => return frames.push(without(NoSymbol::Anonymous, name)),
-            Place::Unmapped => return frames.push(without(NoSymbol::Unmapped, None)),
+            Place::Anonymous(name) => {
+                let named = self.run_time_code(looked_up, process);
+                return frames.push(run_time_frame(named, without(NoSymbol::Anonymous, name)));
+            }
+            Place::Unmapped => {
+                // What ran there may have been thrown away since; the map still tells of it.
+                let named = self.run_time_code(looked_up, process).or(Err(NoSymbol::Unmapped));
+                return frames.push(run_time_frame(named, without(NoSymbol::Unmapped, None)));
+            }
         };
-        let resolved = contain(|| self.resolve(&module, file_offset, root)).unwrap_or_else(|Panicked| {
-            log::warn!("a panic while naming {address:#x} in {:?}", module.path());
-            nameless(NoSymbol::ModuleUnreadable, None)
-        });
+        let resolved =
+            contain(|| self.resolve(&module, file_offset, process.root.as_ref())).unwrap_or_else(|Panicked| {
+                log::warn!("a panic while naming {address:#x} in {:?}", module.path());
+                nameless(NoSymbol::ModuleUnreadable, None)
+            });
+        if resolved.is_run_time_code() {
+            let named = self.run_time_code(looked_up, process);
+            let path = Some(Arc::clone(module.path()));
+            return frames.push(run_time_frame(named, without(NoSymbol::Anonymous, path)));
+        }
         frames.extend(resolved.functions.iter().map(|named| {
             let Named { function, file, line, inlined } = named;
             Frame {
@@ -100,6 +137,19 @@ impl Resolver {
                 inlined: *inlined,
             }
         }));
+    }
+
+    /// The function at an address in memory without a file.
+    fn run_time_code(&mut self, address: u64, process: &mut Process) -> Result<Named, NoSymbol> {
+        let owner = process.owner.as_ref().ok_or(NoSymbol::Anonymous)?;
+        if self.jit.get(&process.tgid).is_none_or(|names| !names.are_of(owner)) {
+            self.jit.insert(process.tgid, JitNames::new(Arc::clone(owner)));
+        }
+        let names = self.jit.get(&process.tgid).ok_or(NoSymbol::Anonymous)?;
+        if !std::mem::replace(&mut process.jit_is_fresh, true) {
+            names.refresh();
+        }
+        names.look_up(address)
     }
 
     fn resolve(&mut self, module: &Module, file_offset: u64, root: Option<&Arc<Root>>) -> Resolved {
@@ -137,17 +187,33 @@ impl Resolver {
     }
 }
 
+impl Resolved {
+    /// The module turned out to be memory that holds no ELF file.
+    fn is_run_time_code(&self) -> bool {
+        matches!(&*self.functions, [Named { function: Err(NoSymbol::Anonymous), .. }])
+    }
+}
+
+/// A frame without a name, with what was found out about its code.
+fn run_time_frame(named: Result<Named, NoSymbol>, frame: Frame) -> Frame {
+    match named {
+        Ok(Named { function, file, line, inlined }) => Frame { function, file, line, inlined, ..frame },
+        Err(reason) => Frame { function: Err(reason), ..frame },
+    }
+}
+
 fn nameless(reason: NoSymbol, module_offset: Option<u64>) -> Resolved {
     let named = Named { function: Err(reason), file: None, line: None, inlined: false };
     Resolved { module_offset, functions: Arc::from([named]) }
 }
 
-/// The places of all addresses, each looked up so many bytes before itself, and the root of the process. The map is
+/// The places of all addresses, each looked up so many bytes before itself, and what belongs to the process. The map is
 /// locked for this only: naming takes long.
-fn locate(addresses: &[(u64, u64)], modules: Option<&SharedModules>) -> (Vec<Place>, Option<Arc<Root>>) {
-    let Some(modules) = modules else { return (vec![Place::Unmapped; addresses.len()], None) };
+fn locate(tgid: Tgid, addresses: &[(u64, u64)], modules: Option<&SharedModules>) -> (Vec<Place>, Process) {
+    let mut process = Process { tgid, root: None, owner: None, jit_is_fresh: false };
+    let Some(modules) = modules else { return (vec![Place::Unmapped; addresses.len()], process) };
     let mut map = modules.lock().unwrap_or_else(PoisonError::into_inner);
-    let look_up = |map: &crate::target::maps::ModuleMap| -> Vec<Place> {
+    let look_up = |map: &ModuleMap| -> Vec<Place> {
         let find = |&(address, before): &(u64, u64)| match address.checked_sub(before) {
             Some(address) => map.locate(address),
             None => Place::Unmapped,
@@ -163,5 +229,6 @@ fn locate(addresses: &[(u64, u64)], modules: Option<&SharedModules>) -> (Vec<Pla
             Err(error) => log::debug!("maps not read again: {error}"),
         }
     }
-    (places, map.root().map(Arc::clone))
+    (process.root, process.owner) = (map.root().map(Arc::clone), map.owner().map(Arc::clone));
+    (places, process)
 }

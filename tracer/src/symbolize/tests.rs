@@ -122,7 +122,7 @@ impl Shop {
     }
 }
 
-fn modules(pid: u32) -> SharedModules {
+pub(super) fn modules(pid: u32) -> SharedModules {
     Arc::new(Mutex::new(ModuleMap::read(pid).expect("maps")))
 }
 
@@ -130,7 +130,7 @@ fn call(held: &mut Held) -> u64 {
     parse(&held.say("call"))
 }
 
-fn parse(hex: &str) -> u64 {
+pub(super) fn parse(hex: &str) -> u64 {
     u64::from_str_radix(hex.trim().trim_start_matches("0x"), 16).expect("an address")
 }
 
@@ -145,7 +145,7 @@ fn request(frames: &[u64]) -> Request {
     }
 }
 
-fn stack(modules: &SharedModules, frames: &[u64]) -> Stack {
+pub(super) fn stack(modules: &SharedModules, frames: &[u64]) -> Stack {
     Resolver::new().stack(&request(frames), Some(modules))
 }
 

@@ -8,10 +8,12 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod maps;
+mod own_file;
 mod proc_dir;
 mod process;
 mod root;
 
 pub use error::TargetError;
+pub(crate) use own_file::{NotOwn, Owner};
 pub use process::Target;
 pub(crate) use root::Root;

@@ -51,7 +51,16 @@ impl Root {
 
     /// Finds a path without opening what it names. Symbolic links, absolute ones too, stay inside the root.
     pub(crate) fn find(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        self.find_with(path, OFlags::empty())
+    }
+
+    /// The same, but a symbolic link at the end of the path is found itself, not followed.
+    pub(crate) fn find_itself(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        self.find_with(path, OFlags::NOFOLLOW)
+    }
+
+    fn find_with(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let flags = flags | OFlags::PATH | OFlags::CLOEXEC;
         let mut result = Err(Errno::AGAIN);
         for _ in 0..RACE_RETRIES {
             result = rustix::fs::openat2(&self.fd, path, flags, Mode::empty(), ResolveFlags::IN_ROOT);

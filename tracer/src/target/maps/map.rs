@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{FileIdentity, Module, line::MapsLine};
-use crate::target::{Root, TargetError, proc_dir::ProcDir};
+use crate::target::{Owner, Root, TargetError, proc_dir::ProcDir};
 
 /// Files held open at most: a target that maps more distinct ones gets no names for the rest.
 const MODULES_MAX: usize = 8192;
@@ -87,6 +87,7 @@ type MapsKey = (u32, u32, u64, Box<[u8]>);
 pub struct ModuleMap {
     dir: ProcDir,
     root: Option<Arc<Root>>,
+    owner: Option<Arc<Owner>>,
     /// Ascending, disjoint.
     current: Vec<Mapping>,
     /// Modules' mappings that disappeared and nothing took their place: ascending, disjoint, with the generation that
@@ -113,9 +114,11 @@ impl ModuleMap {
             .inspect_err(|error| log::debug!("{error}: modules are opened by their mappings alone"))
             .ok()
             .map(Arc::new);
+        let owner = root.as_ref().and_then(|root| Owner::of(&dir, root).ok()).map(Arc::new);
         let mut map = Self {
             dir,
             root,
+            owner,
             current: Vec::new(),
             retired: Vec::new(),
             by_key: HashMap::new(),
@@ -199,6 +202,11 @@ impl ModuleMap {
     /// The root directory of the process.
     pub(crate) fn root(&self) -> Option<&Arc<Root>> {
         self.root.as_ref()
+    }
+
+    /// What tells the process's own files from others'.
+    pub(crate) fn owner(&self) -> Option<&Arc<Owner>> {
+        self.owner.as_ref()
     }
 
     fn mapping(&self, address: u64) -> Option<&Mapping> {

@@ -9,5 +9,5 @@ mod map;
 mod module;
 
 pub use map::{Changes, Mapping, MappingKind, ModuleMap, Place};
-pub(crate) use module::fd_path;
 pub use module::{FileIdentity, Module};
+pub(crate) use module::{fd_path, identity};
