@@ -11,8 +11,6 @@ use crate::{bpf::Session, symbolize::SharedModules};
 const SOONEST: Duration = Duration::from_millis(10);
 /// Without a reason to look, a look is taken this often: an unloaded library's addresses may have got a new owner.
 const LATEST: Duration = Duration::from_secs(1);
-/// Share of one core that looks may take: they rest this many times as long as they took.
-const REST: u32 = 20;
 
 /// Follows the mappings of one process.
 #[derive(Debug)]
@@ -20,24 +18,22 @@ pub(super) struct Follower {
     modules: SharedModules,
     described: u64,
     last: Instant,
-    took: Duration,
 }
 
 impl Follower {
     pub(super) fn new(modules: SharedModules) -> Self {
         let described = modules.lock().unwrap_or_else(PoisonError::into_inner).generation();
-        Self { modules, described, last: Instant::now(), took: Duration::ZERO }
+        Self { modules, described, last: Instant::now() }
     }
 
     /// Whether it is time to look; `wanted` says that there is a reason.
     pub(super) fn is_due(&self, wanted: bool) -> bool {
         let wait = if wanted { SOONEST } else { LATEST };
-        self.last.elapsed() >= wait.max(self.took * REST)
+        self.last.elapsed() >= wait && self.modules.lock().unwrap_or_else(PoisonError::into_inner).may_refresh()
     }
 
     /// Looks at the mappings, and tells the session when they changed.
     pub(super) fn follow(&mut self, session: &mut Session) -> anyhow::Result<()> {
-        let begun = Instant::now();
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         // A process that is gone has nothing new to tell; its end is noticed elsewhere.
         if let Err(error) = modules.refresh() {
@@ -47,7 +43,6 @@ impl Follower {
             session.update_mappings(&modules)?;
         }
         self.last = Instant::now();
-        self.took = begun.elapsed();
         Ok(())
     }
 }

@@ -38,7 +38,7 @@ const TEXT_INTERVAL: Duration = Duration::from_secs(10);
 enum View {
     Dashboard {
         terminal: Terminal,
-        app: App,
+        app: Box<App>,
         events: tui::Events,
     },
     /// Reports, at an interval or only at the end.
@@ -91,7 +91,7 @@ async fn trace(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Resu
         let terminal = Terminal::enter().context("cannot use the terminal; try --format text")?;
         let app =
             App::new(AppOptions { sort: arguments.sort, min_age: arguments.min_age, color: tui::color_from_env() });
-        View::Dashboard { terminal, app, events: tui::events()? }
+        View::Dashboard { terminal, app: Box::new(app), events: tui::events()? }
     } else {
         eprintln!("leaktrace: {}", displayable(&summary));
         View::Reports { every: reports_every(arguments) }
@@ -235,7 +235,7 @@ fn show(tracing: &mut Tracing, view: &mut View, output: &mut Output, moment: Mom
             if moment == Moment::Interval {
                 let snapshot = tracing.snapshot()?;
                 if every.is_some() {
-                    let named = tracing.name_all(snapshot);
+                    let named = tracing.name_all(&snapshot);
                     output.write(&named)?;
                 }
             }

@@ -141,9 +141,9 @@ impl Tracing {
     }
 
     /// Names all sites of a Snapshot, for as long as that takes within bounds.
-    pub(super) fn name_all(&mut self, snapshot: SharedSnapshot) -> SharedSnapshot {
-        self.wait_for_names(&snapshot, NAMES);
-        Arc::new(self.aggregator.renamed(&snapshot))
+    pub(super) fn name_all(&mut self, snapshot: &SharedSnapshot) -> SharedSnapshot {
+        self.wait_for_names(snapshot, NAMES);
+        Arc::new(self.aggregator.renamed(snapshot))
     }
 
     fn wait_for_names(&mut self, snapshot: &Snapshot, patience: Duration) {

@@ -85,9 +85,7 @@ fn handle_upload(argument: &str) -> String {
 
 #[inline(never)]
 fn receive_upload(size: usize) -> Vec<u8> {
-    let mut buffer = Vec::with_capacity(size);
-    buffer.resize(size, 0);
-    buffer
+    vec![0; size]
 }
 
 /// Does not leak: the cache drops its oldest document.

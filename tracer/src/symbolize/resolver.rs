@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     sync::{Arc, PoisonError},
-    time::Duration,
 };
 
 use super::{
@@ -27,8 +26,6 @@ const MODULES: usize = 256;
 const ADDRESSES: usize = 1 << 18;
 /// Processes whose maps of run-time code are kept ready.
 const PROCESSES: usize = 64;
-/// The maps are read again for an address that is in none of them, but not more often than this.
-const REFRESH_EVERY: Duration = Duration::from_millis(250);
 
 /// What is known of an address, before it is put into a frame.
 #[derive(Clone, Debug)]
@@ -222,7 +219,7 @@ fn locate(tgid: Tgid, addresses: &[(u64, u64)], modules: Option<&SharedModules>)
     };
     let mut places = look_up(&map);
     // Something may have been loaded since.
-    if places.iter().any(|place| matches!(place, Place::Unmapped)) && map.age() >= REFRESH_EVERY {
+    if places.iter().any(|place| matches!(place, Place::Unmapped)) && map.may_refresh() {
         match map.refresh() {
             Ok(changes) if changes.mappings_changed => places = look_up(&map),
             Ok(_) => {}

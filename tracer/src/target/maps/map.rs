@@ -98,6 +98,8 @@ pub struct ModuleMap {
     vdso: Option<(u64, u64, Arc<Module>)>,
     generation: u64,
     read_at: Instant,
+    /// How long that took.
+    read_took: Duration,
 }
 
 impl ModuleMap {
@@ -126,6 +128,7 @@ impl ModuleMap {
             vdso: None,
             generation: 0,
             read_at: Instant::now(),
+            read_took: Duration::ZERO,
         };
         map.refresh()?;
         Ok(map)
@@ -138,7 +141,9 @@ impl ModuleMap {
     pub fn refresh(&mut self) -> Result<Changes, TargetError> {
         self.read_at = Instant::now();
         let mut changes = Changes::default();
-        let new = self.read_mappings(&mut changes)?;
+        let new = self.read_mappings(&mut changes);
+        self.read_took = self.read_at.elapsed();
+        let new = new?;
         let unchanged =
             new.len() == self.current.len() && new.iter().zip(&self.current).all(|(new, old)| new.is_same(old));
         if unchanged {
@@ -192,6 +197,11 @@ impl ModuleMap {
     /// Time since the maps were last read.
     pub fn age(&self) -> Duration {
         self.read_at.elapsed()
+    }
+
+    /// Whether reading them again would not take more than a twentieth of one core's time.
+    pub fn may_refresh(&self) -> bool {
+        self.age() >= self.read_took * 20
     }
 
     /// The process.
