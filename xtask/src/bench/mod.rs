@@ -7,6 +7,7 @@ mod footprint;
 mod pair;
 mod programs;
 mod table;
+mod unwind;
 
 use std::{
     env, fs,
@@ -27,6 +28,8 @@ pub(crate) enum Benchmark {
     /// A malloc+free pair: untraced, with empty probes, traced by leaktrace, traced by bpftrace; and leaktrace's own
     /// memory, CPU time and time to attach
     Pair(Options),
+    /// Stack walks by unwind tables: time per event at several depths, and building the tables
+    Unwind(Options),
 }
 
 /// How it is measured.
@@ -48,6 +51,7 @@ pub(crate) fn run(benchmark: &Benchmark) -> Result<()> {
     require_root()?;
     match benchmark {
         Benchmark::Pair(options) => pair::run(options),
+        Benchmark::Unwind(options) => unwind::run(options),
     }
 }
 
