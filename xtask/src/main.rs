@@ -2,6 +2,7 @@
 //! the commands that do.
 
 mod apt;
+mod bench;
 mod bpf;
 mod object_diff;
 mod record;
@@ -33,6 +34,11 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Measure what tracing costs, as root, on this machine
+    Bench {
+        #[command(subcommand)]
+        benchmark: bench::Benchmark,
+    },
     /// Run everything a change has to pass, stopping at the first failure
     Test {
         /// Run this step alone
@@ -48,6 +54,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Bpf { check: false } => bpf::update(),
         Task::Bpf { check: true } => bpf::check(),
+        Task::Bench { benchmark } => bench::run(&benchmark),
         Task::Test { only, suite_args } => test::run(only, &suite_args),
     };
     match outcome {

@@ -1,0 +1,153 @@
+/*
+ * Allocates and frees one block over and over, at the end of a call chain of known length, and says how long it took.
+ *
+ *   pair FRAMES CPU STACKS PAIRS_PER_SECOND
+ *
+ * A stack walk from malloc meets exactly FRAMES return addresses: that of the function that allocates, those of the
+ * chain, and that of `outermost`, where both call-frame information and frame pointers say that the stack ends.
+ * STACKS 1: always the same stack, which suits a tracer that remembers the last one. STACKS up to 16: as many stacks in
+ * turn, all different from the innermost frame on; the chain is then entered anew for each pair, traced or not.
+ * PAIRS_PER_SECOND 0: as fast as it goes. One line on stdout for each batch: when it began and ended (ns,
+ * CLOCK_MONOTONIC), and its pairs. Runs until it is killed.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef __x86_64__
+#error "`outermost` is written for x86-64"
+#endif
+
+#define NS_PER_SECOND 1000000000ull
+#define BATCH_NS 10000000ull
+/* Pairs between two looks at the clock. */
+#define SLICE 256
+#define BLOCK 64
+/* Paced pairs come in bursts with this much time between them. */
+#define BURST_NS 1000000ull
+#define LINKS 16
+
+typedef unsigned long long u64;
+
+/* Pairs at the end of one descent. */
+static u64 pairs_below;
+static void *volatile block;
+
+static u64 now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * NS_PER_SECOND + time.tv_nsec;
+}
+
+static void sleep_until(u64 time)
+{
+    struct timespec until = {.tv_sec = time / NS_PER_SECOND, .tv_nsec = time % NS_PER_SECOND};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
+        ;
+}
+
+/* No stdio stream: it allocates. */
+static void report(u64 begun, u64 ended, u64 pairs)
+{
+    char line[80];
+    int length = snprintf(line, sizeof line, "%llu %llu %llu\n", begun, ended, pairs);
+    if (write(STDOUT_FILENO, line, length) != length)
+        exit(1);
+}
+
+/* Functions of their own, with frames of different sizes, so that a walk by tables does not stay on one row. The one
+   that is left with 1 allocates. */
+static void (*const links[LINKS])(int left);
+
+#define DEFINE_LINK(i)                                                    \
+    __attribute__((noipa)) static void link_##i(int left)                 \
+    {                                                                     \
+        volatile char frame[16 + 24 * i];                                 \
+        frame[0] = (char)left;                                            \
+        if (left > 1) {                                                   \
+            links[(i + 1) % LINKS](left - 1);                             \
+        } else {                                                          \
+            for (u64 pairs = pairs_below; pairs > 0; pairs--) {           \
+                block = malloc(BLOCK);                                    \
+                free(block);                                              \
+            }                                                             \
+        }                                                                 \
+        frame[1] = frame[0];                                              \
+    }
+DEFINE_LINK(0)
+DEFINE_LINK(1)
+DEFINE_LINK(2)
+DEFINE_LINK(3)
+DEFINE_LINK(4)
+DEFINE_LINK(5)
+DEFINE_LINK(6)
+DEFINE_LINK(7)
+DEFINE_LINK(8)
+DEFINE_LINK(9)
+DEFINE_LINK(10)
+DEFINE_LINK(11)
+DEFINE_LINK(12)
+DEFINE_LINK(13)
+DEFINE_LINK(14)
+DEFINE_LINK(15)
+static void (*const links[LINKS])(int left) = {
+    link_0, link_1, link_2,  link_3,  link_4,  link_5,  link_6,  link_7,
+    link_8, link_9, link_10, link_11, link_12, link_13, link_14, link_15,
+};
+
+/* Calls `link(left)` from a frame without a caller. */
+void outermost(void (*link)(int left), int left);
+__asm__(".text\n"
+        "outermost:\n"
+        "    .cfi_startproc\n"
+        "    .cfi_undefined rip\n"
+        "    push %rbp\n"
+        "    xor %ebp, %ebp\n"
+        "    mov %rdi, %rax\n"
+        "    mov %esi, %edi\n"
+        "    call *%rax\n"
+        "    pop %rbp\n"
+        "    ret\n"
+        "    .cfi_endproc\n");
+
+static void make_pairs(u64 pairs, int frames, unsigned stacks)
+{
+    pairs_below = stacks == 1 ? pairs : 1;
+    for (u64 i = 0; i < pairs / pairs_below; i++)
+        outermost(links[i % stacks], frames - 1);
+}
+
+int main(int count, char **arguments)
+{
+    int frames = count == 5 ? atoi(arguments[1]) : 0;
+    unsigned stacks = count == 5 ? atoi(arguments[3]) : 0;
+    if (frames < 2 || stacks < 1 || stacks > LINKS) {
+        fprintf(stderr, "usage: pair FRAMES CPU STACKS PAIRS_PER_SECOND; 2 frames or more, 1 to %d stacks\n", LINKS);
+        return 2;
+    }
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(atoi(arguments[2]), &cpus);
+    if (sched_setaffinity(0, sizeof cpus, &cpus) != 0) {
+        perror("pair: sched_setaffinity");
+        return 1;
+    }
+    u64 rate = strtoull(arguments[4], NULL, 10);
+    u64 slice = rate > 0 ? rate / (NS_PER_SECOND / BURST_NS) : SLICE;
+    for (u64 burst = now();;) {
+        u64 begun = now(), ended, pairs = 0;
+        do {
+            make_pairs(slice, frames, stacks);
+            pairs += slice;
+            if (rate > 0)
+                sleep_until(burst += BURST_NS);
+            ended = now();
+        } while (ended - begun < BATCH_NS);
+        report(begun, ended, pairs);
+    }
+}
