@@ -135,8 +135,13 @@ pub fn run_command(command: &mut Command) -> Result<Ended> {
 }
 
 /// Traces all that a leaker does between its release and `done`; returns what it says and what leaktrace says.
-pub fn trace(mut leaker: Leaker) -> Result<(Ledger, Report)> {
-    let tracer = Tracer::attach(leaker.pid())?;
+pub fn trace(leaker: Leaker) -> Result<(Ledger, Report)> {
+    trace_with(leaker, &[])
+}
+
+/// [`trace`] with further options.
+pub fn trace_with(mut leaker: Leaker, options: &[&str]) -> Result<(Ledger, Report)> {
+    let tracer = Tracer::attach_with(leaker.pid(), &[&["--duration", "600s"], options].concat())?;
     let ledger = leaker.release()?;
     let report = tracer.stop()?;
     ensure!(report.state == "detached", "state is {:?}", report.state);

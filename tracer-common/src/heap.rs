@@ -56,6 +56,33 @@ pub struct Block {
 }
 assert_layout!(Block, size 24, size at 0, born_ns at 8, site at 16, reserved at 20);
 
+/// Blocks in a bucket of the near table: one cache line of addresses.
+pub const BUCKET: usize = 8;
+
+/// Addresses of the blocks in one bucket of the near table; 0 where there is none.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bucket {
+    /// The addresses.
+    pub addresses: [u64; BUCKET],
+}
+assert_layout!(Bucket, size 64, addresses at 0);
+
+/// A block in the near table, at the place of its address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NearBlock {
+    /// Bytes the program asked for.
+    pub size: u64,
+    /// When the allocator returned it: `CLOCK_MONOTONIC`, nanoseconds.
+    pub born_ns: u64,
+    /// The call stack that asked.
+    pub site: u32,
+    /// The process; 0 when the place is empty.
+    pub tgid: u32,
+}
+assert_layout!(NearBlock, size 24, size at 0, born_ns at 8, site at 16, tgid at 20);
+
 /// Counters of one site since attach. Outstanding is allocated minus freed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Leave for user space to read and write these types as plain bytes.
 
 use crate::{
-    heap::{Block, BlockKey, SiteCounters},
+    heap::{Block, BlockKey, Bucket, NearBlock, SiteCounters},
     unwind::{Mapping, MappingRange, PageRows, Row},
 };
 
@@ -9,6 +9,10 @@ use crate::{
 unsafe impl aya::Pod for BlockKey {}
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for Block {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for Bucket {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for NearBlock {}
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for SiteCounters {}
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).

@@ -8,7 +8,7 @@
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_NOEXIST, pt_regs},
+    bindings::pt_regs,
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user, generated::bpf_get_attach_cookie},
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
@@ -18,16 +18,16 @@ use tracer_common::{
     config::{cookie_function, cookie_probe},
     counter::{LossCause, Stat},
     event::SiteKind,
-    heap::{Block, BlockKey, Function},
+    heap::{Block, Function},
 };
 
 use crate::{
     count,
-    maps::{HAS_COOKIE, LIVE, SITE_COUNTERS},
+    live::{self, Tables},
+    maps::SITE_COUNTERS,
     site,
     thread::{self, Request, Thread},
     unwind::{self, Drive},
-    words,
 };
 
 /// Index of the return probes' hits where there are no cookies.
@@ -46,27 +46,42 @@ fn alloc_enter(ctx: ProbeContext) -> u32 {
 /// Entry of `free`.
 #[uprobe]
 fn free_enter(ctx: ProbeContext) -> u32 {
-    let probe = if HAS_COOKIE.load() != 0 {
-        // SAFETY: a helper on the program's own context.
-        cookie_probe(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) })
-    } else {
-        Function::Free.code()
-    };
-    count::hit(probe);
-    let Some(address) = ctx.arg::<u64>(0) else { return 0 };
-    free(address);
-    0
+    // SAFETY: a helper on the program's own context.
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    free_entered(&ctx, Tables::Both, cookie_probe(cookie))
 }
 
 /// Return of any allocating function.
 #[uretprobe]
 fn alloc_return(ctx: RetProbeContext) -> u32 {
-    let probe = if HAS_COOKIE.load() != 0 {
-        // SAFETY: a helper on the program's own context.
-        cookie_probe(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) })
-    } else {
-        RETURN_PROBE
-    };
+    // SAFETY: a helper on the program's own context.
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    returned(&ctx, Tables::Both, cookie_probe(cookie))
+}
+
+/// Entry of `free` on older kernels.
+#[uprobe]
+fn free_enter_old(ctx: ProbeContext) -> u32 {
+    free_entered(&ctx, Tables::HashMap, Function::Free.code())
+}
+
+/// Return of any allocating function on older kernels.
+#[uretprobe]
+fn alloc_return_old(ctx: RetProbeContext) -> u32 {
+    returned(&ctx, Tables::HashMap, RETURN_PROBE)
+}
+
+#[inline(always)]
+fn free_entered(ctx: &ProbeContext, tables: Tables, probe: u32) -> u32 {
+    count::hit(probe);
+    if let Some(address) = ctx.arg::<u64>(0) {
+        free(tables, address);
+    }
+    0
+}
+
+#[inline(always)]
+fn returned(ctx: &RetProbeContext, tables: Tables, probe: u32) -> u32 {
     count::hit(probe);
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(thread) = thread::existing(pid_tgid) else {
@@ -87,7 +102,7 @@ fn alloc_return(ctx: RetProbeContext) -> u32 {
     }
     thread.call_sp = 0;
     thread.returned_sp = call_sp;
-    if let Err(cause) = commit((pid_tgid >> 32) as u32, thread, returned) {
+    if let Err(cause) = commit(tables, (pid_tgid >> 32) as u32, thread, returned) {
         count::lost(cause);
     }
     0
@@ -153,7 +168,7 @@ fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
         }
         count::lost(LossCause::AbandonedCall);
         debug!(ctx, "thread {}: function {} never returned", pid_tgid as u32, thread.function);
-        restore(tgid, thread);
+        restore(drive.tables(), tgid, thread);
     }
     thread.call_sp = regs.rsp;
     thread.size = size;
@@ -161,15 +176,8 @@ fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
     thread.out = out;
     thread.function = function.code();
     thread.has_taken = 0;
-    if old != 0 {
-        let key = BlockKey { address: old, tgid, reserved: 0 };
-        if let Some(block) = LIVE.get_ptr(key) {
-            // SAFETY: a map value; only the owner of the address may change it, and that is this thread.
-            unsafe { words::copy(block, &raw mut thread.taken) };
-            if LIVE.remove(key).is_ok() {
-                thread.has_taken = 1;
-            }
-        }
+    if old != 0 && live::take(drive.tables(), tgid, old, &mut thread.taken) {
+        thread.has_taken = 1;
     }
     let seed = u64::from(tgid) << 32 | u64::from(SiteKind::Heap.code());
     thread.stack.site_kind = SiteKind::Heap.code();
@@ -178,7 +186,7 @@ fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
 
 /// The outermost call has returned.
 #[inline(always)]
-fn commit(tgid: u32, thread: &mut Thread, returned: u64) -> Result<(), LossCause> {
+fn commit(tables: Tables, tgid: u32, thread: &mut Thread, returned: u64) -> Result<(), LossCause> {
     let address = if thread.function == Function::PosixMemalign.code() {
         if returned == 0 {
             // SAFETY: the helper checks the address and fails where it cannot be read.
@@ -195,13 +203,13 @@ fn commit(tgid: u32, thread: &mut Thread, returned: u64) -> Result<(), LossCause
             free_taken(thread);
         } else {
             count::seen(Stat::FailedCall);
-            restore(tgid, thread);
+            restore(tables, tgid, thread);
         }
         return Ok(());
     }
     free_taken(thread);
     let site = site::id(thread)?;
-    track(tgid, address, Block { size: thread.size, born_ns: now(), site, reserved: 0 })
+    track(tables, tgid, address, thread, site)
 }
 
 #[inline(always)]
@@ -212,15 +220,15 @@ fn now() -> u64 {
 
 /// Puts a new block into the table and counts it. A block that does not fit is in no counter.
 #[inline(always)]
-fn track(tgid: u32, address: u64, block: Block) -> Result<(), LossCause> {
-    let key = BlockKey { address, tgid, reserved: 0 };
-    if LIVE.insert(key, block, u64::from(BPF_NOEXIST)).is_err() {
-        let Some(stale) = LIVE.get_ptr(key) else { return Err(LossCause::LiveFull) };
-        // SAFETY: a map value; the address belongs to the current thread until the call returns.
-        let stale = unsafe { *stale };
-        count_free(&stale);
-        count::lost(LossCause::MissedFree);
-        LIVE.insert(key, block, 0).map_err(|_| LossCause::LiveFull)?;
+fn track(tables: Tables, tgid: u32, address: u64, thread: &mut Thread, site: u32) -> Result<(), LossCause> {
+    let block = Block { size: thread.size, born_ns: now(), site, reserved: 0 };
+    match live::insert(tables, tgid, address, &block, &mut thread.taken) {
+        Ok(false) => {}
+        Ok(true) => {
+            count_free(&thread.taken);
+            count::lost(LossCause::MissedFree);
+        }
+        Err(live::Full) => return Err(LossCause::LiveFull),
     }
     if let Some(counters) = SITE_COUNTERS.get_ptr_mut(block.site) {
         // SAFETY: a pointer into the map, checked by get_ptr_mut.
@@ -246,24 +254,21 @@ fn count_free(block: &Block) {
 /// A block is about to be freed. This holds inside other allocator calls too: what they free for themselves was
 /// never in the table.
 #[inline(always)]
-fn free(address: u64) {
+fn free(tables: Tables, address: u64) {
     if address == 0 {
         count::seen(Stat::NullFree);
         return;
     }
-    let key = BlockKey { address, tgid: (bpf_get_current_pid_tgid() >> 32) as u32, reserved: 0 };
-    let Some(block) = LIVE.get_ptr(key) else {
-        // What an allocator frees for itself is nobody's loss: realloc(p, 0) frees a block that it was given.
-        let inside = thread::existing(bpf_get_current_pid_tgid()).is_some_and(|thread| thread.call_sp != 0);
-        if !inside {
-            count::seen(Stat::UnknownFree);
-        }
-        return;
-    };
-    // SAFETY: a map value; the address belongs to the current thread until the call frees it.
-    let block = unsafe { *block };
-    if LIVE.remove(key).is_ok() {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let mut block = Block::default();
+    if live::take(tables, (pid_tgid >> 32) as u32, address, &mut block) {
         count_free(&block);
+        return;
+    }
+    // What an allocator frees for itself is nobody's loss: realloc(p, 0) frees a block that it was given.
+    let inside = thread::existing(pid_tgid).is_some_and(|thread| thread.call_sp != 0);
+    if !inside {
+        count::seen(Stat::UnknownFree);
     }
 }
 
@@ -280,11 +285,11 @@ fn free_taken(thread: &mut Thread) {
 
 /// Realloc failed: the block it was given is still the caller's.
 #[inline(always)]
-fn restore(tgid: u32, thread: &mut Thread) {
+fn restore(tables: Tables, tgid: u32, thread: &mut Thread) {
     if thread.has_taken != 0 {
         thread.has_taken = 0;
-        let key = BlockKey { address: thread.old, tgid, reserved: 0 };
-        if LIVE.insert(key, thread.taken, u64::from(BPF_NOEXIST)).is_err() {
+        let mut none = Block::default();
+        if live::insert(tables, tgid, thread.old, &thread.taken, &mut none).is_err() {
             count_free(&thread.taken);
             count::lost(LossCause::RestoreFailed);
         }

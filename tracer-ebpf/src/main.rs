@@ -18,6 +18,7 @@ mod emit;
 mod empty;
 mod heap;
 mod lifecycle;
+mod live;
 mod maps;
 mod memory;
 mod site;

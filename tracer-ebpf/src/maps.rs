@@ -9,15 +9,11 @@ use aya_ebpf::{
 use tracer_common::{
     config::{DEFAULT_MAX_LIVE, EVENT_RING_BYTES, MAX_PROBES, MAX_SITES, MAX_TARGETS, MAX_THREADS},
     counter::{LOSS_SLOTS, STAT_SLOTS},
-    heap::{Block, BlockKey, SiteCounters},
+    heap::{BUCKET, Block, BlockKey, Bucket, NearBlock, SiteCounters},
     unwind::{MAX_MAPPINGS, Mapping, MappingRange, PageRows, Row},
 };
 
 use crate::thread::Thread;
-
-/// 1 when the kernel has attach cookies (5.15); else the probes' hits are counted by function.
-#[unsafe(no_mangle)]
-pub(crate) static HAS_COOKIE: Global<u32> = Global::new(0);
 
 /// Traced processes, by thread group id, and where their mappings are.
 #[map]
@@ -35,7 +31,23 @@ pub(crate) static THREADS: HashMap<u64, Thread> = HashMap::with_max_entries(MAX_
 #[map]
 pub(crate) static THREAD_TEMPLATE: Array<Thread> = Array::with_max_entries(1, 0);
 
-/// Outstanding blocks.
+/// Buckets of the near table, less one. The loader sets it to a power of two less one.
+#[unsafe(no_mangle)]
+pub(crate) static NEAR_MASK: Global<u32> = Global::new(0);
+
+/// Addresses of the outstanding blocks in the near table. The loader sets the size.
+#[map]
+pub(crate) static NEAR: Array<Bucket> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// What is known of the blocks in the near table. The loader sets the size.
+#[map]
+pub(crate) static NEAR_BLOCKS: Array<NearBlock> = Array::with_max_entries(BUCKET as u32, BPF_F_MMAPABLE);
+
+/// How many blocks are in [`LIVE`].
+#[map]
+pub(crate) static LIVE_COUNT: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Outstanding blocks that are not in the near table.
 #[map]
 pub(crate) static LIVE: HashMap<BlockKey, Block> = HashMap::with_max_entries(DEFAULT_MAX_LIVE, BPF_F_NO_PREALLOC);
 

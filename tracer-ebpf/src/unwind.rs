@@ -20,6 +20,7 @@ use tracer_common::{
 };
 
 use crate::{
+    live::Tables,
     maps::{MAPPINGS, PAGES, ROWS},
     thread::{self, Thread},
     words,
@@ -32,6 +33,16 @@ pub(crate) enum Drive {
     Helper,
     /// By a bounded loop, for older kernels; the verifier follows every round, so there are fewer.
     Bounded,
+}
+
+impl Drive {
+    /// The tables of blocks that such a kernel can use.
+    pub(crate) fn tables(self) -> Tables {
+        match self {
+            Self::Helper => Tables::Both,
+            Self::Bounded => Tables::HashMap,
+        }
+    }
 }
 
 /// Frames that a bounded loop takes.

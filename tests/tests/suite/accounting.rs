@@ -8,7 +8,7 @@ use leaktrace_tests::{
         Match::{AnyFrame, Innermost},
         Scope::{Everything, ListedSites},
     },
-    tracer::{trace, trace_and_check},
+    tracer::{trace, trace_and_check, trace_with},
 };
 
 #[test]
@@ -38,6 +38,28 @@ fn blocks_from_before_the_attach_are_unknown_frees() -> Result<()> {
 #[test]
 fn blocks_freed_by_another_thread_are_freed_at_their_site() -> Result<()> {
     trace_and_check("handover.c", Innermost, ListedSites)?;
+    Ok(())
+}
+
+#[test]
+fn blocks_beyond_the_near_table_are_counted_as_well() -> Result<()> {
+    for options in [&["--max-live", "40009"][..], &["--max-live", "40009", "--attach", "perf-event"]] {
+        let (ledger, report) = trace_with(Leaker::start("many_live.c")?, options)?;
+        ledger.check(&report, Innermost, Everything)?;
+    }
+    Ok(())
+}
+
+/// What does not fit is in no counter, and counted as lost.
+#[test]
+fn a_full_table_is_loss_and_nothing_else() -> Result<()> {
+    let (_, report) = trace_with(Leaker::start("many_live.c")?, &["--max-live", "5003"])?;
+    let lost = report.loss.get("live_table_full").copied().unwrap_or(0);
+    ensure!(lost > 0 && report.loss.len() == 1, "{report}");
+    ensure!(report.totals.alloc_objects + lost == 30_026, "{lost} lost:\n{report}");
+    let unknown = report.stats.get("unknown_frees").copied().unwrap_or(0);
+    ensure!(report.totals.free_objects + unknown == 15_013, "{unknown} frees unknown:\n{report}");
+    ensure!(report.totals.inuse_objects == report.totals.alloc_objects - report.totals.free_objects, "{report}");
     Ok(())
 }
 

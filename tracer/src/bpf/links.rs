@@ -51,6 +51,8 @@ impl Module {
 #[derive(Debug)]
 pub(super) struct Links {
     pub(super) mode: AttachMode,
+    /// Probes are told apart by cookies.
+    pub(super) modern: bool,
     /// Dropped before the programs, so that a probe never outlives what it runs.
     multi: Vec<OwnedFd>,
     _programs: Option<Programs>,
@@ -105,7 +107,7 @@ impl ProgramSet {
 /// The program that serves a point without cookies: entries need one each.
 fn program_without_cookie(point: &AttachPoint) -> &'static str {
     if point.kind == ProbeKind::Return {
-        return ALLOC_RETURN;
+        return "alloc_return_old";
     }
     match point.function {
         Function::Malloc => "malloc_enter",
@@ -117,13 +119,13 @@ fn program_without_cookie(point: &AttachPoint) -> &'static str {
         Function::Memalign => "memalign_enter",
         Function::Valloc => "valloc_enter",
         Function::Pvalloc => "pvalloc_enter",
-        Function::Free => FREE_ENTER,
+        Function::Free => "free_enter_old",
     }
 }
 
 /// Index of a point's hit counter where there are no cookies: its function, or one slot for all returns.
-pub(super) fn hit_slot(features: Features, index: usize, point: &AttachPoint) -> u32 {
-    match (features.cookies, point.kind) {
+pub(super) fn hit_slot(modern: bool, index: usize, point: &AttachPoint) -> u32 {
+    match (modern, point.kind) {
         (true, _) => index as u32,
         (false, ProbeKind::Entry) => point.function.code(),
         (false, ProbeKind::Return) => Function::ALL.len() as u32,
@@ -177,7 +179,7 @@ fn attach_multi(
             links.push(linked.map_err(|error| refused(module, first, pid, error.raw_os_error(), &error))?);
         }
     }
-    Ok(Links { mode: AttachMode::UprobeMulti, multi: links, _programs: Some(programs) })
+    Ok(Links { mode: AttachMode::UprobeMulti, modern: true, multi: links, _programs: Some(programs) })
 }
 
 fn attach_perf(
@@ -189,9 +191,11 @@ fn attach_perf(
     set: ProgramSet,
 ) -> Result<Links, BpfError> {
     let scope = UProbeScope::OneProcess(pid.try_into().map_err(|_| BpfError::TargetGone { pid })?);
-    let mut loaded = Vec::new();
+    // Cookies came with 5.15, bpf_loop with 5.17: a kernel between them has the programs of the older ones.
+    let modern = features.cookies && loads(ebpf, set.names())?;
+    let mut loaded: Vec<&str> = if modern { set.names().to_vec() } else { Vec::new() };
     for (index, point) in plan.points.iter().enumerate() {
-        let name = if features.cookies { set.serves(point) } else { program_without_cookie(point) };
+        let name = if modern { set.serves(point) } else { program_without_cookie(point) };
         let program: &mut UProbe =
             ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
         if !loaded.contains(&name) {
@@ -199,13 +203,26 @@ fn attach_perf(
             loaded.push(name);
         }
         let Some(module) = modules.get(point.module) else { continue };
-        let cookie = features.cookies.then(|| cookie(index as u32, point.function.code()));
+        let cookie = modern.then(|| cookie(index as u32, point.function.code()));
         let location = UProbeAttachLocation::AbsoluteOffset(point.file_offset);
         program
             .attach(UProbeAttachPoint { location, cookie }, module.held_path(), scope)
             .map_err(|error| refused(module, point, pid, errno_of(&error), &error))?;
     }
-    Ok(Links { mode: AttachMode::PerfEvent, multi: Vec::new(), _programs: None })
+    Ok(Links { mode: AttachMode::PerfEvent, modern, multi: Vec::new(), _programs: None })
+}
+
+/// Whether the kernel takes all these programs.
+fn loads(ebpf: &mut Ebpf, names: &[&'static str]) -> Result<bool, BpfError> {
+    for &name in names {
+        let program: &mut UProbe =
+            ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
+        if let Err(error) = program.load() {
+            log::debug!("program {name} does not load: {}", chain(&error));
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The first errno in a chain of errors.

@@ -28,6 +28,11 @@ impl<const WORDS: usize> MappedCounters<WORDS> {
         Ok(Self { memory, records })
     }
 
+    /// Records there are.
+    pub(super) fn len(&self) -> usize {
+        self.records
+    }
+
     /// One record. The kernel counts on while we read: each word is whole, the words are of slightly different times.
     pub(super) fn get(&self, index: usize) -> [u64; WORDS] {
         assert!(index < self.records, "record {index} of {}", self.records);

@@ -10,6 +10,7 @@ use aya::{
 use tracer_common::{
     config::MAX_SITES,
     counter::{LOSS_SLOTS, LossCause, Stat},
+    heap::BUCKET,
     unwind::MappingRange,
 };
 
@@ -59,6 +60,7 @@ pub struct Session {
     events: RingBuf<MapData>,
     tables: KernelTables,
     pid: u32,
+    max_live: u32,
     generation: u64,
     ebpf: Ebpf,
 }
@@ -78,7 +80,7 @@ impl Session {
     ) -> Result<Self, BpfError> {
         let AttachOptions { pid, max_live, kernel_log, programs, mode } = options;
         let features = Features::detect();
-        let mut ebpf = load(features, max_live, kernel_log, tables.capacities())?;
+        let mut ebpf = load(max_live, kernel_log, tables.capacities())?;
         fill_free_sites(&mut ebpf)?;
         attach_lifecycle(&mut ebpf)?;
         let links = links::attach(&mut ebpf, plan, modules, pid, features, programs, mode)?;
@@ -88,10 +90,15 @@ impl Session {
         }
         let tables = KernelTables::new(data(&ebpf, "ROWS")?, data(&ebpf, "PAGES")?, data(&ebpf, "MAPPINGS")?, tables)?;
         let mut session = Self {
+            points: plan.points.iter().map(|point| status(point, modules)).collect(),
+            hit_slots: plan
+                .points
+                .iter()
+                .enumerate()
+                .map(|(i, point)| links::hit_slot(links.modern, i, point))
+                .collect(),
             links,
             features,
-            points: plan.points.iter().map(|point| status(point, modules)).collect(),
-            hit_slots: plan.points.iter().enumerate().map(|(i, point)| links::hit_slot(features, i, point)).collect(),
             counters: MappedCounters::new("SITE_COUNTERS", data(&ebpf, "SITE_COUNTERS")?, MAX_SITES)?,
             loss: MappedCounters::new("LOSS", data(&ebpf, "LOSS")?, LOSS_SLOTS)?,
             stats: take(&mut ebpf, "STATS")?,
@@ -99,10 +106,12 @@ impl Session {
             events: take(&mut ebpf, "EVENTS")?,
             tables,
             pid,
+            max_live,
             generation: 0,
             ebpf,
         };
         // From here on the process is a target, and counts.
+        session.advance_generation()?;
         session.update_mappings(mappings)?;
         Ok(session)
     }
@@ -117,6 +126,12 @@ impl Session {
         let mut targets: HashMap<_, u32, MappingRange> =
             HashMap::try_from(map).map_err(|error| map_error("TARGETS", &error))?;
         targets.insert(self.pid, range, 0).map_err(|error| map_error("TARGETS", &error))?;
+        self.advance_generation()
+    }
+
+    /// Makes the threads look themselves up again. A new thread has seen generation 0, so the count is beyond that before
+    /// there is a target.
+    fn advance_generation(&mut self) -> Result<(), BpfError> {
         let map = self.ebpf.map_mut("GENERATION").ok_or(BpfError::Object { name: "GENERATION" })?;
         let mut generation: Array<_, u64> = Array::try_from(map).map_err(|error| map_error("GENERATION", &error))?;
         self.generation += 1;
@@ -140,7 +155,10 @@ impl Session {
     pub fn surveyor(&self) -> Result<Surveyor, BpfError> {
         let live = data(&self.ebpf, "LIVE")?;
         let again = live.fd().as_fd().try_clone_to_owned();
-        again.map(Surveyor::new).map_err(|source| BpfError::Map {
+        let buckets = near_buckets(self.max_live);
+        let near = MappedCounters::new("NEAR", data(&self.ebpf, "NEAR")?, buckets)?;
+        let blocks = MappedCounters::new("NEAR_BLOCKS", data(&self.ebpf, "NEAR_BLOCKS")?, buckets * BUCKET as u32)?;
+        again.map(|map| Surveyor::new(map, near, blocks)).map_err(|source| BpfError::Map {
             map: "LIVE",
             what: "cannot duplicate its descriptor",
             source,
@@ -209,22 +227,31 @@ fn status(point: &crate::probe::AttachPoint, modules: &[Module]) -> ProbeStatus 
     }
 }
 
-fn load(features: Features, max_live: u32, kernel_log: bool, (rows, pages): (u32, u32)) -> Result<Ebpf, BpfError> {
+fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32)) -> Result<Ebpf, BpfError> {
     // Before 5.11 maps count as locked memory.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
         log::debug!("raising the limit of locked memory: {error}");
     }
-    let cookies = u32::from(features.cookies);
+    let buckets = near_buckets(max_live);
+    let near_mask = buckets - 1;
     let log_level = if kernel_log { u8::MAX } else { 0 };
     EbpfLoader::new()
-        .override_global("HAS_COOKIE", &cookies, true)
+        .override_global("NEAR_MASK", &near_mask, true)
+        .map_max_entries("NEAR", buckets)
+        .map_max_entries("NEAR_BLOCKS", buckets * BUCKET as u32)
         .override_global("AYA_LOG_LEVEL", &log_level, false)
         .map_max_entries("LIVE", max_live)
         .map_max_entries("ROWS", rows)
         .map_max_entries("PAGES", pages)
         .load(object())
         .map_err(|error| BpfError::Load { reason: chain(&error) })
+}
+
+/// Buckets of the near table: at their full load they hold a quarter of the blocks that can be kept track of, and no more
+/// than half a million, because their memory is taken at once.
+fn near_buckets(max_live: u32) -> u32 {
+    (max_live / 4 / BUCKET as u32).clamp(1, 1 << 16).next_power_of_two()
 }
 
 fn start_kernel_log(ebpf: &mut Ebpf) {

@@ -7,9 +7,9 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use tracer_common::heap::{Block, BlockKey};
+use tracer_common::heap::{BUCKET, Block, BlockKey};
 
-use super::{BpfError, sys};
+use super::{BpfError, mapped::MappedCounters, sys};
 use crate::{aggregate::SiteId, event::Survey};
 
 /// Blocks read in one system call.
@@ -19,11 +19,13 @@ const BATCH: usize = 4096;
 #[derive(Debug)]
 pub struct Surveyor {
     map: OwnedFd,
+    near: MappedCounters<BUCKET>,
+    near_blocks: MappedCounters<3>,
 }
 
 impl Surveyor {
-    pub(super) fn new(map: OwnedFd) -> Self {
-        Self { map }
+    pub(super) fn new(map: OwnedFd, near: MappedCounters<BUCKET>, near_blocks: MappedCounters<3>) -> Self {
+        Self { map, near, near_blocks }
     }
 
     /// Looks at every outstanding block once. Blocks that come and go meanwhile may or may not be seen.
@@ -34,8 +36,7 @@ impl Surveyor {
         let mut keys = vec![BlockKey::default(); BATCH];
         let mut blocks = vec![Block::default(); BATCH];
         let mut cursor = sys::Cursor::default();
-        let mut oldest: HashMap<SiteId, u64> = HashMap::new();
-        let mut total = 0u64;
+        let (mut oldest, mut total) = self.survey_near();
         loop {
             let (count, more) = match sys::lookup_batch(self.map.as_fd(), &mut cursor, &mut keys, &mut blocks) {
                 Ok(read) => read,
@@ -57,5 +58,27 @@ impl Surveyor {
                 return Ok(Survey { oldest_born_ns: oldest, blocks: total });
             }
         }
+    }
+
+    /// The blocks in the near table.
+    fn survey_near(&self) -> (HashMap<SiteId, u64>, u64) {
+        let mut oldest = HashMap::new();
+        let mut total = 0;
+        for bucket in 0..self.near.len() {
+            for (place, address) in self.near.get(bucket).into_iter().enumerate() {
+                if address == 0 {
+                    continue;
+                }
+                let [_size, born_ns, owner] = self.near_blocks.get(bucket * BUCKET + place);
+                // Taken, and not filled yet.
+                if owner >> 32 == 0 {
+                    continue;
+                }
+                let born = oldest.entry(SiteId(owner as u32)).or_insert(born_ns);
+                *born = (*born).min(born_ns);
+                total += 1;
+            }
+        }
+        (oldest, total)
     }
 }
