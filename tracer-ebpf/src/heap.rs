@@ -5,6 +5,7 @@
 //!   recorded one will never return.
 //! - A block leaves the table before it is freed. Realloc takes the old block out of the table at its entry and puts
 //!   it back if it fails; while it runs, another thread may already own the old address, and that entry is not touched.
+#![expect(clippy::needless_pass_by_value, reason = "the macros hand a program its context by value")]
 
 use aya_ebpf::{
     EbpfContext,

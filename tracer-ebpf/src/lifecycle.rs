@@ -1,4 +1,5 @@
 //! Exits and exec of traced processes.
+#![expect(clippy::needless_pass_by_value, reason = "the macros hand a program its context by value")]
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext};
 use aya_log_ebpf::debug;
