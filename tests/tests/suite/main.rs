@@ -5,6 +5,7 @@
 
 mod accounting;
 mod bad_input;
+mod first_use;
 mod heap_functions;
 mod jit;
 mod languages;
