@@ -196,8 +196,7 @@ fn attach_perf(
     let mut loaded: Vec<&str> = if modern { set.names().to_vec() } else { Vec::new() };
     for (index, point) in plan.points.iter().enumerate() {
         let name = if modern { set.serves(point) } else { program_without_cookie(point) };
-        let program: &mut UProbe =
-            ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
+        let program = uprobe(ebpf, name)?;
         if !loaded.contains(&name) {
             program.load().map_err(|error| BpfError::Load { reason: chain(&error) })?;
             loaded.push(name);
@@ -212,11 +211,14 @@ fn attach_perf(
     Ok(Links { mode: AttachMode::PerfEvent, modern, multi: Vec::new(), _programs: None })
 }
 
+fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, BpfError> {
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })
+}
+
 /// Whether the kernel takes all these programs.
 fn loads(ebpf: &mut Ebpf, names: &[&'static str]) -> Result<bool, BpfError> {
     for &name in names {
-        let program: &mut UProbe =
-            ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
+        let program = uprobe(ebpf, name)?;
         if let Err(error) = program.load() {
             log::debug!("program {name} does not load: {}", chain(&error));
             return Ok(false);
