@@ -9,6 +9,8 @@ pub enum AttachMode {
     UprobeMulti,
     /// One perf event for each point: detaching takes about a tenth of a second each.
     PerfEvent,
+    /// The same, with the programs for kernels before 5.17, which lack cookies or `bpf_loop`.
+    PerfEventOld,
 }
 
 impl AttachMode {
@@ -17,6 +19,7 @@ impl AttachMode {
         match self {
             Self::UprobeMulti => "uprobe_multi",
             Self::PerfEvent => "perf_event",
+            Self::PerfEventOld => "perf_event, programs for old kernels",
         }
     }
 }

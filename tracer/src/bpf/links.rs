@@ -62,7 +62,7 @@ impl Links {
     /// Takes the probes out now.
     pub(super) fn detach(&mut self, ebpf: &mut Ebpf) {
         self.multi.clear();
-        if self.mode == AttachMode::PerfEvent {
+        if self.mode != AttachMode::UprobeMulti {
             for (_, program) in ebpf.programs_mut() {
                 if let aya::programs::Program::UProbe(probe) = program
                     && let Err(error) = probe.unload()
@@ -142,7 +142,7 @@ pub(super) fn attach(
     set: ProgramSet,
     wanted: Option<AttachMode>,
 ) -> Result<Links, BpfError> {
-    if features.cookies && wanted != Some(AttachMode::PerfEvent) {
+    if features.cookies && matches!(wanted, None | Some(AttachMode::UprobeMulti)) {
         match Programs::load(ebpf, set.names()) {
             Ok(programs) if has_uprobe_multi(&programs) => return attach_multi(programs, plan, modules, pid, set),
             Ok(_) => log::debug!("the kernel has no uprobe_multi links, or none that filter by process"),
@@ -150,7 +150,8 @@ pub(super) fn attach(
             Err(error) => log::debug!("uprobe_multi programs do not load: {error}"),
         }
     }
-    attach_perf(ebpf, plan, modules, pid, features, set)
+    let modern = features.cookies && wanted != Some(AttachMode::PerfEventOld);
+    attach_perf(ebpf, plan, modules, pid, modern, set)
 }
 
 fn attach_multi(
@@ -187,12 +188,12 @@ fn attach_perf(
     plan: &AttachPlan,
     modules: &[Module],
     pid: u32,
-    features: Features,
+    modern: bool,
     set: ProgramSet,
 ) -> Result<Links, BpfError> {
     let scope = UProbeScope::OneProcess(pid.try_into().map_err(|_| BpfError::TargetGone { pid })?);
     // Cookies came with 5.15, bpf_loop with 5.17: a kernel between them has the programs of the older ones.
-    let modern = features.cookies && loads(ebpf, set.names())?;
+    let modern = modern && loads(ebpf, set.names())?;
     let mut loaded: Vec<&str> = if modern { set.names().to_vec() } else { Vec::new() };
     for (index, point) in plan.points.iter().enumerate() {
         let name = if modern { set.serves(point) } else { program_without_cookie(point) };
@@ -208,7 +209,8 @@ fn attach_perf(
             .attach(UProbeAttachPoint { location, cookie }, module.held_path(), scope)
             .map_err(|error| refused(module, point, pid, errno_of(&error), &error))?;
     }
-    Ok(Links { mode: AttachMode::PerfEvent, modern, multi: Vec::new(), _programs: None })
+    let mode = if modern { AttachMode::PerfEvent } else { AttachMode::PerfEventOld };
+    Ok(Links { mode, modern, multi: Vec::new(), _programs: None })
 }
 
 fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, BpfError> {
