@@ -1,7 +1,7 @@
 //! leaktrace on real processes. One binary, so that it links once; a module for each kind of promise.
 //!
-//! Needs root, a kernel with uprobes and BPF, gcc and g++; and a leaktrace, see `harness/tracer.rs`. Only `ledgers` runs
-//! without root: it proves the suite's own programs right.
+//! Needs root, a kernel with uprobes and BPF, gcc and g++; and a leaktrace, see `harness/tracer.rs`. `stacks` also needs
+//! gdb, binutils, musl-gcc and node. Only `ledgers` runs without root: it proves the suite's own programs right.
 
 mod accounting;
 mod bad_input;
@@ -11,4 +11,5 @@ mod ledgers;
 mod lifecycle;
 mod random_programs;
 mod servers;
+mod stacks;
 mod threads;
