@@ -66,6 +66,12 @@ impl Build {
         Self::gcc("g++", source.into(), frames)
     }
 
+    /// A program from `source`, by this compiler with these options and no others.
+    pub fn with(compiler: &str, source: impl Into<PathBuf>, options: &[&str]) -> Self {
+        let arguments = [compiler].iter().chain(options).map(|&argument| argument.to_owned()).collect();
+        Self { source: source.into(), arguments, extension: "exe" }
+    }
+
     /// A Rust program from `source`: optimized, with frame pointers.
     pub fn rust(source: impl Into<PathBuf>) -> Self {
         let arguments = ["rustc", "--edition=2024", "-Copt-level=2", "-g", "-Cforce-frame-pointers=yes"]
@@ -184,7 +190,8 @@ impl Leaker {
 
     /// Sends a line.
     pub fn say(&mut self, line: &str) -> Result<()> {
-        writeln!(self.stdin, "{line}").context("the leaker does not listen any more")
+        // In one write: a reader that sees half a line first would make other calls.
+        self.stdin.write_all(format!("{line}\n").as_bytes()).context("the leaker does not listen any more")
     }
 
     /// The next line of its output.
@@ -243,7 +250,8 @@ impl Leaker {
         self.process.wait()
     }
 
-    fn expect(&mut self, wanted: &str) -> Result<()> {
+    /// Reads its next line, which must be this one.
+    pub fn expect(&mut self, wanted: &str) -> Result<()> {
         let line = self.answer()?;
         ensure!(line == wanted, "the leaker said {line:?} instead of {wanted:?}");
         Ok(())

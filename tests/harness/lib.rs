@@ -5,8 +5,11 @@
 //! plain values. Nothing here sleeps for luck: every wait polls a condition or reads a line, with [`DEADLINE`] as its end,
 //! and every process started is killed when its handle is dropped, also by a panic.
 
+pub mod compare;
+pub mod gdb;
 pub mod leaker;
 pub mod ledger;
+pub mod modules;
 pub mod oracle;
 pub mod process;
 pub mod random;

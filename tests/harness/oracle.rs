@@ -78,7 +78,15 @@ fn report(raw: Raw) -> Result<Report> {
             free_objects,
         };
         let frames = frames.into_iter().flat_map(|frame| names[&frame].clone()).collect();
-        sites.push(Site { id, kind: "heap".to_owned(), tgid: raw.pid, counters, oldest_age_s: None, frames });
+        sites.push(Site {
+            id,
+            kind: "heap".to_owned(),
+            tgid: raw.pid,
+            counters,
+            oldest_age_s: None,
+            stack: "complete".to_owned(),
+            frames,
+        });
     }
     sites.sort_by_key(|site| std::cmp::Reverse(site.counters.inuse_bytes));
     Ok(Report {
@@ -110,6 +118,7 @@ fn symbolize<'a>(frames: impl Iterator<Item = &'a RawFrame>) -> Result<HashMap<R
                 file: None,
                 line: None,
                 inlined: false,
+                address: frame.offset,
                 reason: None,
             });
             names.insert(frame.clone(), frames.collect());

@@ -68,6 +68,17 @@ impl Drop for Guarded {
     }
 }
 
+/// Makes `command` load everything at the same addresses in every run.
+pub fn without_randomized_addresses(command: &mut Command) {
+    // SAFETY: the closure makes one system call and touches no memory shared with the parent.
+    unsafe {
+        command.pre_exec(|| match libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+}
+
 /// The lines of a pipe, read by a thread of their own so that waiting for one can end.
 #[derive(Debug)]
 pub struct Lines {

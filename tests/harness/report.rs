@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt, iter::Sum};
 
 use anyhow::{Result, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
 /// One JSON report. Fields that it must have are not optional.
 #[derive(Clone, Debug, Deserialize)]
@@ -112,6 +112,8 @@ pub struct Site {
     pub counters: Counters,
     /// Age of the oldest outstanding block.
     pub oldest_age_s: Option<f64>,
+    /// Why the walk up its stack ended: `complete`, or what kept it from the outermost frame.
+    pub stack: String,
     /// Innermost first; the allocator's own frame is left out.
     pub frames: Vec<Frame>,
 }
@@ -160,8 +162,17 @@ pub struct Frame {
     /// Inlined into the next frame's function.
     #[serde(default)]
     pub inlined: bool,
+    /// The address in the process, a return address in all but a few frames; an inlined frame repeats its caller's.
+    #[serde(deserialize_with = "hexadecimal")]
+    pub address: u64,
     /// Why there is no name.
     pub reason: Option<String>,
+}
+
+fn hexadecimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digits = text.strip_prefix("0x").ok_or_else(|| D::Error::custom(format!("{text:?} does not begin with 0x")))?;
+    u64::from_str_radix(digits, 16).map_err(|error| D::Error::custom(format!("{text:?}: {error}")))
 }
 
 /// A probe that was in place.

@@ -106,11 +106,12 @@ impl Drop for PublicFolder {
 #[test]
 fn not_root() -> Result<()> {
     let leaker = Leaker::start("simple.c")?;
-    // A copy, because others may not enter the folder that it was built in.
+    // A copy, because others may not enter the folder that it was built in. Made by another process: a file that this one
+    // had open for writing, a child of another test's could still have open, and then it cannot be run.
     let folder = PublicFolder::new()?;
     let copy = folder.0.join("leaktrace");
-    fs::copy(binary()?, &copy)?;
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    let copied = Command::new("install").arg("--mode=755").args([&binary()?, &copy]).status()?;
+    ensure!(copied.success(), "install: {copied}");
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(copy);
     command.args(["-p", &leaker.pid().to_string(), "--duration", "1s", "--format", "json", "-o"]);

@@ -2,6 +2,8 @@
 //!
 //! Needs root, a kernel with uprobes and BPF, gcc and g++, Node for `jit`; and a leaktrace, see `harness/tracer.rs`.
 //! Only `ledgers` runs without root: it proves the suite's own programs right.
+//! Needs root, a kernel with uprobes and BPF, gcc and g++; and a leaktrace, see `harness/tracer.rs`. `stacks` also needs
+//! gdb, binutils, musl-gcc and node. Only `ledgers` runs without root: it proves the suite's own programs right.
 
 mod accounting;
 mod bad_input;
@@ -13,4 +15,5 @@ mod ledgers;
 mod lifecycle;
 mod random_programs;
 mod servers;
+mod stacks;
 mod threads;

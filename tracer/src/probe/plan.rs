@@ -149,12 +149,15 @@ fn defined_functions<'data, R: ReadRef<'data>>(
     found
 }
 
-/// A function that only glibc's dynamic linker defines. Before glibc 2.31 the linker also had a small malloc of its
-/// own for its own start, which is not the program's heap.
+/// A function that dynamic linkers define. Before glibc 2.31 its linker also had a small malloc of its own for its own
+/// start, which is not the program's heap.
 const DYNAMIC_LINKER_SYMBOL: &str = "__tls_get_addr";
+/// A function of every whole allocator. musl's dynamic linker has it: it is one file with the C library.
+const WHOLE_ALLOCATOR_SYMBOL: &str = "posix_memalign";
 
+/// Whether the module is a dynamic linker and nothing else.
 fn is_dynamic_linker(symbols: &BTreeMap<&str, (u64, u64)>) -> bool {
-    symbols.contains_key(DYNAMIC_LINKER_SYMBOL)
+    symbols.contains_key(DYNAMIC_LINKER_SYMBOL) && !symbols.contains_key(WHOLE_ALLOCATOR_SYMBOL)
 }
 
 fn file_offset<'data, R: ReadRef<'data>>(file: &ElfFile64<'data, object::Endianness, R>, address: u64) -> Option<u64> {

@@ -143,6 +143,18 @@ impl<'data, R: ReadRef<'data>> Elf<'data, R> {
         found
     }
 
+    /// The text of the first segment that reaches into the addresses `from..to` of the table, as far as it does, and
+    /// where it begins.
+    pub(super) fn read_text(&self, from: u32, to: u32) -> Option<(u32, &'data [u8])> {
+        let (from, to) = (self.base + u64::from(from), self.base + u64::from(to));
+        let reaches = |segment: &&Segment| segment.address < to && from < segment.address + segment.size;
+        let segment = self.text.iter().find(reaches)?;
+        let (start, end) = (from.max(segment.address), to.min(segment.address + segment.size));
+        let offset = segment.offset + (start - segment.address);
+        let text = self.data.read_bytes_at(offset, end - start).ok()?;
+        Some(((start - self.base) as u32, text))
+    }
+
     fn section(&self, name: &[u8]) -> Option<&'data SectionHeader64<LittleEndian>> {
         self.sections.iter().find(|section| {
             let at = section.sh_name(LE) as usize;

@@ -16,6 +16,13 @@ use super::{
 const FUNCTION_ALIGNMENT: u32 = 16;
 /// How far the code at the entry point reaches when nothing describes it. In the dynamic linker it is 64 bytes long.
 const ENTRY_BYTES: u32 = 128;
+/// What a signal handler returns to, which is nothing else in any C library: `mov $SYS_rt_sigreturn, %rax; syscall`, the
+/// move with a short or a long operand. musl and Go leave it undescribed; gdb knows it by these bytes too.
+const SIGNAL_TRAMPOLINES: [&[u8]; 2] = [&[0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05], &[0xb8, 15, 0, 0, 0, 0x0f, 0x05]];
+/// Undescribed text is searched for them in stretches of at least this much, and up to this much in all: a C library is
+/// larger and smaller.
+const MIN_SEARCHED: u32 = 1 << 10;
+const MAX_SEARCHED: u32 = 8 << 20;
 
 /// Rows that share a kind, and the bytes of text they cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +80,7 @@ impl UnwindTable {
         }
         list.sort_by_key(|function| function.start);
         list.dedup_by_key(|function| function.start);
-        let entry = elf.entry.and_then(|entry| u32::try_from(entry.checked_sub(elf.base)?).ok());
-        let rows = join(&list, &rows, entry);
+        let rows = join(&list, &rows, &landmarks(&elf, &list));
         let pages = page_index(&rows);
         Ok(Self { base: elf.base, rows, pages, text: elf.text, functions: list.len(), skipped })
     }
@@ -164,15 +170,57 @@ fn drop_overlapping(list: &mut Vec<Function>, known: usize) {
     list.append(&mut added);
 }
 
+/// A place in undescribed text that is known all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Landmark {
+    start: u32,
+    end: u32,
+    rule: Rule,
+}
+
+/// The landmarks of a file whose functions are described by `list`, by address.
+fn landmarks<'data>(elf: &Elf<'data, impl ReadRef<'data>>, list: &[Function]) -> Vec<Landmark> {
+    // At the entry point starts the outermost frame of a process, which has no caller even when nothing describes it
+    // (the dynamic linker's `_start`).
+    let entry = elf.entry.and_then(|entry| u32::try_from(entry.checked_sub(elf.base)?).ok());
+    let entry = entry.map(|start| Landmark { start, end: start.saturating_add(ENTRY_BYTES), rule: Rule::END });
+    let mut landmarks: Vec<Landmark> = entry.into_iter().collect();
+    let (mut covered, mut searched) = (0, 0);
+    // The text spans less than 4 GiB.
+    let end = (elf.end - elf.base) as u32;
+    for (start, next) in list.iter().map(|function| (function.start, function.end)).chain([(end, end)]) {
+        let length = start.saturating_sub(covered);
+        if (MIN_SEARCHED..=MAX_SEARCHED - searched).contains(&length) {
+            searched += length;
+            if let Some((at, text)) = elf.read_text(covered, start) {
+                landmarks.extend(signal_trampolines(text, at));
+            }
+        }
+        covered = covered.max(next);
+    }
+    landmarks.sort_unstable_by_key(|landmark| landmark.start);
+    landmarks
+}
+
+/// The signal trampolines in `text`, which is at address `base` of the table.
+fn signal_trampolines(text: &[u8], base: u32) -> impl Iterator<Item = Landmark> {
+    (0..text.len()).filter_map(move |at| {
+        let code = SIGNAL_TRAMPOLINES.into_iter().find(|code| text[at..].starts_with(code))?;
+        let end = base + (at + code.len()) as u32;
+        // It is never called: what a handler returns to is its first byte, and that is looked up one byte before.
+        Some(Landmark { start: base + at.saturating_sub(1) as u32, end, rule: Rule::SIGNAL })
+    })
+}
+
 /// Puts functions, sorted by distinct starts, one after the other. Where two overlap, the later start holds, as for
 /// libgcc's and gdb's binary searches.
-fn join(list: &[Function], rows: &[Row], entry: Option<u32>) -> Vec<Row> {
+fn join(list: &[Function], rows: &[Row], landmarks: &[Landmark]) -> Vec<Row> {
     let mut table = Rows(Vec::with_capacity(rows.len() + list.len() / 4 + 4));
     table.push(0, Rule::NONE);
     let mut covered = 0;
     for (index, function) in list.iter().enumerate() {
         let end = list.get(index + 1).map_or(function.end, |next| function.end.min(next.start));
-        table.gap(covered, function.start, entry);
+        table.gap(covered, function.start, landmarks);
         let first = function.first_row as usize;
         let own = &rows[first..first + function.row_count as usize];
         for row in own.iter().take_while(|row| row.pc < end) {
@@ -180,7 +228,7 @@ fn join(list: &[Function], rows: &[Row], entry: Option<u32>) -> Vec<Row> {
         }
         covered = end;
     }
-    table.gap(covered, u32::MAX, entry);
+    table.gap(covered, u32::MAX, landmarks);
     let mut rows = table.0;
     rows.shrink_to_fit();
     rows
@@ -199,16 +247,21 @@ impl Rows {
         }
     }
 
-    /// The addresses between two functions. At the entry point starts the outermost frame of a process, which has no
-    /// caller even when nothing describes it (the dynamic linker's `_start`).
-    fn gap(&mut self, from: u32, to: u32, entry: Option<u32>) {
+    /// The addresses between two functions.
+    fn gap(&mut self, from: u32, to: u32, landmarks: &[Landmark]) {
         if to - from < FUNCTION_ALIGNMENT && to.is_multiple_of(FUNCTION_ALIGNMENT) {
             return;
         }
         self.push(from, Rule::NONE);
-        if let Some(entry) = entry.filter(|entry| (from..to).contains(entry)) {
-            self.push(entry, Rule::END);
-            self.push(to.min(entry.saturating_add(ENTRY_BYTES)), Rule::NONE);
+        let first = landmarks.partition_point(|landmark| landmark.start < from);
+        let mut free = from;
+        for landmark in landmarks[first..].iter().take_while(|landmark| landmark.start < to) {
+            let (start, end) = (landmark.start.max(free), landmark.end.min(to));
+            if start < end {
+                self.push(start, landmark.rule);
+                self.push(end, Rule::NONE);
+                free = end;
+            }
         }
     }
 }

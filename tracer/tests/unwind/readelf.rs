@@ -136,11 +136,13 @@ fn compare(path: &Path) -> (usize, usize, usize) {
         }
         starts.insert(*end);
     }
-    // And there is no row but these, the first, and those of an entry point that nothing describes.
+    // And there is no row but these, the first, and those of an entry point and of signal trampolines that nothing
+    // describes.
     for row in &table.rows()[1..] {
         let address = u64::from(row.pc) + table.base();
         let kind = row.rule.kind();
-        let known = starts.contains(&address) || kind == RuleKind::End.code() || kind == RuleKind::None.code();
+        let landmarks = [RuleKind::End, RuleKind::Signal, RuleKind::None].map(RuleKind::code);
+        let known = starts.contains(&address) || landmarks.contains(&kind);
         assert!(known, "{}: a row at {address:#x} of which readelf knows nothing", path.display());
     }
     (functions.len(), rows, unsupported / 2)

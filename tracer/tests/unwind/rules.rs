@@ -234,6 +234,33 @@ fn an_entry_point_that_nothing_describes_is_the_end() {
 }
 
 #[test]
+fn what_signal_handlers_return_to_is_known_by_its_code() {
+    const TRAMPOLINE: [u8; 9] = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05];
+
+    let mut frames = Frames::new();
+    frames.fde(TEXT, 0x100, &[]);
+    frames.fde(TEXT + 0x120, 16, &[]);
+    frames.fde(TEXT + 0xf00, 0x100, &[]);
+    let mut image = ElfImage::new(0x1000, frames.bytes).bytes();
+    let mut put = |address: u64, code: &[u8]| image[address as usize..][..code.len()].copy_from_slice(code);
+    // Described, in a gap that is too short, and twice where nothing else is known.
+    for address in [TEXT + 0x40, TEXT + 0x110, TEXT + 0x801] {
+        put(address, &TRAMPOLINE);
+    }
+    put(TEXT + 0x80a, &[0xb8, 15, 0, 0, 0, 0x0f, 0x05]);
+    let table = UnwindTable::from_elf(&image).unwrap();
+    assert_eq!(rule_at(&table, TEXT + 0x40), offset(RuleKind::Rsp, 8, None));
+    assert_eq!(rule_at(&table, TEXT + 0x110), Rule::NONE);
+    assert_eq!(rule_at(&table, TEXT + 0x7ff), Rule::NONE);
+    // From one byte before: that is where a return address is looked up.
+    for address in TEXT + 0x800..TEXT + 0x811 {
+        assert_eq!(rule_at(&table, address), Rule::SIGNAL, "{address:#x}");
+    }
+    assert_eq!(rule_at(&table, TEXT + 0x811), Rule::NONE);
+    assert_eq!(rule_at(&table, TEXT + 0xf00), offset(RuleKind::Rsp, 8, None));
+}
+
+#[test]
 fn where_functions_overlap_the_later_start_holds() {
     let mut frames = Frames::new();
     frames.fde(TEXT + 32, 32, &[DEF_CFA_OFFSET, 32]);
