@@ -104,7 +104,8 @@ fn a_map_is_found_where_the_process_sees_it() -> Result<()> {
     let program = compile("jit.c")?;
     let mut command = Command::new("unshare");
     command.args(["--pid", "--mount", "--fork", "--kill-child", "--", "sh", "-c"]);
-    command.args(["mount -t tmpfs none /tmp && exec \"$0\""]).arg(program);
+    // By a descriptor, because the program may itself lie below /tmp.
+    command.args(["exec 9<\"$0\" && mount -t tmpfs none /tmp && exec /proc/self/fd/9"]).arg(program);
     let mut leaker = Leaker::start_program(&mut command)?;
     let outer = leaker.pid();
     let pid: u32 = wait_for("the program in its namespace", || {
