@@ -9,9 +9,7 @@ use std::{
 
 use tracer_common::stack::StackEnd;
 
-use super::snapshot::{
-    BlockCounters, IncompleteCount, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState, Tgid,
-};
+use super::snapshot::{BlockCounters, IncompleteCount, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState};
 use crate::{
     event::{RawEvent, Reading, SiteStack, Survey},
     symbolize::{Frame, Stack},
@@ -177,11 +175,6 @@ impl Aggregator {
         }
         self.oldest_born_ns.get(&id).map(|born| Duration::from_nanos(now_ns.saturating_sub(*born)))
     }
-
-    /// The process that is traced.
-    pub fn target(&self) -> Tgid {
-        self.session.target.pid
-    }
 }
 
 fn incomplete(by_end: &BTreeMap<StackEnd, u64>) -> Vec<IncompleteCount> {
@@ -214,7 +207,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        aggregate::LossCount,
+        aggregate::{LossCount, Tgid},
         event::{EventSource, Pattern, Synthetic},
     };
 

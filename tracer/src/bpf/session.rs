@@ -50,7 +50,6 @@ pub struct AttachOptions {
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
 pub struct Session {
     links: Links,
-    features: Features,
     points: Vec<ProbeStatus>,
     hit_slots: Vec<u32>,
     counters: MappedCounters<4>,
@@ -98,7 +97,6 @@ impl Session {
                 .map(|(i, point)| links::hit_slot(links.modern, i, point))
                 .collect(),
             links,
-            features,
             counters: MappedCounters::new("SITE_COUNTERS", data(&ebpf, "SITE_COUNTERS")?, MAX_SITES)?,
             loss: MappedCounters::new("LOSS", data(&ebpf, "LOSS")?, LOSS_SLOTS)?,
             stats: take(&mut ebpf, "STATS")?,
@@ -136,16 +134,6 @@ impl Session {
         let mut generation: Array<_, u64> = Array::try_from(map).map_err(|error| map_error("GENERATION", &error))?;
         self.generation += 1;
         generation.set(0, self.generation, 0).map_err(|error| map_error("GENERATION", &error))
-    }
-
-    /// How the probes are attached.
-    pub fn mode(&self) -> AttachMode {
-        self.links.mode
-    }
-
-    /// What the kernel has.
-    pub fn features(&self) -> Features {
-        self.features
     }
 
     /// A reader of the table of outstanding blocks, for a thread of its own.

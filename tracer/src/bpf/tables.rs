@@ -115,8 +115,6 @@ pub(super) struct KernelTables {
     in_use: HashMap<u32, MappingRange>,
     /// Given up by the last change: a walk may still be reading it.
     resting: Option<MappingRange>,
-    /// Tables that found no room.
-    pub(super) full: u64,
 }
 
 impl KernelTables {
@@ -131,7 +129,6 @@ impl KernelTables {
             free: vec![MappingRange { first: 0, count: MAX_MAPPINGS }],
             in_use: HashMap::new(),
             resting: None,
-            full: 0,
         })
     }
 
@@ -145,7 +142,7 @@ impl KernelTables {
             self.give_back(rested);
         }
         let Some(range) = self.take(list.len() as u32) else {
-            self.full += 1;
+            log::warn!("no room for {} mappings: stacks end at the allocator's caller", list.len());
             return MappingRange::default();
         };
         self.mappings.write(range.first as usize, list.into_iter());
@@ -165,11 +162,10 @@ impl KernelTables {
 
     fn place(&mut self, module: &Module) -> Option<(TablePlace, Arc<UnwindTable>)> {
         let table = self.tables.get(module)?;
-        let Self { rows, pages, places, full, .. } = self;
+        let Self { rows, pages, places, .. } = self;
         let place = places.entry(module.identity()?).or_insert_with(|| {
             let place = write_table(rows, pages, &table);
             if place.is_none() {
-                *full += 1;
                 log::warn!(
                     "no room for the unwind table of {}: stacks through it are walked by frame pointer",
                     module.path()

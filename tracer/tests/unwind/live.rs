@@ -277,7 +277,6 @@ fn constructors_run_by_the_dynamic_linker() {
 }
 
 #[test]
-#[ignore = "needs python3"]
 fn interpreters() {
     let python = "import sys, re
 def f(n):
