@@ -141,6 +141,7 @@ impl Aggregator {
             incomplete: incomplete(&by_end),
             stats: stats.clone(),
             probes: probes.clone(),
+            descriptors: None,
         }
     }
 

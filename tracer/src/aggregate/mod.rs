@@ -4,9 +4,14 @@
 //! the [`Snapshot`], the one value that every view shows. Pure: no clock, no file and no kernel is touched here.
 
 mod aggregator;
+mod descriptors;
 mod snapshot;
 
 pub use aggregator::{Aggregator, Session};
+pub use descriptors::{
+    Corrections, Descriptors, Direction, Endpoint, Fd, FdKind, FdLimits, FdSignal, FdSite, OpenFd, Origin, Peer,
+    Socket, TcpState,
+};
 pub use snapshot::{
     BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount,
     TargetInfo, TargetState, Tgid,

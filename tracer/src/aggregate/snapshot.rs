@@ -8,6 +8,7 @@ use tracer_common::{
     stack::StackEnd,
 };
 
+use super::Descriptors;
 use crate::symbolize::Stack;
 
 /// Process id as the kernel's root namespace counts it (the kernel calls it thread group id).
@@ -180,4 +181,6 @@ pub struct Snapshot {
     pub stats: Vec<StatCount>,
     /// The probes in place.
     pub probes: Vec<ProbeStatus>,
+    /// Descriptors; `None` when they are not traced.
+    pub descriptors: Option<Descriptors>,
 }

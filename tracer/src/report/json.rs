@@ -46,8 +46,21 @@ struct JsonDocument<'a> {
 
 impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
     fn from(snapshot: &'a Snapshot) -> Self {
-        let Snapshot { started, elapsed, window, target, state, sites, totals, rates, loss, incomplete, stats, probes } =
-            snapshot;
+        let Snapshot {
+            started,
+            elapsed,
+            window,
+            target,
+            state,
+            sites,
+            totals,
+            rates,
+            loss,
+            incomplete,
+            stats,
+            probes,
+            descriptors: _,
+        } = snapshot;
         Self {
             schema: SCHEMA,
             target: target.into(),

@@ -99,6 +99,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
             kind: "entry",
             hits: 104_729,
         }],
+        descriptors: None,
     }
 }
 

@@ -61,6 +61,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         incomplete,
         stats: _,
         probes: _,
+        descriptors: _,
     } = snapshot;
     let TargetInfo { pid, comm, exe, cmdline } = target;
     writeln!(out, "leaktrace: {}[{}], {}", displayable(comm), pid.0, state_words(state))?;
