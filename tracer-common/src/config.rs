@@ -8,6 +8,10 @@ pub const MAX_THREADS: u32 = 65_536;
 pub const DEFAULT_MAX_LIVE: u32 = 1 << 21;
 /// Traced processes.
 pub const MAX_TARGETS: u32 = 4_096;
+/// Default capacity of the table of descriptors; the loader sets it by the target's limit.
+pub const DEFAULT_MAX_FDS: u32 = 1 << 16;
+/// Connects that can be timed at once.
+pub const MAX_CONNECTING: u32 = 16_384;
 /// Attached probe points whose hits are counted apart.
 pub const MAX_PROBES: u32 = 256;
 /// Bytes of the ring buffer for new sites and lifecycle events.

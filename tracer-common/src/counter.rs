@@ -25,6 +25,12 @@ wire_enum! {
         RestoreFailed = 7 => "restore_failed",
         /// A lifecycle event did not fit into the ring buffer.
         LifecycleLost = 8 => "lifecycle_event_lost",
+        /// The table of descriptors was full: the descriptor has no call stack.
+        FdsFull = 9 => "fd_table_full",
+        /// The event ring buffer was full when a connection had to be announced: the peers' counters miss it.
+        SocketEventLost = 10 => "socket_event_lost",
+        /// The descriptors that a call returned could not be read from the target's memory.
+        FdReadFault = 11 => "fd_read_fault",
     }
 }
 
@@ -43,6 +49,10 @@ wire_enum! {
         Foreign = 4 => "foreign_hits",
         /// Returns with no call on record: calls that were under way when the probes went in.
         UnmatchedReturn = 5 => "unmatched_returns",
+        /// Descriptors closed that were open before the attach.
+        UnknownClose = 6 => "unknown_closes",
+        /// Connections whose connect was being timed when there was no room for another: they have no latency.
+        UntimedConnect = 7 => "untimed_connects",
     }
 }
 

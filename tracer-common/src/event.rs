@@ -11,6 +11,16 @@ wire_enum! {
         Exit = 2 => "exit",
         /// The process replaced its program: the header alone.
         Exec = 3 => "exec",
+        /// The process connected a socket, or began to: a [`SocketEvent`], cut after the address.
+        Connect = 4 => "connect",
+        /// The process accepted a connection: a [`SocketEvent`] without address.
+        Accept = 5 => "accept",
+        /// A descriptor that was announced by one of these was closed: a [`SocketEvent`] without address.
+        Disconnect = 6 => "disconnect",
+        /// A TCP connection that the process began was established: a [`SocketEvent`] without address.
+        Established = 7 => "established",
+        /// The process mapped code from a file: the header alone.
+        Mapped = 8 => "mapped",
     }
 }
 
@@ -19,6 +29,8 @@ wire_enum! {
     pub enum SiteKind {
         /// Blocks of an allocator.
         Heap = 0 => "heap",
+        /// Descriptors.
+        Fd = 1 => "fd",
     }
 }
 
@@ -65,3 +77,34 @@ pub struct NewSite {
 /// Bytes of a [`NewSite`] before its frames.
 pub const NEW_SITE_PREFIX: usize = 64;
 assert_layout!(NewSite, size NEW_SITE_PREFIX + 8 * MAX_FRAMES, hash at 24, site at 32, site_kind at 36, end at 40, depth at 44, exact at 48, frames at NEW_SITE_PREFIX);
+
+/// Bytes of a socket address that are passed on: a `sockaddr_un` is the longest.
+pub const ADDRESS_BYTES: usize = 112;
+
+/// A turn in the life of a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct SocketEvent {
+    /// One of the kinds of connections.
+    pub header: EventHeader,
+    /// The descriptor; 0 for [`EventKind::Established`].
+    pub fd: u32,
+    /// Connect: the result, 0 or a negative error number. Accept: the listening descriptor.
+    pub other: u32,
+    /// The call stack, or [`crate::fd::NO_SITE`].
+    pub site: u32,
+    /// Bytes of the address that follow.
+    pub address_len: u32,
+    /// The kernel's `struct file`, as an identity; 0 where it cannot be known.
+    pub file: u64,
+    /// The kernel's `struct sock`, as an identity; 0 where it cannot be known.
+    pub sock: u64,
+    /// Established: nanoseconds since the connect.
+    pub latency_ns: u64,
+    /// A `sockaddr`, as the process passed it.
+    pub address: [u8; ADDRESS_BYTES],
+}
+
+/// Bytes of a [`SocketEvent`] before its address.
+pub const SOCKET_EVENT_PREFIX: usize = 64;
+assert_layout!(SocketEvent, size SOCKET_EVENT_PREFIX + ADDRESS_BYTES, fd at 24, other at 28, site at 32, address_len at 36, file at 40, sock at 48, latency_ns at 56, address at SOCKET_EVENT_PREFIX);

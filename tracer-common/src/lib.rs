@@ -10,6 +10,7 @@
 pub mod config;
 pub mod counter;
 pub mod event;
+pub mod fd;
 pub mod heap;
 #[cfg(feature = "user")]
 mod pod;

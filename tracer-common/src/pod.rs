@@ -1,6 +1,7 @@
 //! Leave for user space to read and write these types as plain bytes.
 
 use crate::{
+    fd::{FdKey, FdRecord, KernelFd, KernelOffsets},
     heap::{Block, BlockKey, Bucket, NearBlock, SiteCounters},
     unwind::{Mapping, MappingRange, PageRows, Row},
 };
@@ -23,3 +24,11 @@ unsafe impl aya::Pod for Mapping {}
 unsafe impl aya::Pod for MappingRange {}
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for PageRows {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for FdKey {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for FdRecord {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for KernelFd {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for KernelOffsets {}

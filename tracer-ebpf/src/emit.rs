@@ -1,16 +1,20 @@
 //! Records to the ring buffer. User space drains it on a timer, so nobody is woken.
 
 use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_ringbuf_output},
+    maps::ring_buf::RingBufEntry,
 };
 use tracer_common::{
     counter::LossCause,
-    event::{EventHeader, EventKind, NEW_SITE_PREFIX, NewSite},
+    event::{EventHeader, EventKind, NEW_SITE_PREFIX, NewSite, SOCKET_EVENT_PREFIX, SocketEvent},
     stack::MAX_FRAMES,
 };
 
 use crate::{count, maps::EVENTS};
+
+/// In place of a wakeup.
+pub(crate) const QUIETLY: u64 = BPF_RB_NO_WAKEUP as u64;
 
 #[inline(always)]
 fn header(kind: EventKind) -> EventHeader {
@@ -45,11 +49,63 @@ pub(crate) fn new_site(stack: &mut NewSite) -> Result<(), ()> {
 /// Reports a turn in a process's life.
 #[inline(always)]
 pub(crate) fn lifecycle(kind: EventKind) {
+    lifecycle_with(kind, QUIETLY);
+}
+
+/// The same, and wakes user space.
+#[inline(always)]
+pub(crate) fn lifecycle_at_once(kind: EventKind) {
+    lifecycle_with(kind, u64::from(BPF_RB_FORCE_WAKEUP));
+}
+
+#[inline(always)]
+fn lifecycle_with(kind: EventKind, flags: u64) {
     match EVENTS.reserve::<EventHeader>(0) {
         Some(mut record) => {
             record.write(header(kind));
-            record.submit(u64::from(BPF_RB_NO_WAKEUP));
+            record.submit(flags);
         }
         None => count::lost(LossCause::LifecycleLost),
     }
+}
+
+/// Begins a connection's record, whose fields the caller fills.
+#[inline(always)]
+pub(crate) fn socket(kind: EventKind) -> Option<RingBufEntry<SocketEvent>> {
+    let mut record = EVENTS.reserve::<SocketEvent>(0)?;
+    // SAFETY: a reserved record.
+    unsafe { (*record.as_mut_ptr()).header = header(kind) };
+    Some(record)
+}
+
+/// The fields of a connection's record that has no address.
+#[repr(C)]
+pub(crate) struct Socket {
+    pub(crate) fd: u32,
+    pub(crate) other: u32,
+    pub(crate) site: u32,
+    pub(crate) file: u64,
+    pub(crate) sock: u64,
+    pub(crate) latency_ns: u64,
+}
+
+/// Reports a turn in a connection's life.
+#[inline(always)]
+pub(crate) fn short_socket(kind: EventKind, socket: Socket) -> Result<(), LossCause> {
+    let Socket { fd, other, site, file, sock, latency_ns } = socket;
+    let mut record = EVENTS.reserve::<[u64; SOCKET_EVENT_PREFIX / 8]>(0).ok_or(LossCause::SocketEventLost)?;
+    let fields = record.as_mut_ptr().cast::<SocketEvent>();
+    // SAFETY: a reserved record that ends before the address.
+    unsafe {
+        (*fields).header = header(kind);
+        (*fields).fd = fd;
+        (*fields).other = other;
+        (*fields).site = site;
+        (*fields).address_len = 0;
+        (*fields).file = file;
+        (*fields).sock = sock;
+        (*fields).latency_ns = latency_ns;
+    }
+    record.submit(QUIETLY);
+    Ok(())
 }

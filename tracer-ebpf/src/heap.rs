@@ -180,9 +180,8 @@ fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
     if old != 0 && live::take(drive.tables(), tgid, old, &mut thread.taken) {
         thread.has_taken = 1;
     }
-    let seed = u64::from(tgid) << 32 | u64::from(SiteKind::Heap.code());
-    thread.stack.site_kind = SiteKind::Heap.code();
-    unwind::walk_from_entry(drive, ctx.regs, tgid, seed, thread);
+    thread.walker.stack.site_kind = SiteKind::Heap.code();
+    unwind::walk_from_entry(drive, ctx.regs, tgid, &mut thread.walker);
 }
 
 /// The outermost call has returned.
@@ -209,7 +208,7 @@ fn commit(tables: Tables, tgid: u32, thread: &mut Thread, returned: u64) -> Resu
         return Ok(());
     }
     free_taken(thread);
-    let site = site::id(thread)?;
+    let site = site::id(&mut thread.walker)?;
     track(tables, tgid, address, thread, site)
 }
 

@@ -5,7 +5,7 @@ use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, progra
 use aya_log_ebpf::debug;
 use tracer_common::event::EventKind;
 
-use crate::{emit, maps::TARGETS, thread};
+use crate::{emit, fd, maps::TARGETS, thread};
 
 /// `sched_process_exit`: runs in the thread that ends, for every thread.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
@@ -16,6 +16,7 @@ fn process_exit(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     thread::forget(pid_tgid);
+    fd::forget(pid_tgid);
     if tgid == tid {
         emit::lifecycle(EventKind::Exit);
         debug!(&ctx, "process {} exits", tgid);

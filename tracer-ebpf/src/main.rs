@@ -1,8 +1,8 @@
 //! leaktrace's BPF programs.
 //!
-//! In: hits of uprobes on the allocator functions, and lifecycle tracepoints. Out: the table of outstanding blocks, the
-//! counters of each site, and a ring buffer with what happens once: new sites, exits. A block that is freed is never
-//! streamed: it costs two traps and two map operations.
+//! In: hits of uprobes on the allocator functions, returns of system calls, and lifecycle tracepoints. Out: the tables of
+//! outstanding blocks and open descriptors, the counters of each site, and a ring buffer with what happens once: new
+//! sites, connections, exits. A block that is freed or a file that is closed is never streamed.
 //!
 //! Entry functions are thin shells over `try_*`; every failure path counts itself by cause.
 #![no_std]
@@ -16,7 +16,9 @@
 mod count;
 mod emit;
 mod empty;
+mod fd;
 mod heap;
+mod kernel;
 mod lifecycle;
 mod live;
 mod maps;
@@ -24,6 +26,7 @@ mod memory;
 mod site;
 mod thread;
 mod unwind;
+mod walker;
 mod words;
 
 #[panic_handler]

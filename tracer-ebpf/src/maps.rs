@@ -7,13 +7,17 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, Queue, RingBuf},
 };
 use tracer_common::{
-    config::{DEFAULT_MAX_LIVE, EVENT_RING_BYTES, MAX_PROBES, MAX_SITES, MAX_TARGETS, MAX_THREADS},
+    config::{
+        DEFAULT_MAX_FDS, DEFAULT_MAX_LIVE, EVENT_RING_BYTES, MAX_CONNECTING, MAX_PROBES, MAX_SITES, MAX_TARGETS,
+        MAX_THREADS,
+    },
     counter::{LOSS_SLOTS, STAT_SLOTS},
+    fd::{FdKey, FdRecord, SYSCALLS},
     heap::{BUCKET, Block, BlockKey, Bucket, NearBlock, SiteCounters},
     unwind::{MAX_MAPPINGS, Mapping, MappingRange, PageRows, Row},
 };
 
-use crate::thread::Thread;
+use crate::{fd::FdThread, thread::Thread};
 
 /// Traced processes, by thread group id, and where their mappings are.
 #[map]
@@ -50,6 +54,30 @@ pub(crate) static LIVE_COUNT: Array<u64> = Array::with_max_entries(1, 0);
 /// Outstanding blocks that are not in the near table.
 #[map]
 pub(crate) static LIVE: HashMap<BlockKey, Block> = HashMap::with_max_entries(DEFAULT_MAX_LIVE, BPF_F_NO_PREALLOC);
+
+/// Descriptors of the traced processes that were opened since the attach. The loader sets the size.
+#[map]
+pub(crate) static FDS: HashMap<FdKey, FdRecord> = HashMap::with_max_entries(DEFAULT_MAX_FDS, BPF_F_NO_PREALLOC);
+
+/// A descriptor that is not open.
+#[map]
+pub(crate) static FD_TEMPLATE: Array<FdRecord> = Array::with_max_entries(1, 0);
+
+/// What each system call does to descriptors: an [`tracer_common::fd::Effect`] by system call number.
+#[map]
+pub(crate) static EFFECTS: Array<u32> = Array::with_max_entries(SYSCALLS, 0);
+
+/// Threads that opened descriptors, by thread as in [`THREADS`].
+#[map]
+pub(crate) static FD_THREADS: HashMap<u64, FdThread> = HashMap::with_max_entries(MAX_THREADS, BPF_F_NO_PREALLOC);
+
+/// A zeroed [`FdThread`], too large to be built on the BPF stack.
+#[map]
+pub(crate) static FD_THREAD_TEMPLATE: Array<FdThread> = Array::with_max_entries(1, 0);
+
+/// When the connects under way began, by the kernel's `struct sock`: `CLOCK_MONOTONIC`, nanoseconds.
+#[map]
+pub(crate) static CONNECTING: HashMap<u64, u64> = HashMap::with_max_entries(MAX_CONNECTING, BPF_F_NO_PREALLOC);
 
 /// Stack hash to site id.
 #[map]

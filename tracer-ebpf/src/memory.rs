@@ -29,7 +29,8 @@ fn in_window(offset: u64) -> usize {
 /// The window and the memory of one thread's last walk.
 #[repr(C)]
 pub(crate) struct StackMemory {
-    /// Registers at the start of the last walk.
+    /// Registers at the start of the last walk; `pc` is 0 when it was on the stack.
+    pc: u64,
     sp: u64,
     bp: u64,
     /// The generation of the mappings it went by.
@@ -48,7 +49,8 @@ pub(crate) struct StackMemory {
 impl StackMemory {
     /// Forgets everything, for a walk that begins.
     #[inline(always)]
-    pub(crate) fn begin(&mut self, sp: u64, bp: u64, generation: u64) {
+    pub(crate) fn begin(&mut self, pc: u64, sp: u64, bp: u64, generation: u64) {
+        self.pc = pc;
         self.sp = sp;
         self.bp = bp;
         self.generation = generation;
@@ -98,10 +100,11 @@ impl StackMemory {
 
     /// Whether the stack is the one that was walked last: the same registers, mappings and words.
     #[inline(always)]
-    pub(crate) fn is_unchanged(&mut self, sp: u64, bp: u64, generation: u64) -> bool {
+    pub(crate) fn is_unchanged(&mut self, pc: u64, sp: u64, bp: u64, generation: u64) -> bool {
         // What the window shows is of an earlier time.
         self.start = u64::MAX;
-        if self.sp != sp || self.bp != bp || self.generation != generation || self.count > REMEMBERED as u32 {
+        let moved = self.pc != pc || self.sp != sp || self.bp != bp;
+        if moved || self.generation != generation || self.count > REMEMBERED as u32 {
             return false;
         }
         let count = self.count as usize;

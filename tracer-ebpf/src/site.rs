@@ -6,23 +6,23 @@ use tracer_common::{counter::LossCause, event::NewSite};
 use crate::{
     emit,
     maps::{FREE_SITES, SITES},
-    thread::Thread,
+    walker::Walker,
 };
 
 /// The id of a stack. A stack seen for the first time takes a free id and is announced; the announcement comes before
 /// the id can be used, so user space never meets a counter without a stack.
 #[inline(always)]
-pub(crate) fn id(thread: &mut Thread) -> Result<u32, LossCause> {
-    if thread.site_hash == thread.stack.hash {
-        return Ok(thread.site);
+pub(crate) fn id(walker: &mut Walker) -> Result<u32, LossCause> {
+    if walker.site_hash == walker.stack.hash {
+        return Ok(walker.site);
     }
-    let id = match SITES.get_ptr(thread.stack.hash) {
+    let id = match SITES.get_ptr(walker.stack.hash) {
         // SAFETY: a map value; ids are written once.
         Some(id) => unsafe { *id },
-        None => announce(&mut thread.stack)?,
+        None => announce(&mut walker.stack)?,
     };
-    thread.site_hash = thread.stack.hash;
-    thread.site = id;
+    walker.site_hash = walker.stack.hash;
+    walker.site = id;
     Ok(id)
 }
 

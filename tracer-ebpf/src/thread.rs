@@ -1,22 +1,18 @@
 //! What a thread is doing in the allocator, from a call's entry to its return.
 //!
 //! The state belongs to the thread, so it needs no lock; it lives as long as the thread, so that a call costs two
-//! lookups and no insertion. It also holds the frames of the walk: per-CPU scratch would be shared with whoever
-//! preempts a program.
+//! lookups and no insertion.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_common::{
     counter::{LossCause, Stat},
-    event::NewSite,
     heap::Block,
-    unwind::MappingRange,
 };
-
-use crate::memory::StackMemory;
 
 use crate::{
     count,
-    maps::{GENERATION, TARGETS, THREAD_TEMPLATE, THREADS},
+    maps::{TARGETS, THREAD_TEMPLATE, THREADS},
+    walker::Walker,
 };
 
 /// What a call asks for.
@@ -52,17 +48,8 @@ pub(crate) struct Thread {
     pub(crate) has_taken: u32,
     /// Code of the function called.
     pub(crate) function: u32,
-    /// Where the process's mappings are, as of a generation of the targets.
-    pub(crate) range: MappingRange,
-    pub(crate) generation: u64,
-    /// Hash of the last stack that was given a site, and its site.
-    pub(crate) site_hash: u64,
-    pub(crate) site: u32,
-    pub(crate) reserved: u32,
-    /// What the last walk read.
-    pub(crate) memory: StackMemory,
-    /// The stack of the call, in the form in which it would be announced.
-    pub(crate) stack: NewSite,
+    /// The walk from the entry of the call.
+    pub(crate) walker: Walker,
 }
 
 /// The state of the current thread, if its process is traced. Made at its first call.
@@ -95,19 +82,6 @@ fn create(pid_tgid: u64) -> Option<&'static mut Thread> {
         return None;
     }
     existing(pid_tgid)
-}
-
-/// Where the mappings of the thread's process are.
-#[inline(always)]
-pub(crate) fn mappings(thread: &mut Thread, tgid: u32) -> MappingRange {
-    // Generations begin at 1: a new thread has seen none.
-    let generation = GENERATION.get(0).copied().unwrap_or(0);
-    if thread.generation != generation {
-        thread.generation = generation;
-        // SAFETY: a map value, replaced as a whole.
-        thread.range = TARGETS.get_ptr(tgid).map_or(MappingRange::default(), |range| unsafe { *range });
-    }
-    thread.range
 }
 
 /// Forgets a thread that has ended.

@@ -1,6 +1,6 @@
-//! The walk up the stack of the current thread, from the entry of a probed function.
+//! The walk up the stack of the current thread, from the entry of a probed function or from a system call.
 //!
-//! In: the registers at a function's entry, before it touched the stack, and the process's unwind tables. Out: return
+//! In: the registers at a function's entry, before it touched the stack, or those of an interrupted instruction, and the process's unwind tables. Out: return
 //! addresses, innermost first, why the walk ended, and a hash of it all. The caller of the probed function is read from
 //! the top of the stack, so it is right whatever the binary was compiled with. Where there are no rows (code made at
 //! run time, hand-written assembly) rbp is taken for a frame pointer, and what it leads to is believed only when it is
@@ -22,7 +22,7 @@ use tracer_common::{
 use crate::{
     live::Tables,
     maps::{MAPPINGS, PAGES, ROWS},
-    thread::{self, Thread},
+    walker::Walker,
     words,
 };
 
@@ -55,7 +55,7 @@ struct Walk {
     sp: u64,
     bp: u64,
     hash: u64,
-    thread: *mut Thread,
+    walker: *mut Walker,
     /// The mapping that the last address was in.
     mapping: Mapping,
     range: MappingRange,
@@ -72,23 +72,52 @@ fn mix(hash: u64, value: u64) -> u64 {
     hash ^ hash >> 32
 }
 
-/// Walks from a function's entry, where the return address is on top of the stack. `seed` goes into the hash.
+/// Where a walk begins.
+#[derive(Clone, Copy)]
+struct Start {
+    /// An interrupted instruction; 0 when the return address on top of the stack is the first frame.
+    pc: u64,
+    sp: u64,
+    bp: u64,
+}
+
+/// Walks from a function's entry, where the return address is on top of the stack.
 #[inline(always)]
-pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, seed: u64, thread: &mut Thread) {
+pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, walker: &mut Walker) {
     // SAFETY: the context of a uprobe program.
     let (sp, bp) = unsafe { ((*regs).rsp, (*regs).rbp) };
-    let range = thread::mappings(thread, tgid);
-    if thread.memory.is_unchanged(sp, bp, thread.generation) {
+    walk(drive, Start { pc: 0, sp, bp }, tgid, walker);
+}
+
+/// Walks from an interrupted instruction, which is the first frame.
+#[inline(always)]
+pub(crate) fn walk_from_interrupted(drive: Drive, (pc, sp, bp): (u64, u64, u64), tgid: u32, walker: &mut Walker) {
+    walk(drive, Start { pc, sp, bp }, tgid, walker);
+}
+
+/// Walks, unless the thread's last walk was the same. The kind of site, which must be in the stack already, and the
+/// process go into the hash.
+#[inline(always)]
+fn walk(drive: Drive, start: Start, tgid: u32, walker: &mut Walker) {
+    let Start { pc, sp, bp } = start;
+    let range = walker.mappings(tgid);
+    if walker.memory.is_unchanged(pc, sp, bp, walker.generation) {
         return;
     }
-    thread.memory.begin(sp, bp, thread.generation);
-    thread.stack.depth = 0;
-    thread.stack.exact[0] = 0;
-    thread.stack.exact[1] = 0;
-    let Ok(pc) = thread.memory.word(sp) else {
-        thread.stack.end = StackEnd::ReadFault.code();
-        thread.stack.hash = mix(0, seed);
-        return;
+    walker.memory.begin(pc, sp, bp, walker.generation);
+    walker.stack.depth = 0;
+    walker.stack.exact[0] = 0;
+    walker.stack.exact[1] = 0;
+    let hash = mix(0, u64::from(tgid) << 32 | u64::from(walker.stack.site_kind));
+    let (pc, sp, exact) = if pc != 0 {
+        (pc, sp, 1)
+    } else {
+        let Ok(pc) = walker.memory.word(sp) else {
+            walker.stack.end = StackEnd::ReadFault.code();
+            walker.stack.hash = hash;
+            return;
+        };
+        (pc, sp + 8, 0)
     };
     // Field by field: a whole value would be cleared byte by byte first.
     let mut walk = MaybeUninit::<Walk>::uninit();
@@ -97,17 +126,17 @@ pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, see
     // copied over them.
     let walk = unsafe {
         (*fields).pc = pc;
-        (*fields).sp = sp + 8;
+        (*fields).sp = sp;
         (*fields).bp = bp;
-        (*fields).hash = mix(0, seed);
-        (*fields).thread = thread;
+        (*fields).hash = hash;
+        (*fields).walker = walker;
         // No address is at or above this one.
         (*fields).mapping.start = u64::MAX;
         (*fields).mapping.end = 0;
         (*fields).range = range;
         (*fields).depth = 0;
         (*fields).end = StackEnd::Depth.code();
-        (*fields).exact = 0;
+        (*fields).exact = exact;
         &mut *fields
     };
     match drive {
@@ -124,15 +153,15 @@ pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, see
             }
         }
     }
-    thread.stack.depth = walk.depth;
-    thread.stack.end = walk.end;
-    thread.stack.hash = walk.hash;
+    walker.stack.depth = walk.depth;
+    walker.stack.end = walk.end;
+    walker.stack.hash = walk.hash;
 }
 
 /// One round of `bpf_loop`: 0 to go on, 1 to end.
 #[inline(never)]
 extern "C" fn step_callback(index: u64, context: *mut c_void) -> i64 {
-    // SAFETY: the context that `walk_from_entry` passes.
+    // SAFETY: the context that `walk` passes.
     step(index, unsafe { &mut *context.cast::<Walk>() })
 }
 
@@ -159,11 +188,11 @@ fn try_step(index: u64, walk: &mut Walk) -> Result<(), StackEnd> {
         return Err(StackEnd::Depth);
     }
     // SAFETY: the record lives in a map value; the index is below its length.
-    unsafe { (*walk.thread).stack.frames[index as usize & 127] = walk.pc };
+    unsafe { (*walk.walker).stack.frames[index as usize & 127] = walk.pc };
     walk.depth = index as u32 + 1;
     if walk.exact != 0 {
         // SAFETY: as above.
-        unsafe { (*walk.thread).stack.exact[(index >> 6) as usize & 1] |= 1 << (index & 63) };
+        unsafe { (*walk.walker).stack.exact[(index >> 6) as usize & 1] |= 1 << (index & 63) };
     }
     walk.hash = mix(walk.hash, walk.pc);
     // A return address may belong to the next function already, or to the next row.
@@ -228,8 +257,8 @@ fn rule_at(mapping: &Mapping, address: u64) -> Rule {
 
 #[inline(always)]
 fn read(walk: &mut Walk, address: u64) -> Result<u64, StackEnd> {
-    // SAFETY: the thread's state is a map value that outlives the walk.
-    unsafe { (*walk.thread).memory.word(address) }
+    // SAFETY: the walker is in a map value that outlives the walk.
+    unsafe { (*walk.walker).memory.word(address) }
 }
 
 #[inline(always)]

@@ -69,7 +69,8 @@ impl Aggregator {
                 self.sites[index] = Some(Site { raw, stack, symbolized: false });
             }
             // A leader may exit before its threads: the process is gone when its pidfd says so.
-            RawEvent::Exit { tgid: _ } => {}
+            RawEvent::Exit { tgid: _ } | RawEvent::Mapped { tgid: _ } => {}
+            RawEvent::Connection(_) | RawEvent::Established { .. } => {}
             RawEvent::Exec { tgid } => {
                 if tgid == self.session.target.pid {
                     self.exited = Some(TargetState::Replaced);

@@ -4,17 +4,21 @@
 //! from mapped memory, events drained from the ring buffer, and surveys of the table of outstanding blocks.
 
 mod error;
+mod fds;
 mod features;
+mod kernel_types;
 mod links;
 mod mapped;
 mod preflight;
 mod session;
 mod survey;
 mod sys;
+mod syscalls;
 mod tables;
 mod uprobe_multi;
 
 pub use error::BpfError;
+pub use fds::{FdLook, FdReader};
 pub use features::{AttachMode, Features};
 pub use preflight::preflight;
 pub use session::{AttachOptions, Module, ProgramSet, Session};

@@ -10,6 +10,7 @@ use aya::{
 use tracer_common::{
     config::MAX_SITES,
     counter::{LOSS_SLOTS, LossCause, Stat},
+    fd::KernelOffsets,
     heap::BUCKET,
     unwind::MappingRange,
 };
@@ -18,7 +19,9 @@ pub use super::links::{Module, ProgramSet};
 use super::{
     BpfError, Surveyor,
     error::chain,
+    fds::{self, FdReader},
     features::{AttachMode, Features},
+    kernel_types,
     links::{self, Links},
     mapped::{self, MappedCounters},
     object,
@@ -44,6 +47,8 @@ pub struct AttachOptions {
     pub programs: ProgramSet,
     /// Force a way of attaching.
     pub mode: Option<AttachMode>,
+    /// Trace descriptors too; with the target's limit of them.
+    pub fds: Option<u64>,
 }
 
 /// A running session. Dropping it takes everything out of the kernel.
@@ -61,6 +66,7 @@ pub struct Session {
     pid: u32,
     max_live: u32,
     generation: u64,
+    fd_reader: Option<FdReader>,
     ebpf: Ebpf,
 }
 
@@ -77,12 +83,20 @@ impl Session {
         tables: Tables,
         options: AttachOptions,
     ) -> Result<Self, BpfError> {
-        let AttachOptions { pid, max_live, kernel_log, programs, mode } = options;
+        let AttachOptions { pid, max_live, kernel_log, programs, mode, fds } = options;
         let features = Features::detect();
-        let mut ebpf = load(max_live, kernel_log, tables.capacities())?;
+        let mut ebpf = load(max_live, kernel_log, tables.capacities(), fds)?;
         fill_free_sites(&mut ebpf)?;
         attach_lifecycle(&mut ebpf)?;
         let links = links::attach(&mut ebpf, plan, modules, pid, features, programs, mode)?;
+        let fd_reader = match fds {
+            Some(_) => {
+                let programs = fds::attach(&mut ebpf, pid)?;
+                log::debug!("system calls by a {} program", if programs.modern { "typed" } else { "raw" });
+                Some(FdReader::new(fds::records(&ebpf)?, programs)?)
+            }
+            None => None,
+        };
         // Takes its map out of the object, which all programs must have found there before.
         if kernel_log {
             start_kernel_log(&mut ebpf);
@@ -106,6 +120,7 @@ impl Session {
             pid,
             max_live,
             generation: 0,
+            fd_reader,
             ebpf,
         };
         // From here on the process is a target, and counts.
@@ -155,8 +170,12 @@ impl Session {
 
     /// The clock of all times in events and blocks: `CLOCK_MONOTONIC`, nanoseconds.
     pub fn now_ns(&self) -> u64 {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+        monotonic_ns()
+    }
+
+    /// The reader of descriptors, for a thread of its own; `None` when they are not traced, or when it was taken.
+    pub fn take_fd_reader(&mut self) -> Option<FdReader> {
+        self.fd_reader.take()
     }
 
     /// Takes the probes out. Counters can still be read.
@@ -200,6 +219,12 @@ impl EventSource for Session {
     }
 }
 
+/// `CLOCK_MONOTONIC`, nanoseconds.
+pub(super) fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> {
     let values = map.get(&index, 0).map_err(|error| SourceError::Read(chain(&error)))?;
     Ok(values.iter().sum())
@@ -215,7 +240,7 @@ fn status(point: &crate::probe::AttachPoint, modules: &[Module]) -> ProbeStatus 
     }
 }
 
-fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32)) -> Result<Ebpf, BpfError> {
+fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32), fds: Option<u64>) -> Result<Ebpf, BpfError> {
     // Before 5.11 maps count as locked memory.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
@@ -223,11 +248,14 @@ fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32)) -> Result<Eb
     }
     let buckets = near_buckets(max_live);
     let near_mask = buckets - 1;
+    let offsets = if fds.is_some() { kernel_types::offsets() } else { KernelOffsets::default() };
     let log_level = if kernel_log { u8::MAX } else { 0 };
     EbpfLoader::new()
         .override_global("NEAR_MASK", &near_mask, true)
         .map_max_entries("NEAR", buckets)
         .map_max_entries("NEAR_BLOCKS", buckets * BUCKET as u32)
+        .override_global("KERNEL", &offsets, true)
+        .map_max_entries("FDS", fds.map_or(1, fds::capacity))
         .override_global("AYA_LOG_LEVEL", &log_level, false)
         .map_max_entries("LIVE", max_live)
         .map_max_entries("ROWS", rows)

@@ -6,9 +6,13 @@ use std::{
 };
 
 const BPF_PROG_LOAD: i64 = 5;
+const BPF_PROG_TEST_RUN: i64 = 10;
 const BPF_BTF_LOAD: i64 = 18;
 const BPF_MAP_LOOKUP_BATCH: i64 = 24;
 const BPF_LINK_CREATE: i64 = 28;
+const BPF_ITER_CREATE: i64 = 33;
+/// `BPF_TRACE_ITER`
+const TRACE_ITER: u32 = 28;
 
 /// `BPF_TRACE_UPROBE_MULTI`
 pub(super) const TRACE_UPROBE_MULTI: u32 = 48;
@@ -116,6 +120,87 @@ pub(super) unsafe fn prog_load(attr: &mut ProgLoad) -> io::Result<OwnedFd> {
 pub(super) unsafe fn link_create(attr: &mut UprobeMultiLink) -> io::Result<OwnedFd> {
     // SAFETY: the caller's promise.
     unsafe { bpf(BPF_LINK_CREATE, attr) }.map(owned)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct IterLink {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    iter_info: u64,
+    iter_info_len: u32,
+    reserved: u32,
+}
+
+/// `union bpf_iter_link_info`, for tasks.
+#[repr(C)]
+#[derive(Default)]
+struct IterTask {
+    tid: u32,
+    pid: u32,
+    pid_fd: u32,
+    reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct IterCreate {
+    link_fd: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+    batch_size: u32,
+    reserved: u32,
+}
+
+/// Links an iterator program. With a process, the kernel walks that one alone (Linux 6.1).
+pub(super) fn iter_link(program: BorrowedFd<'_>, pid: Option<u32>) -> io::Result<OwnedFd> {
+    let task = IterTask { pid: pid.unwrap_or(0), ..IterTask::default() };
+    let mut attr = IterLink { prog_fd: program.as_raw_fd() as u32, attach_type: TRACE_ITER, ..IterLink::default() };
+    if pid.is_some() {
+        attr.iter_info = std::ptr::from_ref(&task) as u64;
+        attr.iter_info_len = size_of::<IterTask>() as u32;
+    }
+    // SAFETY: the one pointer is to a live value of the length beside it.
+    unsafe { bpf(BPF_LINK_CREATE, &mut attr) }.map(owned)
+}
+
+/// A new walk of an iterator: reading it runs the program.
+pub(super) fn iter_create(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = IterCreate { link_fd: link.as_raw_fd() as u32, flags: 0 };
+    // SAFETY: no pointers.
+    unsafe { bpf(BPF_ITER_CREATE, &mut attr) }.map(owned)
+}
+
+/// Runs a raw tracepoint program once, with these arguments.
+pub(super) fn run_raw_tracepoint(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<()> {
+    let mut attr = TestRun {
+        prog_fd: program.as_raw_fd() as u32,
+        ctx_size_in: size_of_val(arguments) as u32,
+        ctx_in: arguments.as_ptr() as u64,
+        ..TestRun::default()
+    };
+    // SAFETY: the one pointer is the slice's, with its length.
+    unsafe { bpf(BPF_PROG_TEST_RUN, &mut attr) }.map(|_| ())
 }
 
 /// Loads type information.

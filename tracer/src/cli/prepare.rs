@@ -45,8 +45,14 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
         return Err(alive(no_allocator(&target)));
     }
     let programs = if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting };
-    let options =
-        AttachOptions { pid, max_live: arguments.max_live, kernel_log: verbose > 0, programs, mode: arguments.attach };
+    let options = AttachOptions {
+        pid,
+        max_live: arguments.max_live,
+        kernel_log: verbose > 0,
+        programs,
+        mode: arguments.attach,
+        fds: Some(1024),
+    };
     let tables = Tables::of(&modules);
     let session = Session::attach(&plan, &probed, &modules, tables, options).map_err(|error| alive(error.into()))?;
     let started_ns = session.now_ns();

@@ -1,13 +1,18 @@
 //! Bytes to [`RawEvent`]. Never trusts a length or a code.
 
+use std::time::Duration;
+
 use tracer_common::{
     UnknownCode,
-    event::{EventHeader, EventKind, NEW_SITE_PREFIX, SiteKind},
+    event::{ADDRESS_BYTES, EventHeader, EventKind, NEW_SITE_PREFIX, SOCKET_EVENT_PREFIX, SiteKind},
     stack::{MAX_FRAMES, StackEnd},
 };
 
-use super::raw::{DecodeError, RawEvent, SiteStack};
-use crate::aggregate::{SiteId, Tgid};
+use super::{
+    address,
+    raw::{Connection, DecodeError, RawEvent, SiteStack, Turn},
+};
+use crate::aggregate::{Fd, SiteId, Tgid};
 
 impl From<UnknownCode> for DecodeError {
     fn from(UnknownCode { what, code }: UnknownCode) -> Self {
@@ -22,10 +27,15 @@ impl From<UnknownCode> for DecodeError {
 pub fn decode(bytes: &[u8]) -> Result<RawEvent, DecodeError> {
     need(bytes, size_of::<EventHeader>())?;
     let tgid = Tgid(u32_at(bytes, 4));
-    match EventKind::try_from(u32_at(bytes, 0))? {
+    let kind = EventKind::try_from(u32_at(bytes, 0))?;
+    match kind {
         EventKind::Exit => Ok(RawEvent::Exit { tgid }),
         EventKind::Exec => Ok(RawEvent::Exec { tgid }),
+        EventKind::Mapped => Ok(RawEvent::Mapped { tgid }),
         EventKind::NewSite => new_site(bytes, tgid).map(RawEvent::NewSite),
+        EventKind::Connect | EventKind::Accept | EventKind::Disconnect | EventKind::Established => {
+            socket(kind, bytes, tgid)
+        }
     }
 }
 
@@ -45,6 +55,26 @@ fn new_site(bytes: &[u8], tgid: Tgid) -> Result<SiteStack, DecodeError> {
         exact: u128::from(u64_at(bytes, 48)) | u128::from(u64_at(bytes, 56)) << 64,
         frames: bytes[frames].as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word)).collect(),
     })
+}
+
+fn socket(kind: EventKind, bytes: &[u8], tgid: Tgid) -> Result<RawEvent, DecodeError> {
+    need(bytes, SOCKET_EVENT_PREFIX)?;
+    let (sock, site) = (u64_at(bytes, 48), SiteId(u32_at(bytes, 32)));
+    let turn = match kind {
+        EventKind::Established => {
+            return Ok(RawEvent::Established { sock, latency: Duration::from_nanos(u64_at(bytes, 56)) });
+        }
+        EventKind::Connect => {
+            let len = u32_at(bytes, 36) as usize;
+            let address = SOCKET_EVENT_PREFIX..SOCKET_EVENT_PREFIX + len.min(ADDRESS_BYTES);
+            need(bytes, address.end)?;
+            Turn::Connected { site, sock, to: address::endpoint(&bytes[address]) }
+        }
+        EventKind::Accept => Turn::Accepted { site, listener: Fd(u32_at(bytes, 28)) },
+        _ => Turn::Closed,
+    };
+    let (fd, file, time_ns) = (Fd(u32_at(bytes, 24)), u64_at(bytes, 40), u64_at(bytes, 16));
+    Ok(RawEvent::Connection(Connection { tgid, fd, file, time_ns, turn }))
 }
 
 fn need(bytes: &[u8], needed: usize) -> Result<(), DecodeError> {
@@ -100,17 +130,35 @@ mod tests {
     }
 
     #[test]
+    fn a_connect_keeps_its_address() {
+        let mut bytes = record(4, 0, &[]);
+        bytes.truncate(24);
+        for word in [7u32, 0, 3, 16] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        for word in [0x11u64, 0x13, 0] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend([2, 0, 0x15, 0x38, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let to = Some(crate::aggregate::Endpoint::Inet("127.0.0.1:5432".parse().expect("an address")));
+        let turn = Turn::Connected { site: SiteId(3), sock: 0x13, to };
+        let connection = Connection { tgid: Tgid(41), fd: Fd(7), file: 0x11, time_ns: 7, turn };
+        assert_eq!(decode(&bytes), Ok(RawEvent::Connection(connection)));
+        assert!(decode(&bytes[..70]).is_err(), "the address is cut");
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         assert_eq!(decode(&[]), Err(DecodeError::Short { len: 0, needed: 24 }));
         assert_eq!(decode(&record(1, 3, &[11, 13])), Err(DecodeError::Short { len: 80, needed: 88 }));
-        assert_eq!(decode(&record(9, 0, &[])), Err(DecodeError::Code { what: "EventKind", code: 9 }));
+        assert_eq!(decode(&record(99, 0, &[])), Err(DecodeError::Code { what: "EventKind", code: 99 }));
         assert_eq!(decode(&record(1, 128, &[0; 128])), Err(DecodeError::Depth(128)));
         assert_eq!(decode(&record(1, u32::MAX, &[])), Err(DecodeError::Depth(u32::MAX)));
     }
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..1200), kind in 0u32..5) {
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..1200), kind in 0u32..10) {
             let _ = decode(&bytes);
             let mut typed = kind.to_ne_bytes().to_vec();
             typed.extend(&bytes);

@@ -3,6 +3,7 @@
 //! In: records of the ring buffer, counters of the kernel. Out: an [`EventSource`]: everything behind it runs without
 //! root or a kernel, on a recording or on made-up events.
 
+mod address;
 mod decode;
 mod raw;
 mod replay;
@@ -10,7 +11,7 @@ mod source;
 mod synthetic;
 
 pub use decode::decode;
-pub use raw::{DecodeError, RawEvent, SiteStack};
+pub use raw::{Connection, DecodeError, RawEvent, SiteStack, Turn};
 pub use replay::{Replay, write_step};
 pub use source::{EventSource, Reading, SourceError, Survey};
 pub use synthetic::{Pattern, Synthetic};

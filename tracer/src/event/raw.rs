@@ -1,11 +1,11 @@
 //! Events as user space knows them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tracer_common::{event::SiteKind, stack::StackEnd};
 
-use crate::aggregate::{SiteId, Tgid};
+use crate::aggregate::{Endpoint, Fd, SiteId, Tgid};
 
 /// A record that does not follow the protocol: the object and the program do not belong together.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -48,6 +48,44 @@ pub struct SiteStack {
     pub end: StackEnd,
 }
 
+/// A turn in the life of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The process.
+    pub tgid: Tgid,
+    /// The descriptor.
+    pub fd: Fd,
+    /// The kernel's file, as an identity; 0 where it cannot be known.
+    pub file: u64,
+    /// When: `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// What happened.
+    pub turn: Turn,
+}
+
+/// What happened to a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// The process connected it, or began to.
+    Connected {
+        /// The call stack.
+        site: SiteId,
+        /// The kernel's socket, as an identity; 0 where it cannot be known.
+        sock: u64,
+        /// To whom; `None` when the address is of another family, or dissolves the connection.
+        to: Option<Endpoint>,
+    },
+    /// The process accepted it.
+    Accepted {
+        /// The call stack.
+        site: SiteId,
+        /// The descriptor that it was waiting on.
+        listener: Fd,
+    },
+    /// The process closed it.
+    Closed,
+}
+
 /// What a source reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RawEvent {
@@ -60,6 +98,20 @@ pub enum RawEvent {
     },
     /// A process replaced its program.
     Exec {
+        /// The process.
+        tgid: Tgid,
+    },
+    /// A turn in the life of a connection.
+    Connection(Connection),
+    /// A TCP connection that a process began was established.
+    Established {
+        /// The kernel's socket, as an identity.
+        sock: u64,
+        /// Time since the connect.
+        latency: Duration,
+    },
+    /// A process mapped code from a file.
+    Mapped {
         /// The process.
         tgid: Tgid,
     },

@@ -2,7 +2,11 @@
 //!
 //! One line is one step: the events polled and the counters read after them. Probes and their hits are not kept.
 
-use std::io::{self, BufRead, Write};
+use std::{
+    io::{self, BufRead, Write},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use tracer_common::{
@@ -12,10 +16,10 @@ use tracer_common::{
 };
 
 use super::{
-    raw::{RawEvent, SiteStack},
+    raw::{Connection, RawEvent, SiteStack, Turn},
     source::{EventSource, Reading, SourceError},
 };
-use crate::aggregate::{BlockCounters, LossCount, SiteId, StatCount, Tgid};
+use crate::aggregate::{BlockCounters, Endpoint, Fd, LossCount, SiteId, StatCount, Tgid};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Step {
@@ -32,6 +36,27 @@ enum Event {
     Site { id: u32, tgid: u32, kind: u32, end: u32, frames: Vec<u64>, exact: [u64; 2] },
     Exit { tgid: u32 },
     Exec { tgid: u32 },
+    Connect { at: At, site: u32, sock: u64, inet: Option<SocketAddr>, unix: Option<String> },
+    Accept { at: At, site: u32, listener: u32 },
+    Close { at: At },
+    Established { sock: u64, latency_ns: u64 },
+    Mapped { tgid: u32 },
+}
+
+/// Which connection, and when.
+#[derive(Debug, Serialize, Deserialize)]
+struct At {
+    tgid: u32,
+    fd: u32,
+    file: u64,
+    time_ns: u64,
+}
+
+impl At {
+    fn with(self, turn: Turn) -> RawEvent {
+        let Self { tgid, fd, file, time_ns } = self;
+        RawEvent::Connection(Connection { tgid: Tgid(tgid), fd: Fd(fd), file, time_ns, turn })
+    }
 }
 
 /// Plays back a file of steps. When they are used up, the last counters stay.
@@ -87,6 +112,18 @@ impl TryFrom<Event> for RawEvent {
             }),
             Event::Exit { tgid } => Self::Exit { tgid: Tgid(tgid) },
             Event::Exec { tgid } => Self::Exec { tgid: Tgid(tgid) },
+            Event::Connect { at, site, sock, inet, unix } => {
+                let to = inet.map(Endpoint::Inet).or(unix.map(|path| Endpoint::Unix(path.into())));
+                at.with(Turn::Connected { site: SiteId(site), sock, to })
+            }
+            Event::Accept { at, site, listener } => {
+                at.with(Turn::Accepted { site: SiteId(site), listener: Fd(listener) })
+            }
+            Event::Close { at } => at.with(Turn::Closed),
+            Event::Established { sock, latency_ns } => {
+                Self::Established { sock, latency: Duration::from_nanos(latency_ns) }
+            }
+            Event::Mapped { tgid } => Self::Mapped { tgid: Tgid(tgid) },
         })
     }
 }
@@ -104,6 +141,25 @@ impl From<&RawEvent> for Event {
             },
             RawEvent::Exit { tgid } => Self::Exit { tgid: tgid.0 },
             RawEvent::Exec { tgid } => Self::Exec { tgid: tgid.0 },
+            RawEvent::Connection(Connection { tgid, fd, file, time_ns, turn }) => {
+                let at = At { tgid: tgid.0, fd: fd.0, file: *file, time_ns: *time_ns };
+                match turn {
+                    Turn::Connected { site, sock, to } => {
+                        let (inet, unix) = match to {
+                            Some(Endpoint::Inet(address)) => (Some(*address), None),
+                            Some(Endpoint::Unix(path)) => (None, Some(path.to_string())),
+                            None => (None, None),
+                        };
+                        Self::Connect { at, site: site.0, sock: *sock, inet, unix }
+                    }
+                    Turn::Accepted { site, listener } => Self::Accept { at, site: site.0, listener: listener.0 },
+                    Turn::Closed => Self::Close { at },
+                }
+            }
+            RawEvent::Established { sock, latency } => {
+                Self::Established { sock: *sock, latency_ns: latency.as_nanos() as u64 }
+            }
+            RawEvent::Mapped { tgid } => Self::Mapped { tgid: tgid.0 },
         }
     }
 }

@@ -16,6 +16,11 @@ pub(super) fn loss_words(cause: LossCause) -> &'static str {
         LossCause::ReadFault => "blocks not counted, their address could not be read from the target's memory",
         LossCause::RestoreFailed => "blocks counted as freed although the realloc that took them failed",
         LossCause::LifecycleLost => "exit or exec events lost",
+        LossCause::FdsFull => "descriptors without a call site, the table of descriptors was full",
+        LossCause::SocketEventLost => "connections missing in the counters of peers, the event buffer was full",
+        LossCause::FdReadFault => {
+            "descriptors without a call site, their number could not be read from the target's memory"
+        }
     }
 }
 

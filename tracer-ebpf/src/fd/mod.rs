@@ -1,0 +1,207 @@
+//! Descriptors: one program at the return of every system call.
+//!
+//! It sees the call's number, its arguments, still in the user's registers, and its result. A table that the loader
+//! fills says what each call does to descriptors; calls of no interest end there. What is opened is kept by its call
+//! stack, as blocks are; connections are announced besides, because who is at the other end outlives them.
+#![expect(clippy::needless_pass_by_value, reason = "the macros hand a program its context by value")]
+
+mod iter;
+mod listed;
+mod request;
+mod socket;
+mod table;
+mod thread;
+
+use aya_ebpf::{
+    bindings::pt_regs,
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
+    macros::{btf_tracepoint, raw_tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext},
+};
+use tracer_common::{
+    counter::LossCause,
+    event::{EventKind, SiteKind},
+    fd::{Effect, FdKey},
+};
+
+use self::request::{NO_FD, Turn};
+pub(crate) use self::thread::{FdThread, forget};
+use crate::{
+    count, emit,
+    kernel::Reach,
+    maps::{EFFECTS, TARGETS},
+    site,
+    unwind::{self, Drive},
+};
+
+const CLOSES: u32 = Effect::Closes.code();
+const CONNECTS: u32 = Effect::Connects.code();
+const MAPS: u32 = Effect::Maps.code();
+/// `EBADF`, negative.
+const BAD_DESCRIPTOR: i64 = -9;
+
+/// What a program's kernel can do.
+#[derive(Clone, Copy)]
+pub(crate) struct Means {
+    pub(crate) drive: Drive,
+    pub(crate) reach: Reach,
+    /// Exchange and compare-and-exchange (Linux 5.12).
+    pub(crate) atomics: bool,
+}
+
+const MODERN: Means = Means { drive: Drive::Helper, reach: Reach::Typed, atomics: true };
+const OLD: Means = Means { drive: Drive::Bounded, reach: Reach::Copied, atomics: false };
+
+/// A system call that has returned.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    /// The first four arguments.
+    first: u64,
+    second: u64,
+    third: u64,
+    fourth: u64,
+    result: i64,
+    /// The thread, as `bpf_get_current_pid_tgid` has it.
+    pid_tgid: u64,
+    /// Where the user's code goes on: instruction, stack and frame pointer.
+    user: (u64, u64, u64),
+}
+
+impl Call {
+    #[inline(always)]
+    fn tgid(&self) -> u32 {
+        (self.pid_tgid >> 32) as u32
+    }
+
+    #[inline(always)]
+    fn key(&self, fd: u32) -> FdKey {
+        FdKey { tgid: self.tgid(), fd }
+    }
+}
+
+/// `sys_exit(regs, result)`, with types.
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    let regs: *const pt_regs = ctx.arg(0);
+    // SAFETY: the kernel's registers of this call; the verifier knows their type.
+    let effect = effect_of(unsafe { (*regs).orig_rax });
+    if effect == Effect::None.code() {
+        return 0;
+    }
+    // SAFETY: as above.
+    let call = unsafe {
+        Call {
+            first: (*regs).rdi,
+            second: (*regs).rsi,
+            third: (*regs).rdx,
+            fourth: (*regs).r10,
+            result: (*regs).rax as i64,
+            pid_tgid: bpf_get_current_pid_tgid(),
+            user: ((*regs).rip, (*regs).rsp, (*regs).rbp),
+        }
+    };
+    returned(MODERN, &call, effect);
+    0
+}
+
+/// `sys_exit(regs, result)`, without types: for kernels before 5.17, and those without BTF.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn sys_exit_old(ctx: RawTracePointContext) -> i32 {
+    let address: u64 = ctx.arg(0);
+    let regs = address as *const pt_regs;
+    // SAFETY: the helper checks addresses and fails where they cannot be read.
+    let Ok(number) = (unsafe { bpf_probe_read_kernel(&raw const (*regs).orig_rax) }) else { return 0 };
+    let effect = effect_of(number);
+    if effect == Effect::None.code() {
+        return 0;
+    }
+    // SAFETY: as above.
+    let Ok(regs) = (unsafe { bpf_probe_read_kernel(regs) }) else { return 0 };
+    let call = Call {
+        first: regs.rdi,
+        second: regs.rsi,
+        third: regs.rdx,
+        fourth: regs.r10,
+        result: regs.rax as i64,
+        pid_tgid: bpf_get_current_pid_tgid(),
+        user: (regs.rip, regs.rsp, regs.rbp),
+    };
+    returned(OLD, &call, effect);
+    0
+}
+
+/// The code of the effect of a system call.
+#[inline(always)]
+fn effect_of(number: u64) -> u32 {
+    // 0xffff…: an interrupt, no call.
+    if number > u64::from(u32::MAX) {
+        return Effect::None.code();
+    }
+    EFFECTS.get(number as u32).copied().unwrap_or(Effect::None.code())
+}
+
+#[inline(always)]
+fn returned(means: Means, call: &Call, effect: u32) {
+    let counted = match effect {
+        // Linux closes the descriptor whatever else fails, but for one that is not open.
+        CLOSES if call.result == BAD_DESCRIPTOR => Ok(()),
+        CLOSES => socket::closed(means, call),
+        MAPS => mapped(call),
+        _ => acquired(means, call, effect),
+    };
+    if let Err(cause) = counted {
+        count::lost(cause);
+    }
+}
+
+/// The call may have brought descriptors, or connected one.
+#[inline(always)]
+fn acquired(means: Means, call: &Call, effect: u32) -> Result<(), LossCause> {
+    if call.result < 0 && (effect != CONNECTS || call.result != socket::IN_PROGRESS) {
+        return Ok(());
+    }
+    let Some(thread) = thread::current(call)? else { return Ok(()) };
+    if !request::fill(&mut thread.request, call, effect) {
+        return Ok(());
+    }
+    thread.walker.stack.site_kind = SiteKind::Fd.code();
+    unwind::walk_from_interrupted(means.drive, call.user, call.tgid(), &mut thread.walker);
+    let site = site::id(&mut thread.walker)?;
+    if thread.request.count != 0 {
+        listed::open(means, call, &thread.request, site)?;
+    }
+    let fd = thread.request.direct;
+    match thread.request.turn {
+        Turn::CONNECTED => socket::connected(means, call, fd, site),
+        Turn::ACCEPTED => socket::accepted(means, call, fd, site),
+        _ if fd != NO_FD => table::open(means, call.key(fd), site, 0).map(|_| ()),
+        _ => Ok(()),
+    }
+}
+
+/// Memory was mapped: code of a file has unwind tables that are to be had soon.
+#[inline(always)]
+fn mapped(call: &Call) -> Result<(), LossCause> {
+    const PROT_EXEC: u64 = 4;
+    const MAP_ANONYMOUS: u64 = 0x20;
+    if call.third & PROT_EXEC != 0 && call.fourth & MAP_ANONYMOUS == 0 && TARGETS.get_ptr(call.tgid()).is_some() {
+        emit::lifecycle_at_once(EventKind::Mapped);
+    }
+    Ok(())
+}
+
+/// `correct(descriptor, expected word)`, run by user space: takes out a record that is not right any more.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn fd_correct(ctx: RawTracePointContext) -> i32 {
+    let (key, expected): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    table::correct(MODERN, FdKey { tgid: (key >> 32) as u32, fd: key as u32 }, expected);
+    0
+}
+
+/// The same for kernels without compare-and-exchange.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn fd_correct_old(ctx: RawTracePointContext) -> i32 {
+    let (key, expected): (u64, u64) = (ctx.arg(0), ctx.arg(1));
+    table::correct(OLD, FdKey { tgid: (key >> 32) as u32, fd: key as u32 }, expected);
+    0
+}

@@ -1,0 +1,122 @@
+//! The kernel's own structures, at the offsets that the loader found in its BTF.
+//!
+//! Programs that the kernel knows the types of (tp_btf) follow pointers themselves; others, on older kernels, copy each
+//! word with a helper.
+
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated::bpf_get_current_task_btf};
+use tracer_common::fd::KernelOffsets;
+
+/// Set by the loader.
+#[unsafe(no_mangle)]
+pub(crate) static KERNEL: KernelOffsets = KernelOffsets {
+    task_tgid: 0,
+    task_files: 0,
+    files_fdt: 0,
+    fdtable_max_fds: 0,
+    fdtable_fd: 0,
+    file_inode: 0,
+    file_private: 0,
+    inode_ino: 0,
+    inode_mode: 0,
+    socket_sk: 0,
+    kiocb_opcode: 0,
+    known: 0,
+};
+
+/// An offset as the loader set it. The compiler would take the initial value for the last word.
+#[inline(always)]
+pub(crate) fn offset(field: &'static u32) -> usize {
+    // SAFETY: a reference can be read.
+    unsafe { core::ptr::read_volatile(field) as usize }
+}
+
+/// How a program reaches the kernel's memory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// By following typed pointers.
+    Typed,
+    /// By copying.
+    Copied,
+}
+
+/// What is behind a descriptor right now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// This `struct file`.
+    File(u64),
+    /// Nothing: it is not open.
+    Nothing,
+    /// There are no offsets to look with.
+    Unknown,
+}
+
+impl Behind {
+    /// The file as an identity, 0 when there is none.
+    #[inline(always)]
+    pub(crate) fn identity(self) -> u64 {
+        match self {
+            Self::File(file) => file,
+            Self::Nothing | Self::Unknown => 0,
+        }
+    }
+}
+
+#[inline(always)]
+fn copied<T>(address: u64) -> Option<T> {
+    // SAFETY: the helper checks the address and fails where it cannot be read.
+    unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
+}
+
+/// What a descriptor of the current thread refers to.
+#[inline(always)]
+pub(crate) fn behind(reach: Reach, fd: u32) -> Behind {
+    if offset(&KERNEL.known) == 0 {
+        return Behind::Unknown;
+    }
+    let Some((table, len)) = table(reach) else { return Behind::Unknown };
+    if fd >= len {
+        return Behind::Nothing;
+    }
+    match copied::<u64>(table.wrapping_add(u64::from(fd) << 3)) {
+        Some(0) => Behind::Nothing,
+        Some(file) => Behind::File(file),
+        None => Behind::Unknown,
+    }
+}
+
+/// Address and length of the current thread's table of files.
+#[inline(always)]
+fn table(reach: Reach) -> Option<(u64, u32)> {
+    match reach {
+        // SAFETY: the verifier knows the types of these pointers and turns a bad one into a read of 0.
+        Reach::Typed => unsafe {
+            let task = bpf_get_current_task_btf().cast::<u8>().cast_const();
+            let files = task.add(offset(&KERNEL.task_files)).cast::<*const u8>().read_volatile();
+            if files.is_null() {
+                return None;
+            }
+            let fdt = files.add(offset(&KERNEL.files_fdt)).cast::<*const u8>().read_volatile();
+            if fdt.is_null() {
+                return None;
+            }
+            let len = fdt.add(offset(&KERNEL.fdtable_max_fds)).cast::<u32>().read_volatile();
+            Some((fdt.add(offset(&KERNEL.fdtable_fd)).cast::<u64>().read_volatile(), len))
+        },
+        Reach::Copied => {
+            // SAFETY: a helper without arguments.
+            let task = unsafe { bpf_get_current_task() };
+            let files: u64 = copied(task.wrapping_add(offset(&KERNEL.task_files) as u64))?;
+            let fdt: u64 = copied(files.wrapping_add(offset(&KERNEL.files_fdt) as u64))?;
+            let len: u32 = copied(fdt.wrapping_add(offset(&KERNEL.fdtable_max_fds) as u64))?;
+            Some((copied(fdt.wrapping_add(offset(&KERNEL.fdtable_fd) as u64))?, len))
+        }
+    }
+}
+
+/// The `struct sock` of a file that is a socket; 0 when it cannot be known.
+#[inline(always)]
+pub(crate) fn sock_of(file: Behind) -> u64 {
+    let Behind::File(file) = file else { return 0 };
+    let Some(socket) = copied::<u64>(file.wrapping_add(offset(&KERNEL.file_private) as u64)) else { return 0 };
+    copied(socket.wrapping_add(offset(&KERNEL.socket_sk) as u64)).unwrap_or(0)
+}

@@ -1,0 +1,43 @@
+//! What a thread's walks need and leave behind.
+//!
+//! It belongs to the thread, so it needs no lock: per-CPU scratch would be shared with whoever preempts a program. The
+//! allocator probes and the system calls have one each, because an allocator makes system calls between the entry of a
+//! call, where its stack is walked, and its return, where the stack is given a site.
+
+use tracer_common::{event::NewSite, unwind::MappingRange};
+
+use crate::{
+    maps::{GENERATION, TARGETS},
+    memory::StackMemory,
+};
+
+/// State of one thread's walks.
+#[repr(C)]
+pub(crate) struct Walker {
+    /// Where the process's mappings are, as of a generation of the targets.
+    range: MappingRange,
+    pub(crate) generation: u64,
+    /// Hash of the last stack that was given a site, and its site.
+    pub(crate) site_hash: u64,
+    pub(crate) site: u32,
+    reserved: u32,
+    /// What the last walk read.
+    pub(crate) memory: StackMemory,
+    /// The stack, in the form in which it would be announced.
+    pub(crate) stack: NewSite,
+}
+
+impl Walker {
+    /// Where the mappings of the thread's process are.
+    #[inline(always)]
+    pub(crate) fn mappings(&mut self, tgid: u32) -> MappingRange {
+        // Generations begin at 1: a new thread has seen none.
+        let generation = GENERATION.get(0).copied().unwrap_or(0);
+        if self.generation != generation {
+            self.generation = generation;
+            // SAFETY: a map value, replaced as a whole.
+            self.range = TARGETS.get_ptr(tgid).map_or(MappingRange::default(), |range| unsafe { *range });
+        }
+        self.range
+    }
+}

@@ -1,0 +1,224 @@
+//! The descriptors' programs, and looks at both tables of descriptors: ours, and the kernel's own.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use aya::{
+    Btf, Ebpf,
+    maps::{Array, MapData},
+    programs::{BtfTracePoint, Iter, RawTracePoint},
+};
+use tracer_common::fd::{FdKey, FdRecord, KernelFd};
+
+use super::{BpfError, error::chain, mapped, sys, syscalls::EFFECTS};
+
+/// Records read in one system call, and bytes of an iterator's output.
+const BATCH: usize = 4096;
+const CHUNK: usize = 64 << 10;
+
+/// A look at both tables. The kernel's own comes first, so what is in it and not in ours was opened in a way that the
+/// programs did not see, or is being opened now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FdLook {
+    /// When it began: `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// The kernel's table; `None` where the kernel has no iterator over it.
+    pub kernel: Option<Vec<KernelFd>>,
+    /// The records of open descriptors.
+    pub records: Vec<(FdKey, FdRecord)>,
+}
+
+/// The programs in place.
+#[derive(Debug)]
+pub(super) struct FdPrograms {
+    /// Whether the typed program is in use.
+    pub(super) modern: bool,
+    iterator: Option<OwnedFd>,
+    correct: OwnedFd,
+}
+
+/// Loads and attaches the programs. Nothing is counted before the process is a target.
+pub(super) fn attach(ebpf: &mut Ebpf, pid: u32) -> Result<FdPrograms, BpfError> {
+    fill_effects(ebpf)?;
+    let btf = Btf::from_sys_fs().map_err(|error| log::debug!("no BTF: {}", chain(&error))).ok();
+    let modern = btf.as_ref().is_some_and(|btf| match attach_typed(ebpf, btf) {
+        Ok(()) => true,
+        Err(error) => {
+            log::debug!("the typed program for system calls cannot be used: {error}");
+            false
+        }
+    });
+    if !modern {
+        attach_raw(ebpf, "sys_exit_old", "sys_exit")?;
+    }
+    attach_raw(ebpf, "sock_state", "inet_sock_set_state")?;
+    let correct = load_raw(ebpf, if modern { "fd_correct" } else { "fd_correct_old" })?;
+    let iterator = btf.as_ref().and_then(|btf| match iterator(ebpf, btf, pid) {
+        Ok(link) => Some(link),
+        Err(error) => {
+            log::debug!("the kernel's table of files cannot be walked: {error}");
+            None
+        }
+    });
+    Ok(FdPrograms { modern, iterator, correct })
+}
+
+fn fill_effects(ebpf: &mut Ebpf) -> Result<(), BpfError> {
+    let map = ebpf.map_mut("EFFECTS").ok_or(BpfError::Object { name: "EFFECTS" })?;
+    let failed = |error: aya::maps::MapError| BpfError::Map {
+        map: "EFFECTS",
+        what: "cannot fill it",
+        source: std::io::Error::other(chain(&error)),
+    };
+    let mut effects: Array<_, u32> = Array::try_from(map).map_err(failed)?;
+    for (number, effect) in EFFECTS {
+        effects.set(*number as u32, effect.code(), 0).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn refused(error: &dyn std::error::Error) -> BpfError {
+    BpfError::Load { reason: chain(error) }
+}
+
+fn attach_typed(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BpfError> {
+    let name = "sys_exit";
+    let program: &mut BtfTracePoint =
+        ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
+    program.load(name, btf).map_err(|error| refused(&error))?;
+    program.attach().map_err(|error| refused(&error))?;
+    Ok(())
+}
+
+fn raw<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, BpfError> {
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })
+}
+
+fn attach_raw(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), BpfError> {
+    let program = raw(ebpf, name)?;
+    program.load().map_err(|error| refused(&error))?;
+    program.attach(tracepoint).map_err(|error| refused(&error))?;
+    Ok(())
+}
+
+fn load_raw(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, BpfError> {
+    let program = raw(ebpf, name)?;
+    program.load().map_err(|error| refused(&error))?;
+    let fd = program.fd().map_err(|error| refused(&error))?;
+    fd.as_fd().try_clone_to_owned().map_err(|error| refused(&error))
+}
+
+fn iterator(ebpf: &mut Ebpf, btf: &Btf, pid: u32) -> Result<OwnedFd, BpfError> {
+    let name = "task_files";
+    let program: &mut Iter =
+        ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
+    program.load("task_file", btf).map_err(|error| refused(&error))?;
+    let fd = program.fd().map_err(|error| refused(&error))?;
+    // Kernels that cannot walk one process alone walk all of them, and the program picks.
+    sys::iter_link(fd.as_fd(), Some(pid)).or_else(|_| sys::iter_link(fd.as_fd(), None)).map_err(|error| refused(&error))
+}
+
+/// Looks at both tables, on a thread of its own.
+#[derive(Debug)]
+pub struct FdReader {
+    records: OwnedFd,
+    programs: FdPrograms,
+    keys: Vec<FdKey>,
+    values: Vec<FdRecord>,
+}
+
+impl FdReader {
+    pub(super) fn new(records: &MapData, programs: FdPrograms) -> Result<Self, BpfError> {
+        let records = records.fd().as_fd().try_clone_to_owned().map_err(|source| BpfError::Map {
+            map: "FDS",
+            what: "cannot duplicate its descriptor",
+            source,
+        })?;
+        Ok(Self { records, programs, keys: vec![FdKey::default(); BATCH], values: vec![FdRecord::default(); BATCH] })
+    }
+
+    /// Looks at both tables.
+    ///
+    /// # Errors
+    /// When the kernel does not hand them out.
+    pub fn look(&mut self) -> Result<FdLook, BpfError> {
+        let time_ns = super::session::monotonic_ns();
+        let kernel = self.programs.iterator.as_ref().map(walk).transpose().map_err(|source| BpfError::Map {
+            map: "task_file",
+            what: "cannot walk the target's files",
+            source,
+        })?;
+        Ok(FdLook { time_ns, kernel, records: self.read_records()? })
+    }
+
+    /// Takes records out that were found to be wrong, unless they changed meanwhile.
+    pub fn correct(&self, wrong: &[(FdKey, u64)]) {
+        for (FdKey { tgid, fd }, word) in wrong {
+            let key = u64::from(*tgid) << 32 | u64::from(*fd);
+            if let Err(error) = sys::run_raw_tracepoint(self.programs.correct.as_fd(), &[key, *word]) {
+                log::warn!("a record of descriptor {fd} that is wrong cannot be taken out: {error}");
+            }
+        }
+    }
+
+    fn read_records(&mut self) -> Result<Vec<(FdKey, FdRecord)>, BpfError> {
+        let mut records = Vec::new();
+        let mut cursor = sys::Cursor::default();
+        loop {
+            let read = sys::lookup_batch(self.records.as_fd(), &mut cursor, &mut self.keys, &mut self.values);
+            let (count, more) = match read {
+                Ok(read) => read,
+                // A bucket holds more than fits: only a larger buffer gets past it.
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                    let larger = self.keys.len() * 2;
+                    self.keys.resize(larger, FdKey::default());
+                    self.values.resize(larger, FdRecord::default());
+                    continue;
+                }
+                Err(source) => return Err(BpfError::Map { map: "FDS", what: "cannot read it in batches", source }),
+            };
+            let open = self.keys.iter().zip(&self.values).take(count).filter(|(_, record)| record.word != 0);
+            records.extend(open.map(|(key, record)| (*key, *record)));
+            if !more {
+                return Ok(records);
+            }
+        }
+    }
+}
+
+/// One walk of the kernel's table.
+fn walk(link: &OwnedFd) -> std::io::Result<Vec<KernelFd>> {
+    let mut file = File::from(sys::iter_create(link.as_fd())?);
+    let (mut bytes, mut len) = (Vec::new(), 0);
+    loop {
+        bytes.resize(len + CHUNK, 0);
+        match file.read(&mut bytes[len..]) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(len);
+    Ok(bytes.chunks_exact(size_of::<KernelFd>()).map(record).collect())
+}
+
+fn record(bytes: &[u8]) -> KernelFd {
+    let word = |at: usize| u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
+    KernelFd { tgid: word(0), fd: word(4), file: long(8), inode: long(16), mode: word(24), reserved: 0 }
+}
+
+/// Capacity of the table of descriptors for a process with this limit: no more can be open, nor can the numbers be
+/// higher, unless it raises the limit.
+pub(super) fn capacity(nofile_soft: u64) -> u32 {
+    (nofile_soft.clamp(1 << 16, 1 << 20) as u32).next_power_of_two()
+}
+
+/// The map of descriptors, from the object.
+pub(super) fn records(ebpf: &Ebpf) -> Result<&MapData, BpfError> {
+    ebpf.map("FDS").and_then(mapped::data).ok_or(BpfError::Object { name: "FDS" })
+}
