@@ -5,6 +5,7 @@
 
 mod aggregator;
 mod descriptors;
+mod fd_tables;
 mod snapshot;
 
 pub use aggregator::{Aggregator, Session};
@@ -12,6 +13,7 @@ pub use descriptors::{
     Corrections, Descriptors, Direction, Endpoint, Fd, FdKind, FdLimits, FdSignal, FdSite, OpenFd, Origin, Peer,
     Socket, TcpState,
 };
+pub use fd_tables::{Comparison, FdTables, OpenRecord};
 pub use snapshot::{
     BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount,
     TargetInfo, TargetState, Tgid,

@@ -14,22 +14,11 @@ use aya::{
 use tracer_common::fd::{FdKey, FdRecord, KernelFd};
 
 use super::{BpfError, error::chain, mapped, sys, syscalls::EFFECTS};
+use crate::event::FdLook;
 
 /// Records read in one system call, and bytes of an iterator's output.
 const BATCH: usize = 4096;
 const CHUNK: usize = 64 << 10;
-
-/// A look at both tables. The kernel's own comes first, so what is in it and not in ours was opened in a way that the
-/// programs did not see, or is being opened now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FdLook {
-    /// When it began: `CLOCK_MONOTONIC`, nanoseconds.
-    pub time_ns: u64,
-    /// The kernel's table; `None` where the kernel has no iterator over it.
-    pub kernel: Option<Vec<KernelFd>>,
-    /// The records of open descriptors.
-    pub records: Vec<(FdKey, FdRecord)>,
-}
 
 /// The programs in place.
 #[derive(Debug)]

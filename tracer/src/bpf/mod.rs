@@ -18,7 +18,7 @@ mod tables;
 mod uprobe_multi;
 
 pub use error::BpfError;
-pub use fds::{FdLook, FdReader};
+pub use fds::FdReader;
 pub use features::{AttachMode, Features};
 pub use preflight::preflight;
 pub use session::{AttachOptions, Module, ProgramSet, Session};

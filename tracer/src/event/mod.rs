@@ -5,12 +5,14 @@
 
 mod address;
 mod decode;
+mod fd_survey;
 mod raw;
 mod replay;
 mod source;
 mod synthetic;
 
 pub use decode::decode;
+pub use fd_survey::{FdLook, FdSurvey, SurveyedFd, SurveyedSocket};
 pub use raw::{Connection, DecodeError, RawEvent, SiteStack, Turn};
 pub use replay::{Replay, write_step};
 pub use source::{EventSource, Reading, SourceError, Survey};
