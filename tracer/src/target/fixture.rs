@@ -35,6 +35,12 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Says what is missing when a test that needs root runs without.
+pub(crate) fn need_root() {
+    let user = rustix::process::geteuid().as_raw();
+    assert_eq!(user, 0, "this test needs root: run the tests as `sudo -E cargo test -p leaktrace`");
+}
+
 /// A child that has started its program and waits for a line on its standard input. Killed when dropped.
 pub(crate) struct Held {
     child: Child,

@@ -1,7 +1,8 @@
 //! What is traced: a process as `/proc` shows it.
 //!
-//! In: a pid. Out: a [`Target`], which stays the same process however pids are reused, and its executable memory as a
-//! [`maps::ModuleMap`], which keeps the files open so that addresses can be named after the process is gone.
+//! In: a pid. Out: a [`Target`], which stays the same process however pids are reused; its executable memory as a
+//! [`maps::ModuleMap`], which keeps the files open so that addresses can be named after the process is gone; and the
+//! [`sockets`] of its network namespace.
 //! Everything read here is under the target's control.
 
 mod error;
@@ -12,8 +13,10 @@ mod own_file;
 mod proc_dir;
 mod process;
 mod root;
+pub mod sockets;
 
 pub use error::TargetError;
 pub(crate) use own_file::{NotOwn, Owner};
 pub use process::Target;
 pub(crate) use root::Root;
+pub use sockets::{SocketReader, SocketsError};

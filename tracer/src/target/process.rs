@@ -7,7 +7,7 @@ use rustix::{
     process::{Pid, PidfdFlags},
 };
 
-use super::{TargetError, maps::ModuleMap, proc_dir::ProcDir};
+use super::{SocketReader, SocketsError, TargetError, maps::ModuleMap, proc_dir::ProcDir};
 use crate::aggregate::{TargetInfo, Tgid};
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, as field 9 of `/proc/PID/stat` shows it.
@@ -96,6 +96,14 @@ impl Target {
     /// When `/proc/PID/maps` cannot be read.
     pub fn modules(&self) -> Result<ModuleMap, TargetError> {
         ModuleMap::of(self.dir.try_clone()?)
+    }
+
+    /// A reader of the sockets in its network namespace.
+    ///
+    /// # Errors
+    /// When the namespace may not be entered or the kernel lists no sockets; tracing goes on without their details.
+    pub fn sockets(&self) -> Result<SocketReader, SocketsError> {
+        SocketReader::of(&self.dir)
     }
 }
 
