@@ -5,6 +5,7 @@
 //! stacks; [`tui`] and [`report`] show the Snapshot and nothing else.
 
 pub mod aggregate;
+pub mod analyze;
 pub mod bpf;
 pub mod cli;
 pub mod demo;

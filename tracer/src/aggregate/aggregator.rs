@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
-use tracer_common::stack::StackEnd;
+use tracer_common::{event::SiteKind, stack::StackEnd};
 
-use super::snapshot::{BlockCounters, IncompleteCount, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState};
+use super::{
+    fds::{FdCounters, OpenFds},
+    snapshot::{BlockCounters, IncompleteCount, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState},
+};
 use crate::{
-    event::{RawEvent, Reading, SiteStack, Survey},
+    event::{FdSurvey, RawEvent, Reading, SiteStack, Survey},
     symbolize::{Frame, Stack},
 };
 
@@ -24,6 +27,8 @@ pub struct Session {
     pub started_ns: u64,
     /// The traced process.
     pub target: TargetInfo,
+    /// When descriptors are traced: the time without traffic after which a connection is stale.
+    pub fds: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -43,12 +48,15 @@ pub struct Aggregator {
     oldest_born_ns: HashMap<SiteId, u64>,
     previous: Option<(u64, BlockCounters)>,
     exited: Option<TargetState>,
+    /// When descriptors are traced.
+    fds: Option<OpenFds>,
 }
 
 impl Aggregator {
     /// Starts with nothing known.
     pub fn new(session: Session) -> Self {
-        Self { session, sites: Vec::new(), oldest_born_ns: HashMap::new(), previous: None, exited: None }
+        let fds = session.fds.map(|stale| OpenFds::new(session.started_ns, stale));
+        Self { session, sites: Vec::new(), oldest_born_ns: HashMap::new(), previous: None, exited: None, fds }
     }
 
     /// How many site ids may be in use: what to read from the source.
@@ -70,7 +78,16 @@ impl Aggregator {
             }
             // A leader may exit before its threads: the process is gone when its pidfd says so.
             RawEvent::Exit { tgid: _ } | RawEvent::Mapped { tgid: _ } => {}
-            RawEvent::Connection(_) | RawEvent::Established { .. } => {}
+            RawEvent::Connection(connection) => {
+                if let Some(fds) = &mut self.fds {
+                    fds.apply(connection);
+                }
+            }
+            RawEvent::Established { sock, latency } => {
+                if let Some(fds) = &mut self.fds {
+                    fds.established(sock, latency);
+                }
+            }
             RawEvent::Exec { tgid } => {
                 if tgid == self.session.target.pid {
                     self.exited = Some(TargetState::Replaced);
@@ -82,6 +99,13 @@ impl Aggregator {
     /// Takes a look at the outstanding blocks.
     pub fn apply_survey(&mut self, survey: Survey) {
         self.oldest_born_ns = survey.oldest_born_ns;
+    }
+
+    /// Takes a look at the open descriptors.
+    pub fn apply_fd_survey(&mut self, survey: FdSurvey) {
+        if let Some(fds) = &mut self.fds {
+            fds.survey(survey);
+        }
     }
 
     /// Takes an answer of the symbolizer.
@@ -109,13 +133,18 @@ impl Aggregator {
         let mut totals = BlockCounters::default();
         let mut by_end = BTreeMap::new();
         let mut sites = Vec::with_capacity(self.sites.len());
+        let mut fd_sites = Vec::new();
         for (site, counters) in self.sites.iter().zip(counters) {
             let Some(site) = site else { continue };
             if counters.alloc_objects == 0 {
                 continue;
             }
-            totals += *counters;
             *by_end.entry(site.raw.end).or_default() += counters.alloc_objects;
+            if site.raw.kind == SiteKind::Fd {
+                fd_sites.push(FdCounters { raw: &site.raw, stack: &site.stack, counters: *counters });
+                continue;
+            }
+            totals += *counters;
             sites.push(SiteSnapshot {
                 id: site.raw.id,
                 tgid: site.raw.tgid,
@@ -142,7 +171,7 @@ impl Aggregator {
             incomplete: incomplete(&by_end),
             stats: stats.clone(),
             probes: probes.clone(),
-            descriptors: None,
+            descriptors: self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns)),
         }
     }
 
@@ -155,6 +184,11 @@ impl Aggregator {
     pub fn renamed(&self, snapshot: &Snapshot) -> Snapshot {
         let mut snapshot = snapshot.clone();
         for site in &mut snapshot.sites {
+            if let Some(Some(known)) = self.sites.get(site.id.0 as usize) {
+                site.stack = Arc::clone(&known.stack);
+            }
+        }
+        for site in snapshot.descriptors.iter_mut().flat_map(|descriptors| &mut descriptors.sites) {
             if let Some(Some(known)) = self.sites.get(site.id.0 as usize) {
                 site.stack = Arc::clone(&known.stack);
             }
@@ -205,7 +239,7 @@ fn rates(before: &BlockCounters, now: &BlockCounters, window: Duration) -> Rates
 
 #[cfg(test)]
 mod tests {
-    use tracer_common::{counter::LossCause, event::SiteKind, stack::StackEnd};
+    use tracer_common::{counter::LossCause, stack::StackEnd};
 
     use super::*;
     use crate::{
@@ -217,7 +251,7 @@ mod tests {
 
     fn aggregator() -> Aggregator {
         let target = TargetInfo { pid: TARGET, comm: "made-up".into(), exe: String::new(), cmdline: Vec::new() };
-        Aggregator::new(Session { started: jiff::Timestamp::UNIX_EPOCH, started_ns: 0, target })
+        Aggregator::new(Session { started: jiff::Timestamp::UNIX_EPOCH, started_ns: 0, target, fds: None })
     }
 
     fn step(source: &mut Synthetic, aggregator: &mut Aggregator) -> Snapshot {

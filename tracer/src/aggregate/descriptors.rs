@@ -415,7 +415,7 @@ pub struct Descriptors {
     /// Sites that opened descriptors, most open first.
     pub sites: Vec<FdSite>,
     /// What is open, by process and number; as of the last look.
-    pub open: Vec<OpenFd>,
+    pub open: Arc<Vec<OpenFd>>,
     /// Time since that look; `None` before the first.
     pub looked: Option<Duration>,
     /// Services and clients, most open first.

@@ -6,6 +6,8 @@
 mod aggregator;
 mod descriptors;
 mod fd_tables;
+mod fds;
+mod peers;
 mod snapshot;
 
 pub use aggregator::{Aggregator, Session};
@@ -13,6 +15,7 @@ pub use descriptors::{
     Corrections, Descriptors, Direction, Endpoint, Fd, FdKind, FdLimits, FdSignal, FdSite, OpenFd, Origin, Peer,
     Socket, TcpState,
 };
+pub use fds::{counted_by};
 pub use fd_tables::{Comparison, FdTables, OpenRecord};
 pub use snapshot::{
     BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount,

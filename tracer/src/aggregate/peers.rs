@@ -42,7 +42,7 @@ enum PeerKey {
 struct Counts {
     opened: u64,
     closed: u64,
-    /// Time, opened and closed at earlier moments within the window, and one before it.
+    /// Time, opened and closed, at moments within the window when they had changed, and at one before it.
     history: VecDeque<(u64, u64, u64)>,
 }
 
@@ -147,7 +147,9 @@ impl Peers {
     /// What is known of a descriptor's connection.
     pub(super) fn known(&self, fd: &SurveyedFd) -> Known {
         let none = Known { direction: None, peer: None, connect_latency: None, opened_ns: None };
-        let Some(open) = self.open.get(&fd.key).filter(|open| open.file == fd.file || open.file == 0) else { return none };
+        let Some(open) = self.open.get(&fd.key).filter(|open| open.file == fd.file || open.file == 0) else {
+            return none;
+        };
         let (direction, peer) = match &open.peer {
             PeerKey::Known(Direction::Outbound, endpoint) => (Direction::Outbound, Some(endpoint.clone())),
             PeerKey::Known(Direction::Inbound, _) | PeerKey::Listener(_) => (Direction::Inbound, None),
@@ -291,7 +293,9 @@ impl Peers {
         }
         let mut peers: Vec<Peer> = peers.into_values().collect();
         peers.sort_by(|a, b| {
-            (b.open, b.opened).cmp(&(a.open, a.opened)).then_with(|| (a.direction, &a.endpoint).cmp(&(b.direction, &b.endpoint)))
+            (b.open, b.opened)
+                .cmp(&(a.open, a.opened))
+                .then_with(|| (a.direction, &a.endpoint).cmp(&(b.direction, &b.endpoint)))
         });
         peers
     }
@@ -300,17 +304,20 @@ impl Peers {
 impl Counts {
     /// Opened and closed per minute.
     fn rates(&mut self, now_ns: u64, started_ns: u64) -> (f64, f64) {
-        self.history.push_back((now_ns, self.opened, self.closed));
         let window = RATE_WINDOW.as_nanos() as u64;
-        // The last moment before the window stays, to count from.
-        while self.history.get(1).is_some_and(|(time, ..)| now_ns.saturating_sub(*time) >= window) {
+        let begin = now_ns.saturating_sub(window);
+        if self.history.back().is_none_or(|(_, opened, closed)| (*opened, *closed) != (self.opened, self.closed)) {
+            self.history.push_back((now_ns, self.opened, self.closed));
+        }
+        // The last moment before the window says how things stood when it began.
+        while self.history.get(1).is_some_and(|(time, ..)| *time <= begin) {
             self.history.pop_front();
         }
-        let (since, opened, closed) = match self.history.front() {
-            Some(first) if now_ns.saturating_sub(started_ns) >= window && now_ns > first.0 => *first,
-            _ => (started_ns, 0, 0),
+        let (opened, closed) = match self.history.front() {
+            Some((time, opened, closed)) if *time <= begin => (*opened, *closed),
+            _ => (0, 0),
         };
-        let minutes = Duration::from_nanos(now_ns.saturating_sub(since)).as_secs_f64() / 60.0;
+        let minutes = Duration::from_nanos(now_ns.saturating_sub(begin.max(started_ns))).as_secs_f64() / 60.0;
         if minutes <= 0.0 {
             return (0.0, 0.0);
         }

@@ -1,0 +1,187 @@
+//! Signals of trouble with descriptors: computed from states, counts and limits.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Duration,
+};
+
+use tracer_common::fd::FdKey;
+
+use crate::{
+    aggregate::{Descriptors, Endpoint, FdSignal, OpenFd, Origin, SiteId, Socket, TcpState, counted_by},
+    event::SurveyedFd,
+};
+
+/// What is called growth or unreleased is so over this time.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Before this time has passed, nothing is called growth.
+const SHORTEST: Duration = Duration::from_secs(8);
+/// Parts of the time that must all have grown.
+const PARTS: usize = 4;
+/// Fewer descriptors more than this are no growth.
+const LEAST_GROWTH: u64 = 8;
+/// Fewer unreleased connections than this are nothing to speak of.
+const LEAST_UNRELEASED: u64 = 5;
+/// Traffic that grew by less than this share did not grow.
+const STEADY: f64 = 1.1;
+/// A TCP handshake is over by then, or was repeated: the first SYN is sent again after a second, and after two more.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+/// Marks of the share of the limit, in percent.
+const MARKS: [u8; 2] = [95, 80];
+
+/// How things stood at a survey.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    time_ns: u64,
+    open: u64,
+    /// Bytes sent and received since the first survey, by whatever connections there were.
+    traffic: u64,
+}
+
+/// What surveys said over the last minute.
+#[derive(Clone, Debug, Default)]
+pub struct FdHistory {
+    moments: VecDeque<Moment>,
+    bytes: HashMap<FdKey, (u64, u64)>,
+    traffic: u64,
+    /// Open descriptors of each site, at the moments.
+    sites: VecDeque<HashMap<SiteId, u64>>,
+}
+
+impl FdHistory {
+    /// Takes a survey.
+    pub fn push(&mut self, time_ns: u64, fds: &[SurveyedFd]) {
+        let before = std::mem::take(&mut self.bytes);
+        let mut sites: HashMap<SiteId, u64> = HashMap::new();
+        for fd in fds {
+            if let Origin::Site(site) = fd.origin {
+                *sites.entry(site).or_default() += 1;
+            }
+            let Some(socket) = &fd.socket else { continue };
+            let bytes = socket.rx_bytes.unwrap_or(0) + socket.tx_bytes.unwrap_or(0);
+            let earlier = before.get(&fd.key).filter(|(file, _)| *file == fd.file).map(|(_, bytes)| *bytes);
+            // What a connection carried before the first survey is not of this time.
+            let earlier = earlier.or(self.moments.is_empty().then_some(bytes)).unwrap_or(0);
+            self.traffic += bytes.saturating_sub(earlier);
+            self.bytes.insert(fd.key, (fd.file, bytes));
+        }
+        self.moments.push_back(Moment { time_ns, open: fds.len() as u64, traffic: self.traffic });
+        self.sites.push_back(sites);
+        let begin = time_ns.saturating_sub(WINDOW.as_nanos() as u64);
+        while self.moments.get(1).is_some_and(|moment| moment.time_ns <= begin) {
+            self.moments.pop_front();
+            self.sites.pop_front();
+        }
+    }
+
+    /// All signals, the most urgent first.
+    pub fn signals(&self, descriptors: &Descriptors) -> Vec<FdSignal> {
+        let mut signals = Vec::new();
+        signals.extend(near_limit(descriptors));
+        signals.extend(close_wait(descriptors));
+        signals.extend(unreleased(descriptors));
+        signals.extend(self.growth());
+        signals.extend(half_open(descriptors));
+        signals
+    }
+
+    /// Descriptors grew in every part of the time, and traffic did not.
+    fn growth(&self) -> Option<FdSignal> {
+        let (first, last) = (self.moments.front()?, self.moments.back()?);
+        let over = Duration::from_nanos(last.time_ns - first.time_ns);
+        let grown = last.open.saturating_sub(first.open);
+        if over < SHORTEST || grown < LEAST_GROWTH {
+            return None;
+        }
+        let at = |part: usize| {
+            let time = first.time_ns + (over.as_nanos() as u64 / PARTS as u64) * part as u64;
+            self.moments.iter().rev().find(|moment| moment.time_ns <= time)
+        };
+        let parts: Option<Vec<&Moment>> = (0..PARTS).map(at).chain([Some(last)]).collect();
+        let parts = parts?;
+        let grew = parts.windows(2).all(|pair| pair[1].open > pair[0].open);
+        let middle = parts[PARTS / 2];
+        let (earlier, later) = (middle.traffic - first.traffic, last.traffic - middle.traffic);
+        if !grew || later as f64 > earlier as f64 * STEADY {
+            return None;
+        }
+        let (begin, end) = (self.sites.front()?, self.sites.back()?);
+        let more = |site: &SiteId, now: u64| now.saturating_sub(begin.get(site).copied().unwrap_or(0));
+        let site = end.iter().map(|(site, now)| (more(site, *now), Reverse(*site))).max().filter(|(more, _)| *more > 0);
+        Some(FdSignal::Growth {
+            per_min: grown as f64 / over.as_secs_f64() * 60.0,
+            over,
+            site: site.map(|(_, Reverse(site))| site),
+        })
+    }
+}
+
+fn near_limit(descriptors: &Descriptors) -> Option<FdSignal> {
+    let limits = descriptors.limits?;
+    let mark = MARKS.into_iter().find(|mark| limits.share() * 100.0 >= f64::from(*mark))?;
+    Some(FdSignal::NearLimit { mark, limits })
+}
+
+fn sockets(descriptors: &Descriptors) -> impl Iterator<Item = (&OpenFd, &Socket)> {
+    descriptors.open.iter().filter_map(|fd| Some((fd, fd.socket.as_deref()?)))
+}
+
+/// The site that opened a descriptor.
+fn opener(fd: &OpenFd) -> Option<SiteId> {
+    if let Origin::Site(site) = fd.origin { Some(site) } else { None }
+}
+
+fn close_wait(descriptors: &Descriptors) -> Vec<FdSignal> {
+    let mut groups: BTreeMap<(Option<SiteId>, Option<&Endpoint>), (u64, Duration)> = BTreeMap::new();
+    for (fd, socket) in sockets(descriptors) {
+        let Some(age) = socket.close_wait.filter(|age| *age >= descriptors.stale) else { continue };
+        let group = groups.entry((opener(fd), counted_by(socket))).or_default();
+        *group = (group.0 + 1, group.1.max(age));
+    }
+    let mut signals: Vec<_> = groups.into_iter().collect();
+    signals.sort_by_key(|(_, (count, oldest))| (Reverse(*count), Reverse(*oldest)));
+    let signal = |((site, endpoint), (count, oldest)): ((Option<SiteId>, Option<&Endpoint>), (u64, Duration))| {
+        FdSignal::CloseWait { count, oldest, site, endpoint: endpoint.cloned() }
+    };
+    signals.into_iter().map(signal).collect()
+}
+
+fn half_open(descriptors: &Descriptors) -> Vec<FdSignal> {
+    let mut groups: BTreeMap<Option<&Endpoint>, (u64, Duration)> = BTreeMap::new();
+    for (fd, socket) in sockets(descriptors) {
+        let Some(age) = fd.age.filter(|age| *age >= HANDSHAKE) else { continue };
+        if socket.state == Some(TcpState::SynSent) {
+            let group = groups.entry(socket.peer.as_ref()).or_default();
+            *group = (group.0 + 1, group.1.max(age));
+        }
+    }
+    let mut signals: Vec<_> = groups.into_iter().collect();
+    signals.sort_by_key(|(_, (count, oldest))| (Reverse(*count), Reverse(*oldest)));
+    let signal = |(endpoint, (count, oldest)): (Option<&Endpoint>, (u64, Duration))| FdSignal::HalfOpen {
+        count,
+        oldest,
+        endpoint: endpoint.cloned(),
+    };
+    signals.into_iter().map(signal).collect()
+}
+
+/// Connections that were opened in the last minute and not closed, by more than a pool that fills would.
+fn unreleased(descriptors: &Descriptors) -> Vec<FdSignal> {
+    let peers = descriptors.peers.iter().filter(|peer| {
+        // Rates are per minute, over a minute or the time there was: what was opened and not closed is less then.
+        let more = peer.opened.saturating_sub(peer.closed);
+        peer.opened_per_min > peer.closed_per_min * STEADY && more >= LEAST_UNRELEASED && peer.open >= LEAST_UNRELEASED
+    });
+    let signal = |peer: &crate::aggregate::Peer| FdSignal::Unreleased {
+        direction: peer.direction,
+        endpoint: peer.endpoint.clone(),
+        opened_per_min: peer.opened_per_min,
+        closed_per_min: peer.closed_per_min,
+    };
+    peers.map(signal).collect()
+}
+
+#[cfg(test)]
+#[path = "fd_signals_tests.rs"]
+mod tests;
