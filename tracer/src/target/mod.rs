@@ -1,10 +1,11 @@
 //! What is traced: a process as `/proc` shows it.
 //!
 //! In: a pid. Out: a [`Target`], which stays the same process however pids are reused; its executable memory as a
-//! [`maps::ModuleMap`], which keeps the files open so that addresses can be named after the process is gone; and the
-//! [`sockets`] of its network namespace.
+//! [`maps::ModuleMap`], which keeps the files open so that addresses can be named after the process is gone; its
+//! [`descriptors`], and the [`sockets`] of its network namespace.
 //! Everything read here is under the target's control.
 
+pub mod descriptors;
 mod error;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -15,6 +16,7 @@ mod process;
 mod root;
 pub mod sockets;
 
+pub use descriptors::{FdTable, ListedFd};
 pub use error::TargetError;
 pub(crate) use own_file::{NotOwn, Owner};
 pub use process::Target;

@@ -7,7 +7,7 @@ use rustix::{
     process::{Pid, PidfdFlags},
 };
 
-use super::{SocketReader, SocketsError, TargetError, maps::ModuleMap, proc_dir::ProcDir};
+use super::{FdTable, SocketReader, SocketsError, TargetError, maps::ModuleMap, proc_dir::ProcDir};
 use crate::aggregate::{TargetInfo, Tgid};
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, as field 9 of `/proc/PID/stat` shows it.
@@ -96,6 +96,14 @@ impl Target {
     /// When `/proc/PID/maps` cannot be read.
     pub fn modules(&self) -> Result<ModuleMap, TargetError> {
         ModuleMap::of(self.dir.try_clone()?)
+    }
+
+    /// Its descriptors.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn descriptors(&self) -> Result<FdTable, TargetError> {
+        FdTable::of(&self.dir)
     }
 
     /// A reader of the sockets in its network namespace.
