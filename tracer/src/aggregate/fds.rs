@@ -113,18 +113,8 @@ impl OpenFds {
         since: impl Fn(u64) -> Duration,
     ) -> Socket {
         let known = self.peers.known(fd);
-        let SurveyedSocket {
-            local,
-            peer,
-            state,
-            hung_up,
-            idle,
-            last_ack,
-            rx_bytes,
-            tx_bytes,
-            recv_queue,
-            send_queue,
-        } = socket.clone();
+        let SurveyedSocket { local, peer, state, hung_up, idle, last_ack, rx_bytes, tx_bytes, recv_queue, send_queue } =
+            socket.clone();
         // The last thing that the other end acknowledged with was its FIN, unless we sent something since.
         let seen = self.hung_up_ns.get(&fd.key).map(|(_, then)| since(*then));
         Socket {

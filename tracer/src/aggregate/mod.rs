@@ -15,8 +15,8 @@ pub use descriptors::{
     Corrections, Descriptors, Direction, Endpoint, Fd, FdKind, FdLimits, FdSignal, FdSite, OpenFd, Origin, Peer,
     Socket, TcpState,
 };
-pub use fds::{counted_by};
 pub use fd_tables::{Comparison, FdTables, OpenRecord};
+pub use fds::counted_by;
 pub use snapshot::{
     BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount,
     TargetInfo, TargetState, Tgid,

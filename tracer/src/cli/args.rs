@@ -7,7 +7,7 @@ use tracer_common::config::DEFAULT_MAX_LIVE;
 
 use crate::{bpf::AttachMode, report::Sort};
 
-/// Find what leaks memory in a running process, by call stack. No restart, no recompiling, nothing injected.
+/// Find what leaks memory and descriptors in a running process, by call stack. No restart, no recompiling, nothing injected.
 #[derive(Debug, Parser)]
 #[command(
     name = "leaktrace",
@@ -60,6 +60,12 @@ pub struct LiveArguments {
     /// Process to trace.
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), required = true)]
     pub pid: Option<u32>,
+    /// Trace memory only; with --fds, both [default: both].
+    #[arg(long)]
+    pub heap: bool,
+    /// Trace file descriptors and connections only; with --heap, both [default: both].
+    #[arg(long)]
+    pub fds: bool,
     /// Stop after this long, for example 30s, 5m or 1h30m; otherwise when the process exits or on Ctrl-C.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
@@ -87,9 +93,24 @@ pub struct LiveArguments {
     /// Attach programs that do nothing, to measure what the probes cost by themselves.
     #[arg(long, hide = true)]
     pub empty_probes: bool,
+    /// A connection without traffic for this long is idle; one whose other end hung up this long ago is a leak.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1m")]
+    pub stale: Duration,
     /// Force a way of attaching probes.
     #[arg(long, value_enum, hide = true)]
     pub attach: Option<AttachMode>,
+}
+
+impl LiveArguments {
+    /// Whether memory is traced.
+    pub fn traces_heap(&self) -> bool {
+        self.heap || !self.fds
+    }
+
+    /// Whether descriptors are traced.
+    pub fn traces_fds(&self) -> bool {
+        (self.fds || !self.heap) && !self.empty_probes
+    }
 }
 
 /// Output formats.
@@ -147,6 +168,11 @@ mod tests {
         assert!(parse("leaktrace -p 1 --max-live 0").is_err());
         assert_eq!(parse("leaktrace -p 41").expect("a pid").live.pid, Some(41));
         assert!(parse("leaktrace demo").is_ok());
+        let traced = |line| parse(line).map(|a| (a.live.traces_heap(), a.live.traces_fds())).expect("valid");
+        assert_eq!(traced("leaktrace -p 41"), (true, true));
+        assert_eq!(traced("leaktrace -p 41 --heap"), (true, false));
+        assert_eq!(traced("leaktrace -p 41 --fds"), (false, true));
+        assert_eq!(traced("leaktrace -p 41 --fds --heap"), (true, true));
         assert!(parse("leaktrace demo -p 41").is_err());
     }
 }

@@ -26,6 +26,9 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
         arguments.duration.or(if on_terminal && arguments.format.is_none() { None } else { Some(UNATTENDED) });
     eprintln!("leaktrace: started a server with known leaks as process {}", server.0.id());
     let live = LiveArguments {
+        heap: false,
+        fds: false,
+        stale: std::time::Duration::from_secs(60),
         pid: Some(server.0.id()),
         duration,
         interval: None,

@@ -79,13 +79,13 @@ async fn trace(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Resu
     let dashboard = arguments.format.is_none() && arguments.output.is_none() && on_terminal;
     let options = ReportOptions { top: arguments.top, sort: arguments.sort, min_age: arguments.min_age };
     let mut output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?;
-    let Prepared { target, session, symbolizer, modules, about, summary } = prepare(pid, arguments, verbose)?;
+    let Prepared { target, session, fds, symbolizer, modules, about, summary } = prepare(pid, arguments, verbose)?;
     let pidfd = target.pidfd().try_clone_to_owned()?;
     // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
     let gone = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(std::io::Error::from)?;
     // Before anyone is told that tracing has begun: from then on an interrupt asks for the report.
     let interrupts = Interrupts::listen()?;
-    let mut tracing = Tracing::new(session, symbolizer, modules, about)?;
+    let mut tracing = Tracing::new(session, symbolizer, modules, about, fds)?;
 
     let mut view = if dashboard {
         let terminal = Terminal::enter().context("cannot use the terminal; try --format text")?;

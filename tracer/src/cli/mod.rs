@@ -5,6 +5,7 @@
 
 mod args;
 mod demo;
+mod fd_watch;
 mod follower;
 mod live;
 mod output;

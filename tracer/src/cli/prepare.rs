@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use object::ReadCache;
 
-use super::LiveArguments;
+use super::{LiveArguments, fd_watch::FdWatch};
 use crate::{
     aggregate,
     bpf::{self, AttachOptions, ProgramSet, Session, Tables},
@@ -21,6 +21,8 @@ use crate::{
 pub(super) struct Prepared {
     pub(super) target: Target,
     pub(super) session: Session,
+    /// When descriptors are traced.
+    pub(super) fds: Option<FdWatch>,
     pub(super) symbolizer: Symbolizer,
     pub(super) modules: SharedModules,
     pub(super) about: aggregate::Session,
@@ -40,10 +42,12 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
     // A process that ends meanwhile makes any of the steps fail, in its own way: say what it means.
     let alive = |error: anyhow::Error| if target.is_alive() { error } else { bpf::BpfError::TargetGone { pid }.into() };
     let modules = target.modules().map_err(|error| alive(error.into()))?;
-    let (plan, probed) = plan(&modules);
-    if plan.points.is_empty() {
+    let (plan, probed) = if arguments.traces_heap() { plan(&modules) } else { Default::default() };
+    if arguments.traces_heap() && plan.points.is_empty() {
         return Err(alive(no_allocator(&target)));
     }
+    let fds = arguments.traces_fds().then(|| target.descriptors()).transpose()?;
+    let nofile = fds.as_ref().map(|fds| fds.limits().map_or(1 << 16, |limits| limits.nofile_soft));
     let programs = if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting };
     let options = AttachOptions {
         pid,
@@ -51,26 +55,35 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
         kernel_log: verbose > 0,
         programs,
         mode: arguments.attach,
-        fds: Some(1024),
+        fds: nofile,
     };
     let tables = Tables::of(&modules);
-    let session = Session::attach(&plan, &probed, &modules, tables, options).map_err(|error| alive(error.into()))?;
+    let mut session =
+        Session::attach(&plan, &probed, &modules, tables, options).map_err(|error| alive(error.into()))?;
     let started_ns = session.now_ns();
+    let fds = session.take_fd_reader().map(|reader| FdWatch::begin(&target, reader)).transpose().map_err(alive)?;
     if !target.is_alive() {
         bail!(bpf::BpfError::TargetGone { pid });
     }
     let symbolizer = Symbolizer::spawn().context("cannot start the symbolizer")?;
     let shared: SharedModules = Arc::new(Mutex::new(modules));
     symbolizer.add_process(target.info().pid, Arc::clone(&shared));
-    let about = aggregate::Session { started: jiff::Timestamp::now(), started_ns, target: target.info().clone() };
+    let about = aggregate::Session {
+        started: jiff::Timestamp::now(),
+        started_ns,
+        target: target.info().clone(),
+        fds: fds.is_some().then_some(arguments.stale),
+    };
+    let places = || probed.iter().map(|module| module.path.to_string_lossy()).collect::<Vec<_>>().join(", ");
+    let heap = arguments.traces_heap().then(|| format!("{} probes in {}", plan.points.len(), places()));
+    let descriptors = fds.is_some().then(|| "descriptors".to_owned());
     let summary = format!(
-        "tracing {pid} ({comm}): {count} probes in {places}, attached in {time:.0?}",
+        "tracing {pid} ({comm}): {what}, attached in {time:.0?}",
         comm = target.info().comm,
-        count = plan.points.len(),
-        places = probed.iter().map(|module| module.path.to_string_lossy()).collect::<Vec<_>>().join(", "),
+        what = [heap, descriptors].into_iter().flatten().collect::<Vec<_>>().join(", "),
         time = begun.elapsed(),
     );
-    Ok(Prepared { target, session, symbolizer, modules: shared, about, summary })
+    Ok(Prepared { target, session, fds, symbolizer, modules: shared, about, summary })
 }
 
 /// The probes for every module that is an allocator. A module that cannot be read or parsed is none.
@@ -92,7 +105,7 @@ fn no_allocator(target: &Target) -> anyhow::Error {
     let info = target.info();
     anyhow::anyhow!(
         "process {} ({}) has no allocator to probe (nothing mapped defines malloc and free): a static binary without symbols, or a runtime \
-         with a heap of its own, such as Go; check with: grep -c libc /proc/{}/maps",
+         with a heap of its own, such as Go; check with: grep -c libc /proc/{}/maps; --fds traces its descriptors alone",
         info.pid.0,
         info.comm,
         info.pid.0,

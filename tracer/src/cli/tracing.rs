@@ -11,7 +11,11 @@ use std::{
 use anyhow::Context as _;
 use tracer_common::stack::StackEnd;
 
-use super::{follower::Follower, live::SharedSnapshot};
+use super::{
+    fd_watch::{FdWatch, Watching},
+    follower::Follower,
+    live::SharedSnapshot,
+};
 use crate::{
     aggregate::{self, Aggregator, SiteId, Snapshot, TargetState},
     bpf::{Session, Surveyor},
@@ -34,6 +38,8 @@ pub(super) struct Tracing {
     aggregator: Aggregator,
     symbolizer: Symbolizer,
     follower: Follower,
+    /// When descriptors are traced.
+    fds: Option<Watching>,
     surveys: Receiver<Survey>,
     /// Dropping it ends the survey thread.
     _stop_surveys: Sender<()>,
@@ -49,6 +55,7 @@ impl Tracing {
         symbolizer: Symbolizer,
         modules: SharedModules,
         about: aggregate::Session,
+        fds: Option<FdWatch>,
     ) -> anyhow::Result<Self> {
         let (stop, stopped) = channel();
         let surveys = start_surveys(session.surveyor()?, stopped)?;
@@ -57,6 +64,7 @@ impl Tracing {
             aggregator: Aggregator::new(about),
             symbolizer,
             follower: Follower::new(modules),
+            fds: fds.map(Watching::start).transpose()?,
             surveys,
             _stop_surveys: stop,
             state: TargetState::Running,
@@ -76,6 +84,9 @@ impl Tracing {
         }
         while let Ok(survey) = self.surveys.try_recv() {
             self.aggregator.apply_survey(survey);
+        }
+        if let Some(survey) = self.fds.as_ref().and_then(Watching::take) {
+            self.aggregator.apply_fd_survey(survey);
         }
         Ok(self.take_names())
     }
@@ -147,7 +158,8 @@ impl Tracing {
     }
 
     fn wait_for_names(&mut self, snapshot: &Snapshot, patience: Duration) {
-        let sites: Vec<SiteId> = snapshot.sites.iter().map(|site| site.id).collect();
+        let fd_sites = snapshot.descriptors.iter().flat_map(|descriptors| &descriptors.sites).map(|site| site.id);
+        let sites: Vec<SiteId> = snapshot.sites.iter().map(|site| site.id).chain(fd_sites).collect();
         let deadline = Instant::now() + patience;
         let mut pending = self.request(&sites, Priority::Background);
         while pending > 0 && Instant::now() < deadline {
@@ -168,6 +180,7 @@ impl Tracing {
     pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<Snapshot> {
         self.state = state;
         self.aggregator.widen_window();
+        self.last_fd_survey();
         let last = self.snapshot()?;
         let survey = self.session.surveyor()?.survey()?;
         self.aggregator.apply_survey(survey);
@@ -178,9 +191,27 @@ impl Tracing {
     }
 }
 
+impl Tracing {
+    /// Looks at the descriptors for the last time.
+    fn last_fd_survey(&mut self) {
+        let Some(mut watch) = self.fds.take().and_then(Watching::stop) else { return };
+        let ended = self.state == TargetState::Exited;
+        let survey = if ended { watch.survey_of_ended() } else { watch.last_survey() };
+        // A process that ends just now still has its records.
+        match survey.or_else(|_| watch.survey_of_ended()) {
+            Ok(survey) => self.aggregator.apply_fd_survey(survey),
+            Err(error) => log::warn!("descriptors cannot be looked at: {error:#}"),
+        }
+    }
+}
+
 /// Whether a walk came to an address that the tables do not know.
 fn left_tables(event: &RawEvent) -> bool {
-    matches!(event, RawEvent::NewSite(site) if matches!(site.end, StackEnd::NoMapping | StackEnd::FramePointer))
+    match event {
+        RawEvent::Mapped { .. } => true,
+        RawEvent::NewSite(site) => matches!(site.end, StackEnd::NoMapping | StackEnd::FramePointer),
+        _ => false,
+    }
 }
 
 /// Surveys on a thread of their own, at most one of them waiting to be taken.

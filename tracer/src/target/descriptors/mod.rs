@@ -71,6 +71,11 @@ impl FdTable {
         Ok(Self { dir: dir.try_clone()?, fds: open("fd")?, infos: open("fdinfo")? })
     }
 
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.dir.pid()
+    }
+
     /// Every descriptor, in the order of their numbers.
     ///
     /// # Errors

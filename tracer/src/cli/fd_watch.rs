@@ -1,0 +1,251 @@
+//! Watches the target's descriptors: compares the tables, describes what is new, asks for the sockets' states.
+//!
+//! A look reads tables that may be long, so the watch has a thread of its own and rests a multiple of the time it took.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use tracer_common::fd::{FdKey, KernelFd};
+
+use crate::{
+    aggregate::{Comparison, Fd, FdKind, FdTables, OpenRecord},
+    bpf::FdReader,
+    event::{FdLook, FdSurvey, SurveyedFd, SurveyedSocket},
+    target::{SocketReader, Target, TargetError, descriptors::FdTable, sockets::SocketEntry},
+};
+
+/// Looks come no more often than this.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Share of one core that looks may take: they rest this many times as long as they took.
+const REST: u32 = 50;
+/// Between two looks that are to agree on what is wrong.
+const CONFIRM: Duration = Duration::from_millis(3);
+
+/// What a descriptor was found to be. The rest tells whether its number has come to mean something else.
+#[derive(Debug)]
+struct Described {
+    kind: FdKind,
+    detail: Arc<str>,
+    inode: u64,
+    file: u64,
+    born_ns: Option<u64>,
+}
+
+/// Looks at the descriptors of one process.
+#[derive(Debug)]
+pub(super) struct FdWatch {
+    reader: FdReader,
+    listed: FdTable,
+    sockets: Option<SocketReader>,
+    tables: FdTables,
+    described: HashMap<FdKey, Described>,
+    limitations: Vec<String>,
+    nofile: Option<(u64, u64)>,
+}
+
+impl FdWatch {
+    /// Takes the first look, which says what was open before.
+    pub(super) fn begin(target: &Target, reader: FdReader) -> anyhow::Result<Self> {
+        let listed = target.descriptors()?;
+        let (sockets, limitations) = match target.sockets() {
+            Ok(sockets) => (Some(sockets), Vec::new()),
+            Err(error) => {
+                log::warn!("no details of sockets: {error}");
+                (None, vec![format!("no details of sockets: {error}")])
+            }
+        };
+        let mut watch = Self {
+            reader,
+            listed,
+            sockets,
+            tables: FdTables::default(),
+            described: HashMap::new(),
+            limitations,
+            nofile: None,
+        };
+        let look = watch.look()?;
+        watch.tables.compare(&look);
+        Ok(watch)
+    }
+
+    /// Both tables. Where the kernel's cannot be walked, /proc shows its numbers.
+    fn look(&mut self) -> anyhow::Result<FdLook> {
+        let mut look = self.reader.look()?;
+        if look.kernel.is_none() {
+            // Read after the records: what is open by then and has no record may be newer than them.
+            let numbers = self.listed.numbers()?;
+            let tgid = self.listed.pid();
+            look.kernel = Some(numbers.iter().map(|fd| KernelFd { tgid, fd: fd.0, ..KernelFd::default() }).collect());
+        }
+        Ok(look)
+    }
+
+    /// What is open now, with details. Puts right what two looks found wrong.
+    pub(super) fn survey(&mut self) -> anyhow::Result<FdSurvey> {
+        let look = self.look()?;
+        let Comparison { open, wrong } = self.tables.compare(&look);
+        self.reader.correct(&wrong);
+        Ok(self.with_details(&look, &open))
+    }
+
+    /// The last survey: what is wrong is put right at once.
+    pub(super) fn last_survey(&mut self) -> anyhow::Result<FdSurvey> {
+        let look = self.look()?;
+        let found = self.tables.compare(&look);
+        self.reader.correct(&found.wrong);
+        std::thread::sleep(CONFIRM);
+        self.survey()
+    }
+
+    /// What was open when the process ended: nobody closed it.
+    pub(super) fn survey_of_ended(&mut self) -> anyhow::Result<FdSurvey> {
+        let look = FdLook { kernel: None, ..self.reader.look()? };
+        let Comparison { open, wrong: _ } = self.tables.compare(&look);
+        Ok(self.with_details(&look, &open))
+    }
+
+    fn with_details(&mut self, look: &FdLook, open: &[OpenRecord]) -> FdSurvey {
+        match self.listed.limits() {
+            Ok(limits) => self.nofile = Some((limits.nofile_soft, limits.nofile_hard)),
+            Err(error) => log::debug!("limits: {error}"),
+        }
+        let mut limitations = self.limitations.clone();
+        let mut sockets = HashMap::new();
+        if look.kernel.is_some()
+            && let Some(reader) = &mut self.sockets
+        {
+            match reader.read() {
+                Ok(read) => sockets = read,
+                Err(error) => limitations.push(format!("no details of sockets: {error}")),
+            }
+        }
+        let mut described = HashMap::with_capacity(open.len());
+        let fds = open.iter().map(|record| self.surveyed(record, &sockets, &mut described)).collect();
+        self.described = described;
+        FdSurvey {
+            time_ns: look.time_ns,
+            fds,
+            nofile: self.nofile,
+            corrections: self.tables.corrections(),
+            limitations,
+        }
+    }
+
+    fn surveyed(
+        &mut self,
+        record: &OpenRecord,
+        sockets: &HashMap<u64, SocketEntry>,
+        described: &mut HashMap<FdKey, Described>,
+    ) -> SurveyedFd {
+        let OpenRecord { key, file, inode, origin, born_ns, connected_by } = *record;
+        let known = self.described.remove(&key).filter(|known| {
+            // Without the kernel's table there is no inode to go by.
+            known.file == file && known.born_ns == born_ns && (inode == 0 || known.inode == inode)
+        });
+        let this = known.unwrap_or_else(|| self.describe(record));
+        let entry = sockets.get(&this.inode);
+        let (kind, detail) = (entry.map_or(this.kind, |entry| entry.kind), Arc::clone(&this.detail));
+        let is_socket = entry.is_some() || is_socket(this.kind);
+        described.insert(key, this);
+        SurveyedFd {
+            key,
+            file,
+            kind,
+            detail,
+            origin,
+            born_ns,
+            connected_by,
+            socket: is_socket.then(|| entry.map(socket).unwrap_or_default()),
+        }
+    }
+
+    fn describe(&self, record: &OpenRecord) -> Described {
+        let listed = self.listed.describe(Fd(record.key.fd));
+        let (kind, detail, inode) = match listed {
+            Some(listed) => (listed.kind, listed.detail, listed.inode),
+            None => (FdKind::Other, "".into(), None),
+        };
+        // The kernel's own number is of the file at the time of the look.
+        let inode = if record.inode == 0 { inode.unwrap_or(0) } else { record.inode };
+        Described { kind, detail, inode, file: record.file, born_ns: record.born_ns }
+    }
+}
+
+fn is_socket(kind: FdKind) -> bool {
+    matches!(kind, FdKind::Tcp | FdKind::Udp | FdKind::Unix | FdKind::Netlink | FdKind::Socket)
+}
+
+fn socket(entry: &SocketEntry) -> SurveyedSocket {
+    let SocketEntry {
+        kind: _,
+        local,
+        peer,
+        state,
+        hung_up,
+        idle,
+        last_ack,
+        rtt: _,
+        unacked: _,
+        rx_bytes,
+        tx_bytes,
+        recv_queue,
+        send_queue,
+        backlog: _,
+    } = entry.clone();
+    SurveyedSocket { local, peer, state, hung_up, idle, last_ack, rx_bytes, tx_bytes, recv_queue, send_queue }
+}
+
+/// A watch at work on a thread.
+#[derive(Debug)]
+pub(super) struct Watching {
+    surveys: Receiver<FdSurvey>,
+    stop: Sender<()>,
+    thread: JoinHandle<FdWatch>,
+}
+
+impl Watching {
+    pub(super) fn start(watch: FdWatch) -> anyhow::Result<Self> {
+        let (send, surveys) = sync_channel(1);
+        let (stop, stopped) = channel();
+        let work = move || {
+            let mut watch = watch;
+            loop {
+                let begun = Instant::now();
+                match watch.survey() {
+                    Ok(survey) => {
+                        let _ = send.try_send(survey);
+                    }
+                    // The process is ending, or its main thread has ended: what was seen last stays.
+                    Err(error) if error.is::<TargetError>() => log::debug!("descriptors: {error}"),
+                    Err(error) => log::warn!("descriptors cannot be looked at: {error:#}"),
+                }
+                let rest = INTERVAL.max(begun.elapsed() * REST);
+                if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
+                    return watch;
+                }
+            }
+        };
+        let thread =
+            std::thread::Builder::new().name("descriptors".into()).spawn(work).context("cannot start a thread")?;
+        Ok(Self { surveys, stop, thread })
+    }
+
+    /// A survey that is ready.
+    pub(super) fn take(&self) -> Option<FdSurvey> {
+        self.surveys.try_recv().ok()
+    }
+
+    /// Ends the thread and gives the watch back.
+    pub(super) fn stop(self) -> Option<FdWatch> {
+        drop(self.stop);
+        self.thread.join().ok()
+    }
+}
