@@ -5,12 +5,14 @@
 //! displayable, [`units`] writes quantities, and the order and the naming of call sites are shared.
 
 mod call_site;
+pub(crate) mod fd_words;
 mod frame_text;
 mod json;
 mod order;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;
+mod text_fds;
 pub mod units;
 pub mod untrusted;
 mod words;

@@ -7,11 +7,15 @@ use std::{
 
 use super::{
     FrameText, Sort, sort_indices, stack_end_words, state_words,
+    text_fds::write_descriptors,
     units::{bytes, count, counted, duration, rate, signed_bytes},
     untrusted::{LONGEST, clean, displayable},
     words::loss_words,
 };
-use crate::aggregate::{BlockCounters, IncompleteCount, LossCount, Rates, SiteSnapshot, Snapshot, TargetInfo};
+use crate::{
+    aggregate::{BlockCounters, IncompleteCount, LossCount, Rates, SiteSnapshot, Snapshot, TargetInfo},
+    symbolize::Stack,
+};
 
 /// Frames of a stack that are listed.
 const FRAMES: usize = 32;
@@ -35,7 +39,8 @@ impl Default for ReportOptions {
     }
 }
 
-/// Writes the report. Its last line says what it does not show.
+/// Writes the report: the heap's part, then that of the descriptors if they are traced. Each ends with what it does not
+/// show.
 pub fn write_text(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
     header(snapshot, out)?;
     let listing = Listing::new(snapshot, options);
@@ -44,7 +49,11 @@ pub fn write_text(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Wr
         write_site(rank + 1, site, out)?;
     }
     writeln!(out)?;
-    listing.write_rest(options, out)
+    listing.write_rest(options, out)?;
+    match &snapshot.descriptors {
+        Some(descriptors) => write_descriptors(descriptors, snapshot.target.pid, options, out),
+        None => Ok(()),
+    }
 }
 
 fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
@@ -120,6 +129,10 @@ fn write_site(rank: usize, site: &SiteSnapshot, out: &mut dyn Write) -> io::Resu
         amount(alloc_bytes, alloc_objects),
         id.0,
     )?;
+    write_stack(stack, out)
+}
+
+pub(super) fn write_stack(stack: &Stack, out: &mut dyn Write) -> io::Result<()> {
     for frame in stack.frames.iter().take(FRAMES) {
         writeln!(out, "    {}", FrameText::new(frame, LONGEST))?;
     }

@@ -88,6 +88,16 @@ pub fn duration(span: Duration) -> String {
     }
 }
 
+/// A time to wait for an answer: `0.3 ms`, `12 ms`, `1.3 s`, then as [`duration`].
+pub fn latency(span: Duration) -> String {
+    match span.as_micros() {
+        micros @ ..10_000 => format!("{:.1} ms", micros as f64 / 1e3),
+        micros @ ..1_000_000 => format!("{} ms", micros / 1_000),
+        micros @ ..60_000_000 => format!("{:.1} s", micros as f64 / 1e6),
+        _ => duration(span),
+    }
+}
+
 /// `1 object`, `1,234 objects`.
 pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
@@ -166,6 +176,15 @@ mod tests {
             (1_051_200_000, "12d 04h"),
         ] {
             assert_eq!(duration(Duration::from_millis(milliseconds)), written);
+        }
+    }
+
+    #[test]
+    fn latencies_keep_two_digits() {
+        for (microseconds, written) in
+            [(0, "0.0 ms"), (310, "0.3 ms"), (12_900, "12 ms"), (1_307_000, "1.3 s"), (61_000_000, "1m 01s")]
+        {
+            assert_eq!(latency(Duration::from_micros(microseconds)), written);
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Text of the target is passed on as it is: JSON's own escaping makes it harmless until somebody prints it.
 
+mod descriptors;
+
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -10,16 +12,21 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
+use self::descriptors::{JsonDescriptors, JsonFdSite};
 use super::state_name;
 use crate::{
     aggregate::{
-        BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteSnapshot, Snapshot, StatCount, TargetInfo,
+        BlockCounters, FdSite, IncompleteCount, LossCount, ProbeStatus, Rates, SiteSnapshot, Snapshot, StatCount,
+        TargetInfo,
     },
     symbolize::{Frame, Stack},
 };
 
 /// Name and version of the schema.
 pub const SCHEMA: &str = "leaktrace/1";
+
+/// The `kind` of a site that opened descriptors; what allocated is named by its [`SiteSnapshot::kind`].
+const SITE_FD: &str = "fd";
 
 /// Writes `snapshot` as one indented JSON object and a final newline.
 pub fn write_json(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
@@ -40,8 +47,9 @@ struct JsonDocument<'a> {
     incomplete_stacks: BTreeMap<&'static str, u64>,
     stats: BTreeMap<&'static str, u64>,
     probes: Vec<JsonProbe<'a>>,
-    #[serde(serialize_with = "sites")]
-    sites: &'a [SiteSnapshot],
+    sites: JsonSites<'a>,
+    #[serde(flatten)]
+    descriptors: JsonDescriptors<'a>,
 }
 
 impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
@@ -59,8 +67,9 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             incomplete,
             stats,
             probes,
-            descriptors: _,
+            descriptors,
         } = snapshot;
+        let descriptors = descriptors.as_ref();
         Self {
             schema: SCHEMA,
             target: target.into(),
@@ -75,7 +84,8 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             loss: nonzero(loss.iter().map(|&LossCount { cause, count }| (cause.name(), count))),
             stats: nonzero(stats.iter().map(|&StatCount { stat, count }| (stat.name(), count))),
             probes: probes.iter().map(JsonProbe::from).collect(),
-            sites,
+            sites: JsonSites { heap: sites, fds: descriptors.map_or(&[], |descriptors| &descriptors.sites) },
+            descriptors: descriptors.into(),
         }
     }
 }
@@ -84,9 +94,26 @@ fn nonzero(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<&'stat
     counts.filter(|&(_, count)| count > 0).collect()
 }
 
-/// Converts one site at a time: a document can hold tens of thousands of them.
-fn sites<S: Serializer>(sites: &[SiteSnapshot], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(sites.iter().map(JsonSite::from))
+/// One list, of what allocated and then of what opened descriptors.
+struct JsonSites<'a> {
+    heap: &'a [SiteSnapshot],
+    fds: &'a [FdSite],
+}
+
+impl Serialize for JsonSites<'_> {
+    /// Converts one site at a time: a document can hold tens of thousands of them.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let heap = self.heap.iter().map(|site| JsonSite::Heap(site.into()));
+        let fds = self.fds.iter().map(|site| JsonSite::Fd(site.into()));
+        serializer.collect_seq(heap.chain(fds))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum JsonSite<'a> {
+    Heap(JsonHeapSite<'a>),
+    Fd(JsonFdSite<'a>),
 }
 
 #[derive(Serialize)]
@@ -155,7 +182,7 @@ impl<'a> From<&'a ProbeStatus> for JsonProbe<'a> {
 }
 
 #[derive(Serialize)]
-struct JsonSite<'a> {
+struct JsonHeapSite<'a> {
     id: u32,
     kind: &'static str,
     tgid: u32,
@@ -166,7 +193,7 @@ struct JsonSite<'a> {
     frames: Vec<JsonFrame<'a>>,
 }
 
-impl<'a> From<&'a SiteSnapshot> for JsonSite<'a> {
+impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
     fn from(site: &'a SiteSnapshot) -> Self {
         let SiteSnapshot { id, tgid, kind, counters, oldest, stack } = site;
         let Stack { frames, end } = &**stack;
@@ -220,127 +247,4 @@ impl Serialize for Hex {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::report::testing;
-
-    fn parsed(snapshot: &Snapshot) -> Value {
-        let mut out = Vec::new();
-        write_json(snapshot, &mut out).expect("writes to memory");
-        assert!(out.ends_with(b"}\n"));
-        serde_json::from_slice(&out).expect("is JSON")
-    }
-
-    #[test]
-    fn every_field_of_the_document_reads_back() {
-        let document = parsed(&testing::lossy());
-        let (mut fields, sites) = match document {
-            Value::Object(mut fields) => {
-                let sites = fields.remove("sites").expect("has sites");
-                (fields, sites)
-            }
-            other => panic!("not an object: {other}"),
-        };
-        assert_eq!(sites.as_array().map(Vec::len), Some(7));
-        let probes = fields.remove("probes").expect("has probes");
-        assert_eq!(
-            probes[0],
-            json!({"module": "/usr/lib/libc.so.6", "symbol": "malloc", "offset": 4, "kind": "entry", "hits": 104729})
-        );
-        assert_eq!(
-            Value::Object(fields),
-            json!({
-                "schema": "leaktrace/1",
-                "target": {
-                    "pid": 4242,
-                    "comm": "imgserver",
-                    "exe": "/usr/bin/imgserver",
-                    "cmdline": ["imgserver", "--port", "8080"],
-                },
-                "state": "running",
-                "started": "2026-03-01T09:30:00Z",
-                "elapsed_s": 245.5,
-                "totals": {
-                    "inuse_bytes": 13_655_075, "inuse_objects": 8_287,
-                    "alloc_bytes": 62_062_723, "alloc_objects": 137_113,
-                    "free_bytes": 48_407_648, "free_objects": 128_826,
-                },
-                "rates": {
-                    "window_s": 1.0, "allocs_per_s": 1234.5, "frees_per_s": 1201.0,
-                    "alloc_bytes_per_s": 532_480.0, "inuse_bytes_per_s": 54_272.0,
-                },
-                "loss": {"live_table_full": 1009, "missed_free": 13},
-                "incomplete_stacks": {"no_row": 211},
-                "stats": {"null_frees": 17, "unknown_frees": 211},
-            })
-        );
-    }
-
-    #[test]
-    fn every_field_of_a_site_and_its_frames_reads_back() {
-        let document = parsed(&testing::normal());
-        let site = &document["sites"][0];
-        assert_eq!(
-            *site,
-            json!({
-                "id": 7, "kind": "heap", "tgid": 4242,
-                "inuse_bytes": 12_582_917, "inuse_objects": 1_021,
-                "alloc_bytes": 25_165_843, "alloc_objects": 2_039,
-                "free_bytes": 12_582_926, "free_objects": 1_018,
-                "oldest_age_s": 241.5,
-                "stack": "complete",
-                "frames": [
-                    {"function": "operator new(unsigned long)", "module": "/usr/lib/libstdc++.so.6", "file": null,
-                     "line": null, "inlined": false, "address": "0x7f00000a1b2c", "module_offset": "0xa1b2c",
-                     "reason": null},
-                    {"function": "img::Pool::grow(unsigned long)", "module": "/usr/bin/imgserver",
-                     "file": "src/pool.cc", "line": 88, "inlined": true, "address": "0x55550000c0de",
-                     "module_offset": "0xc0de", "reason": null},
-                    {"function": "img::Cache::insert(std::string const&, img::Image)", "module": "/usr/bin/imgserver",
-                     "file": "src/cache.cc", "line": 142, "inlined": false, "address": "0x55550000c0de",
-                     "module_offset": "0xc0de", "reason": null},
-                    {"function": "main", "module": "/usr/bin/imgserver", "file": "src/main.cc", "line": 31,
-                     "inlined": false, "address": "0x555500001234", "module_offset": "0x1234", "reason": null},
-                ],
-            })
-        );
-        let cut = &document["sites"][3];
-        assert_eq!(cut["stack"], "no_row");
-        assert_eq!(
-            cut["frames"][0],
-            json!({"function": null, "module": "/opt/plugins/filter.so", "file": null, "line": null, "inlined": false,
-                   "address": "0x7f1100002468", "module_offset": "0x2468", "reason": "no_symbols_in_module"})
-        );
-        assert_eq!(document["sites"][6]["oldest_age_s"], Value::Null);
-    }
-
-    #[test]
-    fn hostile_text_survives_the_round_trip_and_leaves_no_raw_control_byte() {
-        let snapshot = testing::hostile();
-        let mut out = Vec::new();
-        write_json(&snapshot, &mut out).expect("writes to memory");
-        assert!(!out.iter().any(|&byte| byte < 0x20 && byte != b'\n'));
-        let document: Value = serde_json::from_slice(&out).expect("is JSON");
-        assert_eq!(document["target"]["comm"], snapshot.target.comm.as_str());
-        assert_eq!(
-            document["sites"][0]["frames"][0]["function"].as_str(),
-            snapshot.sites[0].stack.frames[0].function.as_deref().ok()
-        );
-    }
-
-    #[test]
-    fn states_have_stable_names() {
-        for (snapshot, name) in [(testing::normal(), "running"), (testing::exited(), "exited")] {
-            assert_eq!(parsed(&snapshot)["state"], name);
-        }
-    }
-
-    #[test]
-    fn nothing_seen_is_an_empty_list() {
-        let document = parsed(&testing::empty());
-        assert_eq!(document["sites"], json!([]));
-        assert_eq!(document["loss"], json!({}));
-    }
-}
+mod tests;

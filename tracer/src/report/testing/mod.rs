@@ -1,5 +1,7 @@
 //! Synthetic Snapshots for tests of the views. Counts are primes where they can be, so that a coincidence shows.
 
+mod descriptors;
+
 use std::{sync::Arc, time::Duration};
 
 use tracer_common::{
@@ -15,6 +17,8 @@ use crate::{
     },
     symbolize::{Frame, NoSymbol, Stack},
 };
+
+pub(crate) use descriptors::{hostile_fds, many_fds, no_fds, normal_fds};
 
 const PROGRAM: &str = "/usr/bin/imgserver";
 

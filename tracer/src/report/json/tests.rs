@@ -1,0 +1,127 @@
+//! Every field, read back.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::report::testing;
+
+pub(super) fn parsed(snapshot: &Snapshot) -> Value {
+    let mut out = Vec::new();
+    write_json(snapshot, &mut out).expect("writes to memory");
+    assert!(out.ends_with(b"}\n"));
+    serde_json::from_slice(&out).expect("is JSON")
+}
+
+#[test]
+fn every_field_of_the_document_reads_back() {
+    let document = parsed(&testing::lossy());
+    let (mut fields, sites) = match document {
+        Value::Object(mut fields) => {
+            let sites = fields.remove("sites").expect("has sites");
+            (fields, sites)
+        }
+        other => panic!("not an object: {other}"),
+    };
+    assert_eq!(sites.as_array().map(Vec::len), Some(7));
+    for descriptors in ["fds", "peers", "limits", "fd_signals", "fd_corrections", "fd_limitations", "fds_looked_s"] {
+        fields.remove(descriptors).expect("has the descriptors' part, which has tests of its own");
+    }
+    let probes = fields.remove("probes").expect("has probes");
+    assert_eq!(
+        probes[0],
+        json!({"module": "/usr/lib/libc.so.6", "symbol": "malloc", "offset": 4, "kind": "entry", "hits": 104729})
+    );
+    assert_eq!(
+        Value::Object(fields),
+        json!({
+            "schema": "leaktrace/1",
+            "target": {
+                "pid": 4242,
+                "comm": "imgserver",
+                "exe": "/usr/bin/imgserver",
+                "cmdline": ["imgserver", "--port", "8080"],
+            },
+            "state": "running",
+            "started": "2026-03-01T09:30:00Z",
+            "elapsed_s": 245.5,
+            "totals": {
+                "inuse_bytes": 13_655_075, "inuse_objects": 8_287,
+                "alloc_bytes": 62_062_723, "alloc_objects": 137_113,
+                "free_bytes": 48_407_648, "free_objects": 128_826,
+            },
+            "rates": {
+                "window_s": 1.0, "allocs_per_s": 1234.5, "frees_per_s": 1201.0,
+                "alloc_bytes_per_s": 532_480.0, "inuse_bytes_per_s": 54_272.0,
+            },
+            "loss": {"live_table_full": 1009, "missed_free": 13},
+            "incomplete_stacks": {"no_row": 211},
+            "stats": {"null_frees": 17, "unknown_frees": 211},
+        })
+    );
+}
+
+#[test]
+fn every_field_of_a_site_and_its_frames_reads_back() {
+    let document = parsed(&testing::normal());
+    let site = &document["sites"][0];
+    assert_eq!(
+        *site,
+        json!({
+            "id": 7, "kind": "heap", "tgid": 4242,
+            "inuse_bytes": 12_582_917, "inuse_objects": 1_021,
+            "alloc_bytes": 25_165_843, "alloc_objects": 2_039,
+            "free_bytes": 12_582_926, "free_objects": 1_018,
+            "oldest_age_s": 241.5,
+            "stack": "complete",
+            "frames": [
+                {"function": "operator new(unsigned long)", "module": "/usr/lib/libstdc++.so.6", "file": null,
+                 "line": null, "inlined": false, "address": "0x7f00000a1b2c", "module_offset": "0xa1b2c",
+                 "reason": null},
+                {"function": "img::Pool::grow(unsigned long)", "module": "/usr/bin/imgserver",
+                 "file": "src/pool.cc", "line": 88, "inlined": true, "address": "0x55550000c0de",
+                 "module_offset": "0xc0de", "reason": null},
+                {"function": "img::Cache::insert(std::string const&, img::Image)", "module": "/usr/bin/imgserver",
+                 "file": "src/cache.cc", "line": 142, "inlined": false, "address": "0x55550000c0de",
+                 "module_offset": "0xc0de", "reason": null},
+                {"function": "main", "module": "/usr/bin/imgserver", "file": "src/main.cc", "line": 31,
+                 "inlined": false, "address": "0x555500001234", "module_offset": "0x1234", "reason": null},
+            ],
+        })
+    );
+    let cut = &document["sites"][3];
+    assert_eq!(cut["stack"], "no_row");
+    assert_eq!(
+        cut["frames"][0],
+        json!({"function": null, "module": "/opt/plugins/filter.so", "file": null, "line": null, "inlined": false,
+               "address": "0x7f1100002468", "module_offset": "0x2468", "reason": "no_symbols_in_module"})
+    );
+    assert_eq!(document["sites"][6]["oldest_age_s"], Value::Null);
+}
+
+#[test]
+fn hostile_text_survives_the_round_trip_and_leaves_no_raw_control_byte() {
+    let snapshot = testing::hostile();
+    let mut out = Vec::new();
+    write_json(&snapshot, &mut out).expect("writes to memory");
+    assert!(!out.iter().any(|&byte| byte < 0x20 && byte != b'\n'));
+    let document: Value = serde_json::from_slice(&out).expect("is JSON");
+    assert_eq!(document["target"]["comm"], snapshot.target.comm.as_str());
+    assert_eq!(
+        document["sites"][0]["frames"][0]["function"].as_str(),
+        snapshot.sites[0].stack.frames[0].function.as_deref().ok()
+    );
+}
+
+#[test]
+fn states_have_stable_names() {
+    for (snapshot, name) in [(testing::normal(), "running"), (testing::exited(), "exited")] {
+        assert_eq!(parsed(&snapshot)["state"], name);
+    }
+}
+
+#[test]
+fn nothing_seen_is_an_empty_list() {
+    let document = parsed(&testing::empty());
+    assert_eq!(document["sites"], json!([]));
+    assert_eq!(document["loss"], json!({}));
+}
