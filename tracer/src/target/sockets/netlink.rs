@@ -75,7 +75,8 @@ impl Netlink {
     /// meanwhile.
     pub(super) fn dump(&mut self, request: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<Consistent, Failed> {
         let deadline = Instant::now() + TABLE_TIMEOUT;
-        if self.unfinished {
+        // Once: what does not end now has ended unnoticed, or else the kernel says that it is busy.
+        if std::mem::take(&mut self.unfinished) {
             self.receive(deadline, &mut |_| {})?;
         }
         self.sequence = self.sequence.wrapping_add(1);
