@@ -6,10 +6,12 @@
 //! and every process started is killed when its handle is dropped, also by a panic.
 
 pub mod compare;
+pub mod descriptors;
 pub mod gdb;
 pub mod leaker;
 pub mod ledger;
 pub mod modules;
+pub mod network;
 pub mod oracle;
 pub mod process;
 pub mod random;

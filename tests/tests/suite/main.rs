@@ -6,6 +6,8 @@
 
 mod accounting;
 mod bad_input;
+mod descriptor_services;
+mod descriptors;
 mod first_use;
 mod heap_functions;
 mod jit;
@@ -14,5 +16,6 @@ mod ledgers;
 mod lifecycle;
 mod random_programs;
 mod servers;
+mod sockets;
 mod stacks;
 mod threads;
