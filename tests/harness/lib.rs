@@ -16,6 +16,7 @@ pub mod oracle;
 pub mod process;
 pub mod random;
 pub mod report;
+pub mod services;
 pub mod text;
 pub mod tracer;
 
