@@ -108,7 +108,8 @@ impl Build {
         let mut hasher = DefaultHasher::new();
         arguments.hash(&mut hasher);
         source.hash(&mut hasher);
-        for input in [source.clone(), leakers_dir().join("leaker.h")] {
+        let headers = ["leaker.h", "descriptors/fd.h"].map(|header| leakers_dir().join(header));
+        for input in [source.clone()].into_iter().chain(headers) {
             fs::read(&input).with_context(|| format!("cannot read {}", input.display()))?.hash(&mut hasher);
         }
         let stem = source.file_stem().and_then(OsStr::to_str).context("a source without a name")?;
@@ -208,13 +209,23 @@ impl Leaker {
         self.ledger()
     }
 
+    /// The same, for a ledger of another sort: its lines.
+    pub fn release_lines(&mut self) -> Result<Vec<String>> {
+        self.say("go")?;
+        self.lines_to_done()
+    }
+
     /// Reads its ledger, to `done`.
     pub fn ledger(&mut self) -> Result<Ledger> {
+        Ledger::parse(&self.lines_to_done()?)
+    }
+
+    fn lines_to_done(&mut self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         loop {
-            match self.answer()?.as_str() {
-                "done" => return Ledger::parse(&lines),
-                line => lines.push(line.to_owned()),
+            match self.answer()? {
+                line if line == "done" => return Ok(lines),
+                line => lines.push(line),
             }
         }
     }

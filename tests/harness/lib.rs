@@ -6,14 +6,17 @@
 //! and every process started is killed when its handle is dropped, also by a panic.
 
 pub mod compare;
+pub mod descriptors;
 pub mod gdb;
 pub mod leaker;
 pub mod ledger;
 pub mod modules;
+pub mod network;
 pub mod oracle;
 pub mod process;
 pub mod random;
 pub mod report;
+pub mod services;
 pub mod text;
 pub mod tracer;
 

@@ -19,7 +19,8 @@ pub struct Report {
     pub started: serde_json::Value,
     /// Seconds traced.
     pub elapsed_s: f64,
-    /// Most outstanding bytes first.
+    /// Those of the heap, most outstanding bytes first. See `descriptors::report` for the others.
+    #[serde(deserialize_with = "heap_sites")]
     pub sites: Vec<Site>,
     /// Sum over the sites.
     pub totals: Counters,
@@ -29,6 +30,12 @@ pub struct Report {
     pub stats: BTreeMap<String, u64>,
     /// The probes that were in place.
     pub probes: Vec<Probe>,
+}
+
+fn heap_sites<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Site>, D::Error> {
+    let sites = Vec::<serde_json::Value>::deserialize(deserializer)?;
+    let heap_sites = sites.into_iter().filter(|site| site["kind"] == "heap");
+    heap_sites.map(|site| serde_json::from_value(site).map_err(D::Error::custom)).collect()
 }
 
 /// The traced process.
@@ -127,7 +134,7 @@ impl Site {
 
 /// Whether the demangled name `full` (`int ns::Type<T>::function<U>(args)`) is that of `function`, which may itself be a
 /// path. Template arguments and rustc's hash do not count.
-fn is_named(full: &str, function: &str) -> bool {
+pub(crate) fn is_named(full: &str, function: &str) -> bool {
     let mut path = String::new();
     let mut depth = 0_usize;
     for character in full.chars() {

@@ -9,8 +9,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
+use serde::de::DeserializeOwned;
 
 use crate::{
+    descriptors::FdReport,
     leaker::Leaker,
     ledger::{Ledger, Match, Scope},
     process::{Guarded, Lines},
@@ -33,6 +35,15 @@ pub struct Ended {
 impl Ended {
     /// The report it wrote. It must have ended well.
     pub fn report(&self) -> Result<Report> {
+        self.read()
+    }
+
+    /// The same, for what it says of descriptors.
+    pub fn descriptors(&self) -> Result<FdReport> {
+        self.read()
+    }
+
+    fn read<T: DeserializeOwned>(&self) -> Result<T> {
         ensure!(self.status.success(), "leaktrace failed: {}\n{}", self.status, self.stderr);
         let text = fs::read_to_string(&self.report).with_context(|| format!("no report; stderr:\n{}", self.stderr))?;
         serde_json::from_str(&text).with_context(|| format!("not the JSON that was promised:\n{text}"))
@@ -76,8 +87,13 @@ impl Tracer {
 
     /// The same with other options than a duration that never ends.
     pub fn attach_with(pid: u32, options: &[&str]) -> Result<Self> {
+        Self::attach_command(&mut Command::new(binary()?), pid, options)
+    }
+
+    /// The same by a command that runs leaktrace with the arguments that follow.
+    pub fn attach_command(command: &mut Command, pid: u32, options: &[&str]) -> Result<Self> {
         require_root()?;
-        let mut tracer = Self::start(pid, options)?;
+        let mut tracer = Self::start_command(command, pid, options)?;
         let ready = format!("leaktrace: tracing {pid}");
         let is_ready = |line: &str| line.strip_prefix(&ready).is_some_and(|rest| !rest.starts_with(char::is_numeric));
         if tracer.stderr.find("leaktrace to trace", is_ready)?.is_none() {
@@ -90,10 +106,13 @@ impl Tracer {
 
     /// Starts it and waits for nothing.
     pub fn start(pid: u32, options: &[&str]) -> Result<Self> {
+        Self::start_command(&mut Command::new(binary()?), pid, options)
+    }
+
+    fn start_command(command: &mut Command, pid: u32, options: &[&str]) -> Result<Self> {
         let report = report_path()?;
-        let mut command = Command::new(binary()?);
         command.args(["-p", &pid.to_string(), "--interval", "1s", "--format", "json", "-o"]).arg(&report).args(options);
-        Self::spawn(&mut command, report)
+        Self::spawn(command, report)
     }
 
     fn spawn(command: &mut Command, report: PathBuf) -> Result<Self> {
@@ -117,10 +136,20 @@ impl Tracer {
         Ok(Ended { status, stderr, traced, report: self.report.clone() })
     }
 
-    /// Ends it as Ctrl-C does, and returns its report.
-    pub fn stop(self) -> Result<Report> {
+    /// Ends it as Ctrl-C does, and waits for its end.
+    pub fn interrupt(self) -> Result<Ended> {
         self.signal(Signal::INT)?;
-        self.wait()?.report()
+        self.wait()
+    }
+
+    /// [`Self::interrupt`], and its report.
+    pub fn stop(self) -> Result<Report> {
+        self.interrupt()?.report()
+    }
+
+    /// The same, for what it says of descriptors.
+    pub fn stop_for_descriptors(self) -> Result<FdReport> {
+        self.interrupt()?.descriptors()
     }
 }
 

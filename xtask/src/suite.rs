@@ -11,7 +11,7 @@ use crate::{apt, shell};
 
 /// What the suite's target programs are made with, run on and compared against: Debian's package, and the program or
 /// file by which it is known to be there.
-const NEEDS: [(&str, &str); 11] = [
+const NEEDS: [(&str, &str); 14] = [
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("libc6-dev", "/usr/include/stdlib.h"),
@@ -23,6 +23,10 @@ const NEEDS: [(&str, &str); 11] = [
     ("binutils", "readelf"),
     ("procps", "ps"),
     ("musl-tools", "musl-gcc"),
+    ("npm", "npm"),
+    // Its programs are in a folder by its version; this is the one in the path that only a server brings.
+    ("postgresql", "pg_ctlcluster"),
+    ("util-linux", "setpriv"),
 ];
 
 /// Fails, with the command to run, unless this is root: the suite never skips.

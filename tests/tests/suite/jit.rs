@@ -21,10 +21,10 @@ use leaktrace_tests::{
 };
 
 /// A process's map for perf, gone with its test.
-struct PerfMap(PathBuf);
+pub(crate) struct PerfMap(PathBuf);
 
 impl PerfMap {
-    fn of(pid: u32) -> Self {
+    pub(crate) fn of(pid: u32) -> Self {
         Self(PathBuf::from(format!("/tmp/perf-{pid}.map")))
     }
 }
@@ -141,7 +141,7 @@ fn node(options: &[&str], count: u32) -> Result<(Ledger, Report)> {
 }
 
 /// The frame of a JavaScript function, optimized or not.
-fn javascript<'a>(frames: &'a [Frame], function: &str) -> Option<&'a Frame> {
+pub(crate) fn javascript<'a>(frames: &'a [Frame], function: &str) -> Option<&'a Frame> {
     frames.iter().find(|frame| {
         let name = frame.function.as_deref().and_then(|name| name.strip_prefix("JS:"));
         name.is_some_and(|name| name.trim_start_matches(['~', '^', '+', '*']) == function)
@@ -193,7 +193,7 @@ fn node_names_its_interpreted_functions_when_it_is_told_to() -> Result<()> {
 }
 
 /// A Python that writes maps (3.12 and newer), in the path or of pyenv's.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     let minors = 12..20;
     let in_path = ["python3".into()].into_iter().chain(minors.map(|minor| format!("python3.{minor}").into()));
     let pyenv = std::env::var_os("PYENV_ROOT").map(PathBuf::from);

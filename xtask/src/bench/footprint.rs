@@ -83,7 +83,7 @@ impl Footprint {
     }
 }
 
-fn rate(batches: &[Batch]) -> f64 {
+pub(super) fn rate(batches: &[Batch]) -> f64 {
     let (ns, pairs) = batches.iter().fold((0.0, 0.0), |(ns, pairs), batch| {
         (ns + batch.ns_per_pair() * batch.pairs as f64, pairs + batch.pairs as f64)
     });
@@ -96,7 +96,7 @@ fn read_proc(pid: u32, file: &str) -> Result<String> {
 }
 
 /// CPU time that a process has used, user and system.
-fn cpu_seconds(pid: u32) -> Result<f64> {
+pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
     let ticks = cpu_ticks(&read_proc(pid, "stat")?).context("cannot read /proc/PID/stat")?;
     Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -69,15 +70,26 @@ impl Bench {
         Ok(program)
     }
 
+    /// Compiles another C program of the benchmarks, with frame pointers.
+    pub(super) fn compile_alone(&self, name: &str) -> Result<PathBuf> {
+        let program = self.folder.join(name);
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-O2", "-g", "-Wall", "-Wextra", "-fno-optimize-sibling-calls", "-fno-omit-frame-pointer", "-o"]);
+        gcc.arg(&program).arg(self.sources.join(name).with_extension("c"));
+        shell::run(&mut gcc)?;
+        Ok(program)
+    }
+
+    /// The CPU that is the target's alone.
+    pub(super) fn target_cpu(&self) -> usize {
+        self.target_cpu
+    }
+
     /// Starts the C program on its CPU.
     pub(super) fn start_target(&self, program: &Path, work: Work) -> Result<Target> {
         let Work { frames, stacks, rate } = work;
-        let mut command = Command::new(program);
-        command.args([frames, self.target_cpu, stacks, rate].map(|argument| argument.to_string()));
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = Guarded::spawn(&mut command)?;
-        let stdout = process.child().stdout.take().context("the target has no stdout")?;
-        Ok(Target { process, lines: Lines::read(stdout) })
+        let arguments = [frames, self.target_cpu, stacks, rate].map(|argument| argument.to_string());
+        start_program(program, &arguments.each_ref().map(String::as_str))
     }
 
     /// leaktrace on a process, which writes its report to `report`.
@@ -121,6 +133,15 @@ impl Bench {
         command.arg(self.sources.join("malloc_free.bt")).arg(pid.to_string());
         command
     }
+}
+
+/// Starts a C program that says in batches how long it took.
+pub(super) fn start_program(program: &Path, arguments: &[&str]) -> Result<Target> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut process = Guarded::spawn(&mut command)?;
+    let stdout = process.child().stdout.take().context("the target has no stdout")?;
+    Ok(Target { process, lines: Lines::read(stdout) })
 }
 
 /// How many CPUs this process may use, and the last of them.
@@ -229,6 +250,8 @@ pub(super) struct Tracer {
     output: Lines,
     /// Read to the end too: nobody else does, and a closed pipe would kill it.
     _errors: Option<Lines>,
+    /// Whether it ends by the signal that stops it, instead of with a status of its own.
+    ends_by_signal: bool,
 }
 
 /// How a tracer began.
@@ -246,7 +269,7 @@ pub(super) fn start_leaktrace(command: &mut Command) -> Result<Started> {
     let stderr = process.child().stderr.take().context("leaktrace has no stderr")?;
     let mut output = Lines::read(stderr);
     if output.find("leaktrace to trace", |line| line.starts_with("leaktrace: tracing "))?.is_some() {
-        return Ok(Started::Tracing(Tracer { process, output, _errors: None }));
+        return Ok(Started::Tracing(Tracer { process, output, _errors: None, ends_by_signal: false }));
     }
     let status = process.wait()?;
     if status.code() == Some(2) {
@@ -265,10 +288,15 @@ pub(super) fn start_bpftrace(command: &mut Command) -> Result<Tracer> {
     if output.find("bpftrace to trace", |line| line == "ready")?.is_none() {
         bail!("`{}` failed ({}):\n{}", shell::render(command), process.wait()?, errors.rest()?);
     }
-    Ok(Tracer { process, output, _errors: Some(errors) })
+    Ok(Tracer { process, output, _errors: Some(errors), ends_by_signal: false })
 }
 
 impl Tracer {
+    /// A tracer that does what it has to at Ctrl-C, and then lets the signal kill it.
+    pub(super) fn ended_by_its_signal(process: Guarded, output: Lines) -> Self {
+        Self { process, output, _errors: None, ends_by_signal: true }
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.process.pid()
     }
@@ -278,7 +306,8 @@ impl Tracer {
         self.process.signal(Signal::INT)?;
         let status = self.process.wait()?;
         let printed = self.output.rest()?;
-        ensure!(status.success(), "a tracer failed ({status}):\n{printed}");
+        let is_killed = self.ends_by_signal && status.signal() == Some(Signal::INT.as_raw());
+        ensure!(status.success() || is_killed, "a tracer failed ({status}):\n{printed}");
         Ok(printed)
     }
 }

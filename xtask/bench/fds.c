@@ -1,0 +1,93 @@
+/*
+ * Makes system calls in a loop and says how long they took.
+ *
+ *   fds getppid|open CPU CALLS_PER_SECOND
+ *
+ * getppid: the cheapest call there is, which only shows what is paid for every call. open: an open and its close, two
+ * calls that count as one. CALLS_PER_SECOND 0: as fast as it goes. One line on stdout for each batch: when it began and
+ * ended (ns, CLOCK_MONOTONIC), and its calls. Runs until it is killed.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_SECOND 1000000000ull
+#define BATCH_NS 10000000ull
+/* Calls between two looks at the clock. */
+#define SLICE 64
+/* Paced calls come in bursts with this much time between them. */
+#define BURST_NS 1000000ull
+
+typedef unsigned long long u64;
+
+static u64 now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * NS_PER_SECOND + time.tv_nsec;
+}
+
+static void sleep_until(u64 time)
+{
+    struct timespec until = {.tv_sec = time / NS_PER_SECOND, .tv_nsec = time % NS_PER_SECOND};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
+        ;
+}
+
+static void report(u64 begun, u64 ended, u64 calls)
+{
+    char line[80];
+    int length = snprintf(line, sizeof line, "%llu %llu %llu\n", begun, ended, calls);
+    if (write(STDOUT_FILENO, line, length) != length)
+        exit(1);
+}
+
+__attribute__((noipa)) static void ask_parent(u64 calls)
+{
+    for (u64 i = 0; i < calls; i++)
+        getppid();
+}
+
+__attribute__((noipa)) static void open_and_close(u64 calls)
+{
+    for (u64 i = 0; i < calls; i++) {
+        int fd = open("/dev/null", O_RDONLY);
+        if (fd == -1 || close(fd) == -1)
+            exit(1);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    if (count != 4) {
+        fprintf(stderr, "usage: fds getppid|open CPU CALLS_PER_SECOND\n");
+        return 2;
+    }
+    void (*const make)(u64) = strcmp(arguments[1], "open") == 0 ? open_and_close : ask_parent;
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(atoi(arguments[2]), &cpus);
+    if (sched_setaffinity(0, sizeof cpus, &cpus) != 0) {
+        perror("fds: sched_setaffinity");
+        return 1;
+    }
+    u64 rate = strtoull(arguments[3], NULL, 10);
+    u64 slice = rate > 0 ? rate / (NS_PER_SECOND / BURST_NS) : SLICE;
+    for (u64 burst = now();;) {
+        u64 begun = now(), ended, calls = 0;
+        do {
+            make(slice);
+            calls += slice;
+            if (rate > 0)
+                sleep_until(burst += BURST_NS);
+            ended = now();
+        } while (ended - begun < BATCH_NS);
+        report(begun, ended, calls);
+    }
+}
