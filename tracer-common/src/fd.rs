@@ -32,6 +32,8 @@ wire_enum! {
         Receives = 11 => "receives",
         /// Memory was mapped: the third argument is its protection, the fourth has the flags.
         Maps = 12 => "maps",
+        /// The descriptors from the first argument to the second are closed, unless the third says otherwise.
+        ClosesRange = 13 => "closes_range",
     }
 }
 

@@ -84,6 +84,15 @@ pub(crate) fn behind(reach: Reach, fd: u32) -> Behind {
     }
 }
 
+/// Length of the current thread's table of files; 0 when it cannot be known.
+#[inline(always)]
+pub(crate) fn table_len(reach: Reach) -> u32 {
+    if offset(&KERNEL.known) == 0 {
+        return 0;
+    }
+    table(reach).map_or(0, |(_, len)| len)
+}
+
 /// Address and length of the current thread's table of files.
 #[inline(always)]
 fn table(reach: Reach) -> Option<(u64, u32)> {

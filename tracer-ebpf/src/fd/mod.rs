@@ -5,6 +5,7 @@
 //! stack, as blocks are; connections are announced besides, because who is at the other end outlives them.
 #![expect(clippy::needless_pass_by_value, reason = "the macros hand a program its context by value")]
 
+mod bulk;
 mod iter;
 mod listed;
 mod request;
@@ -36,6 +37,7 @@ use crate::{
 
 const CLOSES: u32 = Effect::Closes.code();
 const CONNECTS: u32 = Effect::Connects.code();
+const CLOSES_RANGE: u32 = Effect::ClosesRange.code();
 const MAPS: u32 = Effect::Maps.code();
 /// `EBADF`, negative.
 const BAD_DESCRIPTOR: i64 = -9;
@@ -145,7 +147,8 @@ fn returned(means: Means, call: &Call, effect: u32) {
     let counted = match effect {
         // Linux closes the descriptor whatever else fails, but for one that is not open.
         CLOSES if call.result == BAD_DESCRIPTOR => Ok(()),
-        CLOSES => socket::closed(means, call),
+        CLOSES => socket::closed(means, call.key(call.first as u32)),
+        CLOSES_RANGE => bulk::closed_range(means, call),
         MAPS => mapped(call),
         _ => acquired(means, call, effect),
     };

@@ -72,10 +72,9 @@ pub(super) fn accepted(means: Means, call: &Call, fd: u32, site: u32) -> Result<
     Ok(())
 }
 
-/// `close` has returned.
+/// A descriptor was closed.
 #[inline(always)]
-pub(super) fn closed(means: Means, call: &Call) -> Result<(), LossCause> {
-    let key = call.key(call.first as u32);
+pub(super) fn closed(means: Means, key: FdKey) -> Result<(), LossCause> {
     match table::close(means, key) {
         Some(record) => ended(key, record.file),
         None => Ok(()),

@@ -136,7 +136,8 @@ impl Aggregator {
         let mut fd_sites = Vec::new();
         for (site, counters) in self.sites.iter().zip(counters) {
             let Some(site) = site else { continue };
-            if counters.alloc_objects == 0 {
+            // A site that connects opens nothing, and is named where it is referred to.
+            if counters.alloc_objects == 0 && site.raw.kind == SiteKind::Heap {
                 continue;
             }
             *by_end.entry(site.raw.end).or_default() += counters.alloc_objects;

@@ -309,6 +309,8 @@ pub struct Peer {
     pub opened_per_min: f64,
     /// Closed per minute, over the same time.
     pub closed_per_min: f64,
+    /// More were opened than closed in each third of that time: no pool that fills once.
+    pub growing: bool,
     /// Median time to connect, of the connections that are open.
     pub connect_latency: Option<Duration>,
     /// The call stacks that opened those that are open, the commonest first.
@@ -412,7 +414,7 @@ pub struct Corrections {
 /// Everything about descriptors, at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Descriptors {
-    /// Sites that opened descriptors, most open first.
+    /// Sites that opened descriptors, most open first; and at the end, with nothing opened, those that only connected.
     pub sites: Vec<FdSite>,
     /// What is open, by process and number; as of the last look.
     pub open: Arc<Vec<OpenFd>>,

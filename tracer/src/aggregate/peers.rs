@@ -15,6 +15,10 @@ use crate::event::{Connection, FdSurvey, SurveyedFd, SurveyedSocket, Turn};
 
 /// Rates are over this time.
 const RATE_WINDOW: Duration = Duration::from_secs(60);
+/// A rate is over no less than this: of a moment, it would say nothing.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// Parts of the time in all of which a peer must have grown to be called growing.
+const PARTS: u64 = 3;
 /// Services and clients that are kept count of; those with nothing open give way.
 const MOST_PEERS: usize = 16_384;
 /// Latencies that wait for their connection.
@@ -28,6 +32,7 @@ struct Open {
     peer: PeerKey,
     site: SiteId,
     opened_ns: u64,
+    latency: Option<Duration>,
 }
 
 /// Whose connection it is.
@@ -69,6 +74,8 @@ pub(super) struct Peers {
     started_ns: u64,
     open: HashMap<FdKey, Open>,
     counts: HashMap<PeerKey, Counts>,
+    by_sock: HashMap<u64, FdKey>,
+    /// Of handshakes that were over before the call that began them.
     latencies: HashMap<u64, Duration>,
     listeners: HashMap<FdKey, Endpoint>,
     /// The open part, as of the last survey.
@@ -114,11 +121,21 @@ impl Peers {
         self.close(key, 0);
         self.make_room();
         self.counts.entry(peer.clone()).or_default().opened += 1;
-        self.open.insert(key, Open { file, sock, peer, site, opened_ns: time_ns });
+        let latency = self.latencies.remove(&sock);
+        if sock != 0 {
+            self.by_sock.insert(sock, key);
+        }
+        self.open.insert(key, Open { file, sock, peer, site, opened_ns: time_ns, latency });
     }
 
     /// A handshake took this long.
     pub(super) fn established(&mut self, sock: u64, latency: Duration) {
+        let open = self.by_sock.get(&sock).and_then(|key| self.open.get_mut(key));
+        // One that has its time already is a connection whose end was not seen: its socket is used again.
+        if let Some(open) = open.filter(|open| open.sock == sock && open.latency.is_none()) {
+            open.latency = Some(latency);
+            return;
+        }
         // Sockets whose connection never became known leave theirs behind.
         if self.latencies.len() >= MOST_LATENCIES {
             self.latencies.clear();
@@ -133,7 +150,9 @@ impl Peers {
             return;
         }
         if let Some(open) = self.open.remove(&key) {
-            self.latencies.remove(&open.sock);
+            if self.by_sock.get(&open.sock) == Some(&key) {
+                self.by_sock.remove(&open.sock);
+            }
             self.counts.entry(open.peer).or_default().closed += 1;
         }
     }
@@ -154,12 +173,7 @@ impl Peers {
             PeerKey::Known(Direction::Outbound, endpoint) => (Direction::Outbound, Some(endpoint.clone())),
             PeerKey::Known(Direction::Inbound, _) | PeerKey::Listener(_) => (Direction::Inbound, None),
         };
-        Known {
-            direction: Some(direction),
-            peer,
-            connect_latency: self.latencies.get(&open.sock).copied(),
-            opened_ns: Some(open.opened_ns),
-        }
+        Known { direction: Some(direction), peer, connect_latency: open.latency, opened_ns: Some(open.opened_ns) }
     }
 
     /// Takes a survey. Connections that ended unseen are closed.
@@ -270,6 +284,7 @@ impl Peers {
             closed: 0,
             opened_per_min: 0.0,
             closed_per_min: 0.0,
+            growing: false,
             connect_latency: None,
             sites: Vec::new(),
         };
@@ -289,7 +304,9 @@ impl Peers {
             let peer =
                 peers.entry((*direction, endpoint.clone())).or_insert_with(|| empty(*direction, endpoint.clone()));
             (peer.opened, peer.closed) = (counts.opened, counts.closed);
-            (peer.opened_per_min, peer.closed_per_min) = counts.rates(now_ns, self.started_ns);
+            let recent = counts.recent(now_ns, self.started_ns);
+            (peer.opened_per_min, peer.closed_per_min, peer.growing) =
+                (recent.opened_per_min, recent.closed_per_min, recent.growing);
         }
         let mut peers: Vec<Peer> = peers.into_values().collect();
         peers.sort_by(|a, b| {
@@ -302,10 +319,10 @@ impl Peers {
 }
 
 impl Counts {
-    /// Opened and closed per minute.
-    fn rates(&mut self, now_ns: u64, started_ns: u64) -> (f64, f64) {
+    /// What happened within the last minute.
+    fn recent(&mut self, now_ns: u64, started_ns: u64) -> Recent {
         let window = RATE_WINDOW.as_nanos() as u64;
-        let begin = now_ns.saturating_sub(window);
+        let begin = now_ns.saturating_sub(window).max(started_ns);
         if self.history.back().is_none_or(|(_, opened, closed)| (*opened, *closed) != (self.opened, self.closed)) {
             self.history.push_back((now_ns, self.opened, self.closed));
         }
@@ -313,16 +330,31 @@ impl Counts {
         while self.history.get(1).is_some_and(|(time, ..)| *time <= begin) {
             self.history.pop_front();
         }
-        let (opened, closed) = match self.history.front() {
-            Some((time, opened, closed)) if *time <= begin => (*opened, *closed),
-            _ => (0, 0),
+        let at = |time: u64| {
+            let last = self.history.iter().rev().find(|(then, ..)| *then <= time);
+            last.map_or((0, 0), |(_, opened, closed)| (*opened, *closed))
         };
-        let minutes = Duration::from_nanos(now_ns.saturating_sub(begin.max(started_ns))).as_secs_f64() / 60.0;
-        if minutes <= 0.0 {
-            return (0.0, 0.0);
+        let (opened, closed) = at(begin);
+        let span = now_ns.saturating_sub(begin);
+        let part = |part: u64| at(begin + span / PARTS * part);
+        let unreleased = |(opened, closed): (u64, u64)| opened.saturating_sub(closed);
+        let growing = (1..=PARTS).all(|i| {
+            unreleased(if i == PARTS { (self.opened, self.closed) } else { part(i) }) > unreleased(part(i - 1))
+        });
+        let minutes = Duration::from_nanos(span).max(SHORTEST).as_secs_f64() / 60.0;
+        Recent {
+            opened_per_min: (self.opened - opened) as f64 / minutes,
+            closed_per_min: (self.closed - closed) as f64 / minutes,
+            growing,
         }
-        ((self.opened - opened) as f64 / minutes, (self.closed - closed) as f64 / minutes)
     }
+}
+
+/// What happened within the last minute.
+struct Recent {
+    opened_per_min: f64,
+    closed_per_min: f64,
+    growing: bool,
 }
 
 fn median(values: &[Duration]) -> Option<Duration> {

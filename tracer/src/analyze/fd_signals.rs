@@ -166,12 +166,11 @@ fn half_open(descriptors: &Descriptors) -> Vec<FdSignal> {
     signals.into_iter().map(signal).collect()
 }
 
-/// Connections that were opened in the last minute and not closed, by more than a pool that fills would.
+/// Connections that go on being opened and not closed.
 fn unreleased(descriptors: &Descriptors) -> Vec<FdSignal> {
     let peers = descriptors.peers.iter().filter(|peer| {
-        // Rates are per minute, over a minute or the time there was: what was opened and not closed is less then.
         let more = peer.opened.saturating_sub(peer.closed);
-        peer.opened_per_min > peer.closed_per_min * STEADY && more >= LEAST_UNRELEASED && peer.open >= LEAST_UNRELEASED
+        peer.growing && more >= LEAST_UNRELEASED && peer.open >= LEAST_UNRELEASED
     });
     let signal = |peer: &crate::aggregate::Peer| FdSignal::Unreleased {
         direction: peer.direction,

@@ -74,11 +74,12 @@ fn refused(error: &dyn std::error::Error) -> BpfError {
 }
 
 fn attach_typed(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BpfError> {
-    let name = "sys_exit";
-    let program: &mut BtfTracePoint =
-        ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
-    program.load(name, btf).map_err(|error| refused(&error))?;
-    program.attach().map_err(|error| refused(&error))?;
+    for (name, tracepoint) in [("sys_exit", "sys_exit"), ("fd_exec", "sched_process_exec")] {
+        let program: &mut BtfTracePoint =
+            ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
+        program.load(tracepoint, btf).map_err(|error| refused(&error))?;
+        program.attach().map_err(|error| refused(&error))?;
+    }
     Ok(())
 }
 

@@ -9,8 +9,8 @@ const SYS_FSMOUNT: i64 = 432;
 const SYS_OPEN_TREE: i64 = 428;
 const SYS_LANDLOCK_CREATE_RULESET: i64 = 444;
 
-/// Every system call that opens, closes or connects a descriptor, by number. Calls that change descriptors in bulk
-/// (close_range, unshare, exec) are not here: what they did is found by comparing with the kernel's table.
+/// Every system call that opens, closes or connects a descriptor, by number. What others bring (recvmmsg, io_uring,
+/// ioctls) is found by comparing with the kernel's table.
 pub(super) const EFFECTS: &[(i64, Effect)] = &[
     (libc::SYS_open, Effect::Opens),
     (libc::SYS_openat, Effect::Opens),
@@ -53,6 +53,7 @@ pub(super) const EFFECTS: &[(i64, Effect)] = &[
     (libc::SYS_accept4, Effect::Accepts),
     (libc::SYS_connect, Effect::Connects),
     (libc::SYS_close, Effect::Closes),
+    (libc::SYS_close_range, Effect::ClosesRange),
     (libc::SYS_recvmsg, Effect::Receives),
     (libc::SYS_mmap, Effect::Maps),
 ];

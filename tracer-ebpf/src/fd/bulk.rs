@@ -1,0 +1,76 @@
+//! Descriptors that are closed many at once: close_range, and exec, which closes those marked close-on-exec.
+//!
+//! Kernels without `bpf_loop` leave them to the comparison with the kernel's table.
+
+use core::{ffi::c_void, mem::MaybeUninit};
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_loop},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use tracer_common::{counter::LossCause, fd::FdKey};
+
+use super::{Call, MODERN, Means, socket};
+use crate::{count, kernel, maps::TARGETS, unwind::Drive};
+
+/// `CLOSE_RANGE_CLOEXEC`: they are marked, not closed.
+const MARK_ONLY: u64 = 4;
+/// The most that `bpf_loop` does.
+const MOST: u32 = 1 << 23;
+
+/// What a round of `bpf_loop` needs.
+#[repr(C)]
+struct Range {
+    tgid: u32,
+    first: u32,
+}
+
+/// `close_range` has returned.
+#[inline(always)]
+pub(super) fn closed_range(means: Means, call: &Call) -> Result<(), LossCause> {
+    if call.result == 0 && call.third & MARK_ONLY == 0 && TARGETS.get_ptr(call.tgid()).is_some() {
+        closed_between(means, call.tgid(), call.first as u32, call.second as u32);
+    }
+    Ok(())
+}
+
+/// `sched_process_exec`: runs in the process that now is the new program, which has lost what was marked.
+#[btf_tracepoint(function = "sched_process_exec")]
+fn fd_exec(_ctx: BtfTracePointContext) -> i32 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if TARGETS.get_ptr(tgid).is_some() {
+        closed_between(MODERN, tgid, 0, u32::MAX);
+    }
+    0
+}
+
+/// Of all numbers in the range, those that are not open have been closed.
+#[inline(always)]
+fn closed_between(means: Means, tgid: u32, first: u32, last: u32) {
+    let len = kernel::table_len(means.reach);
+    if means.drive != Drive::Helper || len == 0 || first > last || first >= len {
+        return;
+    }
+    let count = last.min(len - 1) - first + 1;
+    let mut range = MaybeUninit::<Range>::uninit();
+    let fields = range.as_mut_ptr();
+    // SAFETY: both fields, and a callback that takes exactly this context, which outlives the call.
+    unsafe {
+        (*fields).tgid = tgid;
+        (*fields).first = first;
+        bpf_loop(count.min(MOST), closed_callback as *mut c_void, fields.cast::<c_void>(), 0);
+    }
+}
+
+/// One round of `bpf_loop`: 0 to go on, 1 to end.
+#[inline(never)]
+extern "C" fn closed_callback(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context that `closed_between` passes.
+    let range = unsafe { &*context.cast::<Range>() };
+    let key = FdKey { tgid: range.tgid, fd: range.first.wrapping_add(index as u32) };
+    if let Err(cause) = socket::closed(MODERN, key) {
+        count::lost(cause);
+    }
+    0
+}
