@@ -20,6 +20,8 @@ fn normal() -> App {
 
 golden!(leaks_with_signals_80x24, normal(), &[], 80 x 24);
 golden!(descriptors_80x24, normal(), &[Char('2')], 80 x 24);
+// The README shows this one.
+golden!(descriptors_96x29, normal(), &[Char('2')], 96 x 29);
 golden!(descriptors_120x40, normal(), &[Char('2')], 120 x 40);
 golden!(descriptors_220x60, normal(), &[Char('2'), Down, Down], 220 x 60);
 golden!(descriptors_40x8, normal(), &[Char('2')], 40 x 8);

@@ -9,7 +9,7 @@ use ratatui::{
 
 use super::table::origin_words;
 use crate::{
-    aggregate::{Descriptors, OpenFd, Origin, Socket, TcpState},
+    aggregate::{Descriptors, FdSite, OpenFd, Origin, Socket, TcpState},
     report::{
         fd_words::{fd_words, kinds_words},
         units::{UNKNOWN, bytes, count, duration},
@@ -194,10 +194,7 @@ pub(in crate::tui) fn draw(
     let kinds = site.map_or(&group.kinds, |site| &site.kinds);
     let exact = vec![fitting(
         vec![
-            Span::styled(
-                format!("{} open", count(site.map_or(group.fds.len() as u64, |site| site.open()))),
-                theme.bold(),
-            ),
+            Span::styled(format!("{} open", count(site.map_or(group.fds.len() as u64, FdSite::open))), theme.bold()),
             Span::raw(kinds_words(kinds)),
         ],
         inner.width,

@@ -149,7 +149,7 @@ pub(in crate::tui) fn draw(
     heading.extend(
         columns
             .iter()
-            .map(|&column| before(heading_cell(column.heading(), column.width(sort), column.sorts(sort), theme))),
+            .map(|&column| before(&heading_cell(column.heading(), column.width(sort), column.sorts(sort), theme))),
     );
     let rows = peers.browser.visible().map(|(row, (_, index))| {
         let selected = row == peers.browser.row();
@@ -179,7 +179,7 @@ fn marks(selected: bool, signalled: bool, theme: Theme) -> Span<'static> {
 }
 
 /// With the space before the heading, not behind it: here the text comes first.
-fn before(heading: Span<'static>) -> Span<'static> {
+fn before(heading: &Span<'_>) -> Span<'static> {
     let words = format!(" {}", heading.content.strip_suffix(' ').unwrap_or(&heading.content));
     Span::styled(words, heading.style)
 }
