@@ -12,7 +12,7 @@ use ratatui::{
 use super::{App, AppOptions, Flow};
 use crate::{aggregate::Snapshot, report::testing};
 
-fn app(snapshots: impl IntoIterator<Item = Snapshot>) -> App {
+pub(super) fn app(snapshots: impl IntoIterator<Item = Snapshot>) -> App {
     let mut app = App::new(AppOptions::default());
     for snapshot in snapshots {
         app.update(Arc::new(snapshot));
@@ -24,13 +24,13 @@ fn normal() -> App {
     app([testing::before_normal(), testing::normal()])
 }
 
-fn press(app: &mut App, keys: &[KeyCode]) {
+pub(super) fn press(app: &mut App, keys: &[KeyCode]) {
     for &key in keys {
         assert_eq!(app.on_key(KeyEvent::new(key, KeyModifiers::NONE)), Flow::Continue);
     }
 }
 
-fn screen(app: &mut App, width: u16, height: u16) -> TestBackend {
+pub(super) fn screen(app: &mut App, width: u16, height: u16) -> TestBackend {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a screen");
     terminal.draw(|frame| app.draw(frame)).expect("draws");
     terminal.backend().clone()
@@ -48,6 +48,8 @@ macro_rules! golden {
         }
     };
 }
+
+pub(super) use golden;
 
 golden!(normal_80x24, normal(), &[], 80 x 24);
 golden!(normal_120x40, normal(), &[], 120 x 40);
@@ -107,8 +109,8 @@ fn the_selected_row_stands_out_over_its_whole_width() {
         let mut app = normal();
         press(&mut app, keys);
         let screen = screen(&mut app, 80, 24);
-        assert_eq!(screen.buffer()[(79, 5)].modifier, modifier);
-        assert_eq!(screen.buffer()[(79, 6)].modifier, Modifier::empty());
+        assert_eq!(screen.buffer()[(79, 6)].modifier, modifier);
+        assert_eq!(screen.buffer()[(79, 7)].modifier, Modifier::empty());
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
+use super::state::Tab;
+
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
@@ -23,6 +25,9 @@ pub(super) enum Action {
     Home,
     End,
     SwitchFocus,
+    Show(Tab),
+    NextTab,
+    PreviousTab,
     NextSort,
     Help,
     /// Leave the overlay, or quit when there is none.
@@ -32,14 +37,15 @@ pub(super) enum Action {
 
 /// Every key and what it does, for the help.
 pub(super) const KEYS: &[(&str, &str)] = &[
-    ("Up Down  k j", "select a site, scroll the stack"),
-    ("Left Right  h l", "scroll the stack sideways"),
+    ("1 2 3", "leaks, descriptors, peers"),
+    ("[ ]", "the tab before, the next tab"),
+    ("Up Down  k j", "select a row, scroll the pane"),
+    ("Left Right  h l", "scroll the pane sideways"),
     ("PgUp PgDn", "a page up or down"),
     ("Home g", "to the top, and stay there"),
     ("End G", "to the end"),
-    ("Tab", "switch between sites and stack"),
-    ("s", "sort by the next: bytes, objects,"),
-    ("", "allocation rate, oldest block"),
+    ("Tab", "switch between list and pane"),
+    ("s", "sort by the next column"),
     ("?", "this help"),
     ("q Esc", "close this help, or quit"),
     ("Ctrl-C", "quit"),
@@ -64,6 +70,11 @@ pub(super) fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Home | KeyCode::Char('g') => Action::Home,
         KeyCode::End | KeyCode::Char('G') => Action::End,
         KeyCode::Tab | KeyCode::BackTab => Action::SwitchFocus,
+        KeyCode::Char('1') => Action::Show(Tab::Leaks),
+        KeyCode::Char('2') => Action::Show(Tab::Descriptors),
+        KeyCode::Char('3') => Action::Show(Tab::Peers),
+        KeyCode::Char('[') => Action::PreviousTab,
+        KeyCode::Char(']') => Action::NextTab,
         KeyCode::Char('s') => Action::NextSort,
         KeyCode::Char('?') => Action::Help,
         KeyCode::Char('q') | KeyCode::Esc => Action::Back,

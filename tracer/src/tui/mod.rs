@@ -8,6 +8,8 @@ mod app;
 mod events;
 #[cfg(test)]
 mod goldens;
+#[cfg(test)]
+mod goldens_fds;
 mod input;
 mod state;
 mod terminal;

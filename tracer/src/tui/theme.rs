@@ -49,6 +49,20 @@ impl Theme {
         self.colored(Style::new(), Color::Yellow)
     }
 
+    /// Something is wrong in the target.
+    pub(super) fn warning(self) -> Style {
+        self.colored(self.bold(), Color::Yellow)
+    }
+
+    /// Share of a limit in use, from 0 to 1; the marks are those of the signals.
+    pub(super) fn share(self, share: f64) -> Style {
+        match share {
+            share if share >= 0.95 => self.loss(),
+            share if share >= 0.80 => self.warning(),
+            _ => self.bold(),
+        }
+    }
+
     pub(super) fn no_loss(self) -> Style {
         self.colored(Style::new(), Color::Green)
     }

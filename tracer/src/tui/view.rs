@@ -7,19 +7,24 @@ use ratatui::{
 };
 
 use super::{
-    state::{Focus, State},
+    state::{Focus, State, Tab},
     theme::Theme,
-    widgets::{footer, header, help, sites, stack},
+    widgets::{fds, footer, header, help, notices, peers, sites, stack, table::say, tabs},
 };
 
 /// Below this there is no room for a number and the place it belongs to.
 const SMALLEST: (u16, u16) = (40, 8);
-/// From this width on, the stack is beside the sites.
+/// From this width on, the pane is beside the table.
 const WIDE: u16 = 160;
-/// From this height on, the stack is below the sites; under it, the focused pane has all the room.
+/// From this height on, the pane is below the table; under it, the focused one has all the room.
 const TALL: u16 = 14;
-/// The least that a stack below the sites gets.
-const STACK_HEIGHT: u16 = 8;
+/// The least that a pane below the table gets.
+const PANE_HEIGHT: u16 = 8;
+/// From this height of the screen on, there is room for the bar of tabs; the keys work without.
+const TAB_BAR: u16 = 12;
+
+/// On the tabs that have nothing to show for it.
+const NOT_TRACED: &str = "descriptors are not traced: started with --heap";
 
 pub(super) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>) {
     let area = frame.area();
@@ -29,42 +34,79 @@ pub(super) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>) {
         frame.render_widget(Paragraph::new(message), area);
         return;
     }
-    let [top, body, bottom] =
-        Layout::vertical([Constraint::Length(header::HEIGHT), Constraint::Min(0), Constraint::Length(1)]).areas(area);
+    let bar = u16::from(area.height >= TAB_BAR);
+    let [top, tab_bar, body, bottom] = Layout::vertical([
+        Constraint::Length(header::HEIGHT),
+        Constraint::Length(bar),
+        Constraint::Min(0),
+        Constraint::Length(1),
+    ])
+    .areas(area);
     header::draw(state, theme, frame, top);
-    let panes = Panes::new(body, state.focus);
-    if let Some(area) = panes.sites {
-        sites::draw(state, theme, frame, area);
-    }
-    if let Some(area) = panes.stack {
-        stack::draw(state, theme, frame, area, panes.beside);
-    }
+    tabs::draw(state, theme, frame, tab_bar);
+    draw_tab(state, theme, frame, body);
     footer::draw(state, theme, frame, bottom);
     help::draw(state, theme, frame, area);
 }
 
+fn draw_tab(state: &mut State, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
+    let Some(snapshot) = state.snapshot.clone() else { return say(sites::WAITING, frame, body) };
+    let focus = state.focus();
+    if state.tab == Tab::Leaks {
+        let panes = Panes::new(body, focus);
+        if let Some(area) = panes.table {
+            sites::draw(&snapshot, &mut state.leaks, theme, frame, area);
+        }
+        if let Some(area) = panes.pane {
+            stack::draw(&snapshot, &mut state.leaks, theme, frame, area, panes.beside);
+        }
+        return;
+    }
+    let Some(descriptors) = &snapshot.descriptors else { return say(NOT_TRACED, frame, body) };
+    if state.tab == Tab::Peers {
+        let panes = Panes::new(body, focus);
+        if let Some(area) = panes.table {
+            peers::table::draw(descriptors, &mut state.peers, theme, frame, area);
+        }
+        if let Some(area) = panes.pane {
+            peers::pane::draw(descriptors, &mut state.peers, theme, frame, area, panes.beside);
+        }
+        return;
+    }
+    let height = notices::height(&state.fds.notices, body.height);
+    let [above, rest] = Layout::vertical([Constraint::Length(height), Constraint::Min(0)]).areas(body);
+    notices::draw(&state.fds.notices, theme, frame, above);
+    let panes = Panes::new(rest, focus);
+    if let Some(area) = panes.table {
+        fds::table::draw(descriptors, &mut state.fds, theme, frame, area);
+    }
+    if let Some(area) = panes.pane {
+        fds::pane::draw(descriptors, &mut state.fds, theme, frame, area, panes.beside);
+    }
+}
+
 struct Panes {
-    sites: Option<Rect>,
-    stack: Option<Rect>,
-    /// The stack is to the right of the sites.
+    table: Option<Rect>,
+    pane: Option<Rect>,
+    /// The pane is to the right of the table.
     beside: bool,
 }
 
 impl Panes {
     fn new(body: Rect, focus: Focus) -> Self {
         if body.width >= WIDE {
-            let [sites, stack] =
+            let [table, pane] =
                 Layout::horizontal([Constraint::Percentage(55), Constraint::Percentage(45)]).areas(body);
-            return Self { sites: Some(sites), stack: Some(stack), beside: true };
+            return Self { table: Some(table), pane: Some(pane), beside: true };
         }
         if body.height >= TALL {
-            let height = (body.height * 2 / 5).max(STACK_HEIGHT);
-            let [sites, stack] = Layout::vertical([Constraint::Min(0), Constraint::Length(height)]).areas(body);
-            return Self { sites: Some(sites), stack: Some(stack), beside: false };
+            let height = (body.height * 2 / 5).max(PANE_HEIGHT);
+            let [table, pane] = Layout::vertical([Constraint::Min(0), Constraint::Length(height)]).areas(body);
+            return Self { table: Some(table), pane: Some(pane), beside: false };
         }
         match focus {
-            Focus::Sites => Self { sites: Some(body), stack: None, beside: false },
-            Focus::Stack => Self { sites: None, stack: Some(body), beside: false },
+            Focus::List => Self { table: Some(body), pane: None, beside: false },
+            Focus::Detail => Self { table: None, pane: Some(body), beside: false },
         }
     }
 }

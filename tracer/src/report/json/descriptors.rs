@@ -6,7 +6,10 @@ use serde::{Serialize, Serializer};
 
 use super::{JsonFrame, SITE_FD};
 use crate::{
-    aggregate::{Corrections, Descriptors, Endpoint, FdLimits, FdSignal, FdSite, OpenFd, Origin, Peer, SiteId, Socket},
+    aggregate::{
+        Corrections, Descriptors, Direction, Endpoint, FdLimits, FdSignal, FdSite, OpenFd, Origin, Peer, SiteId,
+        Socket, TcpState,
+    },
     symbolize::Stack,
 };
 
@@ -173,10 +176,10 @@ impl<'a> From<&'a OpenFd> for JsonFd<'a> {
                 Origin::BeforeAttach | Origin::Unseen => None,
             },
             age_s: seconds(*age),
-            direction: direction.map(|direction| direction.name()),
+            direction: direction.map(Direction::name),
             local: local.as_ref().map(JsonEndpoint),
             peer: peer.as_ref().map(JsonEndpoint),
-            state: state.map(|state| state.name()),
+            state: state.map(TcpState::name),
             idle_s: seconds(*idle),
             rx_bytes: *rx_bytes,
             tx_bytes: *tx_bytes,

@@ -14,7 +14,7 @@ use crate::{
         untrusted::clean,
     },
     tui::{
-        state::{Focus, State},
+        state::{Focus, Leaks, State, Tab},
         theme::Theme,
     },
 };
@@ -26,21 +26,34 @@ pub(in crate::tui) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>, a
         return;
     }
     let place = Line::styled(place(state), theme.dim());
-    let other = match state.focus {
-        Focus::Sites => "Tab stack",
-        Focus::Stack => "Tab sites",
+    let other = match (state.focus(), state.tab) {
+        (Focus::Detail, _) => "Tab list",
+        (Focus::List, Tab::Leaks) => "Tab stack",
+        (Focus::List, Tab::Descriptors) => "Tab descriptors",
+        (Focus::List, Tab::Peers) => "Tab call sites",
     };
-    let keys = ["? help", "q quit", other, "s sort"].map(|key| Span::styled(key, theme.dim()));
+    let keys = ["? help", "q quit", other, "s sort", "1 2 3 tabs"].map(|key| Span::styled(key, theme.dim()));
     let room = area.width.saturating_sub(place.width() as u16 + 2);
     frame.render_widget(Paragraph::new(fitting(keys.to_vec(), room)), area);
     frame.render_widget(Paragraph::new(place).alignment(Alignment::Right), area);
 }
 
 fn place(state: &State) -> String {
-    let row = if state.len() == 0 { 0 } else { state.row() as u64 + 1 };
-    let place = format!("{} of {}", count(row), counted(state.len() as u64, "site", "sites"));
-    match state.young {
-        0 => place,
-        young => format!("{place}, {young} under {} old", duration(state.min_age)),
+    let place = |row: usize, len: usize, one: &str, many: &str| {
+        let row = if len == 0 { 0 } else { row as u64 + 1 };
+        format!("{} of {}", count(row), counted(len as u64, one, many))
+    };
+    match state.tab {
+        Tab::Descriptors | Tab::Peers if state.descriptors().is_none() => String::new(),
+        Tab::Leaks => {
+            let Leaks { browser, young, min_age, .. } = &state.leaks;
+            let place = place(browser.row(), browser.len(), "site", "sites");
+            match young {
+                0 => place,
+                young => format!("{place}, {young} under {} old", duration(*min_age)),
+            }
+        }
+        Tab::Descriptors => place(state.fds.browser.row(), state.fds.browser.len(), "row", "rows"),
+        Tab::Peers => place(state.peers.browser.row(), state.peers.browser.len(), "peer", "peers"),
     }
 }

@@ -7,7 +7,7 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-use super::fitting;
+use super::{fds::summary, fitting};
 use crate::{
     aggregate::{IncompleteCount, LossCount, Rates, Snapshot},
     report::{
@@ -15,7 +15,10 @@ use crate::{
         units::{bytes, count, counted, duration, rate, signed_bytes},
         untrusted::clean,
     },
-    tui::{state::State, theme::Theme},
+    tui::{
+        state::{State, Tab},
+        theme::Theme,
+    },
 };
 
 /// Lines it takes.
@@ -25,17 +28,27 @@ const NARROW: u16 = 60;
 
 pub(in crate::tui) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let lines = match &state.snapshot {
-        Some(snapshot) => lines(snapshot, theme, area.width),
+        Some(snapshot) => lines(state, snapshot, theme, area.width),
         None => vec![Line::styled("leaktrace", theme.heading())],
     };
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-fn lines(snapshot: &Snapshot, theme: Theme, width: u16) -> Vec<Line<'_>> {
-    let Snapshot { elapsed, totals, rates, loss, incomplete, .. } = snapshot;
+fn lines<'a>(state: &'a State, snapshot: &'a Snapshot, theme: Theme, width: u16) -> Vec<Line<'a>> {
+    let Snapshot { elapsed, loss, incomplete, .. } = snapshot;
+    let [first, second] = match (state.tab, &snapshot.descriptors) {
+        (Tab::Leaks, _) => heap(snapshot, theme, width),
+        (Tab::Descriptors, Some(descriptors)) => summary::descriptors(descriptors, &state.fds, theme, width),
+        (Tab::Peers, Some(descriptors)) => summary::peers(descriptors, theme, width),
+        (Tab::Descriptors | Tab::Peers, None) => [Line::default(), Line::default()],
+    };
+    vec![target(snapshot, theme, width, duration(*elapsed)), first, second, trust(loss, incomplete, theme, width)]
+}
+
+fn heap(snapshot: &Snapshot, theme: Theme, width: u16) -> [Line<'static>; 2] {
+    let Snapshot { totals, rates, .. } = snapshot;
     let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s } = *rates;
-    vec![
-        target(snapshot, theme, width, duration(*elapsed)),
+    [
         fitting(
             vec![
                 Span::styled(format!("{} outstanding", bytes(totals.inuse_bytes())), theme.bold()),
@@ -52,7 +65,6 @@ fn lines(snapshot: &Snapshot, theme: Theme, width: u16) -> Vec<Line<'_>> {
             ],
             width,
         ),
-        trust(loss, incomplete, theme, width),
     ]
 }
 

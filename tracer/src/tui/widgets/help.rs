@@ -7,14 +7,19 @@ use ratatui::{
     widgets::{Block, Clear, Paragraph},
 };
 
-use crate::tui::{input::KEYS, state::State, theme::Theme, widgets::sites::Column};
+use super::{fds, peers, sites::Column};
+use crate::tui::{
+    input::KEYS,
+    state::{State, Tab},
+    theme::Theme,
+};
 
 const WIDTH: u16 = 58;
 const KEY_COLUMNS: usize = 16;
 
 pub(in crate::tui) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let Some(scroll) = &mut state.help else { return };
-    let lines = lines(theme, area.width < WIDTH);
+    let lines = lines(state.tab, theme, area.width < WIDTH);
     let width = WIDTH.min(area.width);
     let height = (lines.len() as u16 + 2).min(area.height);
     let overlay = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
@@ -25,7 +30,7 @@ pub(in crate::tui) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_
 }
 
 /// `narrow`: meanings go below what they explain.
-fn lines(theme: Theme, narrow: bool) -> Vec<Line<'static>> {
+fn lines(tab: Tab, theme: Theme, narrow: bool) -> Vec<Line<'static>> {
     let entry = |key: &str, meaning: &'static str| {
         let key = Span::styled(format!(" {key:<KEY_COLUMNS$}"), theme.bold());
         if narrow {
@@ -36,6 +41,11 @@ fn lines(theme: Theme, narrow: bool) -> Vec<Line<'static>> {
         }
     };
     let keys = KEYS.iter().flat_map(|&(key, meaning)| entry(key, meaning));
-    let columns = Column::ALL.iter().flat_map(|column| entry(column.heading(), column.meaning()));
+    let explained = match tab {
+        Tab::Leaks => &Column::ALL.map(|column| (column.heading(), column.meaning()))[..],
+        Tab::Descriptors => fds::table::COLUMNS,
+        Tab::Peers => peers::table::COLUMNS,
+    };
+    let columns = explained.iter().flat_map(|&(heading, meaning)| entry(heading, meaning));
     keys.chain([Line::default()]).chain(columns).collect()
 }

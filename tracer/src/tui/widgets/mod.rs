@@ -1,10 +1,18 @@
 //! The parts of the screen. In: the state, a theme and an area. Out: cells. Each formats only what is visible.
 
+mod call_site;
+pub(super) mod fds;
 pub(super) mod footer;
+mod frames;
 pub(super) mod header;
 pub(super) mod help;
+pub(super) mod notices;
+mod pane;
+pub(super) mod peers;
 pub(super) mod sites;
 pub(super) mod stack;
+pub(super) mod table;
+pub(super) mod tabs;
 
 use ratatui::text::{Line, Span};
 

@@ -2,22 +2,23 @@
 
 use ratatui::{
     Frame,
-    layout::{Alignment, Rect},
+    layout::Rect,
     style::Style,
     text::{Line, Span},
-    widgets::Paragraph,
 };
 
+use super::{
+    call_site::label,
+    table::{MARK, choose, draw_table, heading_cell, mark, rows_below_heading, say},
+};
 use crate::{
-    aggregate::{SiteSnapshot, TargetState},
+    aggregate::{SiteSnapshot, Snapshot, TargetState},
     report::{
-        FrameText, Sort, basename, call_site, no_symbol_words, place, short_name, stack_end_words,
+        Sort,
         units::{UNKNOWN, bytes, duration, rate, short_count, signed_bytes},
-        untrusted::{clean, columns as columns_of},
     },
-    symbolize::Stack,
     tui::{
-        state::{Change, Focus, State},
+        state::{Change, Focus, Leaks},
         theme::Theme,
     },
 };
@@ -25,8 +26,9 @@ use crate::{
 /// The least that is left for the call site, and the least share of the width.
 const CALL_SITE: usize = 24;
 const CALL_SITE_PERCENT: usize = 40;
-/// Marks the selected row.
-const MARK: &str = "> ";
+
+/// Before anything was allocated.
+pub(in crate::tui) const WAITING: &str = "waiting for the first allocations";
 
 /// A column of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,54 +111,40 @@ impl Column {
 /// The columns that leave enough of `width` to the call site; the one that is sorted by is always among them.
 fn columns(width: usize, sort: Sort) -> Vec<Column> {
     let least = CALL_SITE.max(width * CALL_SITE_PERCENT / 100);
-    let mut room = width.saturating_sub(least + MARK.len());
-    let mut chosen: Vec<Column> = Vec::new();
+    let room = width.saturating_sub(least + MARK.len());
     let sorted = Column::ALL.into_iter().filter(|column| column.sorts(sort));
-    for column in sorted.chain(Column::BY_IMPORTANCE) {
-        if column.width() < room && !chosen.contains(&column) {
-            room -= column.width() + 1;
-            chosen.push(column);
-        }
-    }
-    Column::ALL.into_iter().filter(|column| chosen.contains(column)).collect()
+    choose(&Column::ALL, sorted.chain(Column::BY_IMPORTANCE), Column::width, room)
 }
 
-pub(in crate::tui) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+pub(in crate::tui) fn draw(snapshot: &Snapshot, leaks: &mut Leaks, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let width = usize::from(area.width);
-    let columns = columns(width, state.sort);
-    state.fit(usize::from(area.height.saturating_sub(1)));
-    let rows = area.rows();
-    let mut lines = vec![heading(&columns, state.sort, theme)];
-    lines.extend(state.visible().map(|(row, site)| {
-        let selected = row == state.row();
-        let line = line(site, state.change(site.id), &columns, width, selected, theme);
-        if selected { line.style(theme.selected(state.focus == Focus::Sites)) } else { line }
-    }));
-    // One widget per line: a line's own style then reaches to the end of its row.
-    for (line, row) in lines.into_iter().zip(rows) {
-        frame.render_widget(line, row);
-    }
-    if state.len() == 0 {
-        let middle = Rect { y: area.y + area.height / 2, height: 1, ..area };
-        frame.render_widget(Paragraph::new(nothing(state)).alignment(Alignment::Center), middle);
+    let columns = columns(width, leaks.sort);
+    leaks.browser.fit(rows_below_heading(area));
+    let focused = leaks.browser.focus == Focus::List;
+    let rows = leaks.browser.visible().map(|(row, (_, index))| {
+        let selected = row == leaks.browser.row();
+        let site = &snapshot.sites[index];
+        (selected, line(site, leaks.change(site.id), &columns, width, selected, theme))
+    });
+    draw_table(heading(&columns, leaks.sort, theme), rows, focused, theme, frame, area);
+    if leaks.browser.len() == 0 {
+        say(nothing(snapshot, leaks), frame, area);
     }
 }
 
-fn nothing(state: &State) -> &'static str {
-    match state.snapshot.as_ref().map(|snapshot| &snapshot.state) {
-        _ if state.young > 0 => "no block is old enough yet",
-        None | Some(TargetState::Running) => "waiting for the first allocations",
-        Some(TargetState::Exited | TargetState::Replaced | TargetState::Detached) => "no allocation was seen",
+fn nothing(snapshot: &Snapshot, leaks: &Leaks) -> &'static str {
+    match snapshot.state {
+        _ if leaks.young > 0 => "no block is old enough yet",
+        TargetState::Running => WAITING,
+        TargetState::Exited | TargetState::Replaced | TargetState::Detached => "no allocation was seen",
     }
 }
 
 fn heading(columns: &[Column], sort: Sort, theme: Theme) -> Line<'static> {
     let mut spans = vec![Span::raw(" ".repeat(MARK.len()))];
-    for column in columns {
-        let sorted = if column.sorts(sort) { "▼" } else { "" };
-        let heading = format!("{sorted}{}", column.heading());
-        spans.push(Span::styled(format!("{heading:>width$} ", width = column.width()), theme.heading()));
-    }
+    spans.extend(
+        columns.iter().map(|&column| heading_cell(column.heading(), column.width(), column.sorts(sort), theme)),
+    );
     spans.push(Span::styled("CALL SITE", theme.heading()));
     Line::from(spans)
 }
@@ -169,7 +157,7 @@ fn line(
     selected: bool,
     theme: Theme,
 ) -> Line<'static> {
-    let mut spans = vec![Span::raw(if selected { MARK } else { "  " })];
+    let mut spans = vec![mark(selected)];
     let mut room = width.saturating_sub(MARK.len());
     for column in columns {
         let (cell, style) = column.cell(site, change, theme);
@@ -180,35 +168,4 @@ fn line(
     spans.push(Span::raw(name));
     spans.push(Span::styled(place, theme.dim()));
     Line::from(spans)
-}
-
-/// The call site in `width` columns, in two parts: the name, and where that is. Both are cut if they must be, the
-/// name only down to half of the width.
-fn label(stack: &Stack, width: usize) -> (String, String) {
-    let Some(frame) = call_site(stack) else {
-        let why = stack_end_words(stack.end).unwrap_or("no frames");
-        return (clean(&format!("[no stack: {why}]"), width).into_owned(), String::new());
-    };
-    let (name, place) = match &frame.function {
-        Ok(function) => (short_name(function), place(frame, basename)),
-        Err(reason) => {
-            let FrameText { name, place, note: _ } = FrameText::new(frame, width);
-            let known = if place.is_empty() { name.into_owned() } else { place };
-            return (
-                clean(&known, width).into_owned(),
-                cut_place(&format!("[{}]", no_symbol_words(*reason)), &known, width),
-            );
-        }
-    };
-    let place = place.unwrap_or_default();
-    let reserved = if place.is_empty() { 0 } else { columns_of(&place) + 1 };
-    let name = clean(name, width.saturating_sub(reserved).max(width / 2)).into_owned();
-    let place = cut_place(&place, &name, width);
-    (name, place)
-}
-
-/// What is left for `place` after `name` and a space.
-fn cut_place(place: &str, name: &str, width: usize) -> String {
-    let room = width.saturating_sub(columns_of(name) + 1);
-    if place.is_empty() || room < 2 { String::new() } else { format!(" {}", clean(place, room)) }
 }

@@ -1,7 +1,15 @@
 //! Selection, scrolling and changes, without a screen.
 
+use std::sync::Arc;
+
 use super::*;
-use crate::{aggregate::TargetState, report::testing};
+use crate::{
+    report::testing,
+    tui::{
+        input::{Action, Flow},
+        state::{Scroll, State, browser::SIDE_STEP},
+    },
+};
 
 fn state(snapshot: Snapshot) -> State {
     let mut state = State::new(Sort::Inuse, Duration::ZERO);
@@ -10,11 +18,11 @@ fn state(snapshot: Snapshot) -> State {
 }
 
 fn selected(state: &State) -> u32 {
-    state.selected().expect("a selection").id.0
+    state.leaks.browser.selected().expect("a selection").0.0
 }
 
 fn shown(state: &State) -> Vec<u32> {
-    state.visible().map(|(_, site)| site.id.0).collect()
+    state.leaks.browser.visible().map(|(_, (id, _))| id.0).collect()
 }
 
 /// `testing::many`, with the bytes of the sites reversed.
@@ -39,11 +47,11 @@ fn until_the_user_moves_the_top_site_is_selected() {
 fn the_selection_follows_the_chosen_site() {
     let mut state = state(testing::many(5));
     state.apply(Action::Down);
-    assert_eq!((selected(&state), state.row()), (1, 1));
+    assert_eq!((selected(&state), state.leaks.browser.row()), (1, 1));
     state.update(Arc::new(reversed(5)));
-    assert_eq!((selected(&state), state.row()), (1, 3));
+    assert_eq!((selected(&state), state.leaks.browser.row()), (1, 3));
     state.apply(Action::NextSort);
-    assert_eq!((selected(&state), state.row()), (1, 1));
+    assert_eq!((selected(&state), state.leaks.browser.row()), (1, 1));
     state.apply(Action::Home);
     state.update(Arc::new(testing::many(5)));
     assert_eq!(selected(&state), 0);
@@ -54,29 +62,29 @@ fn going_to_the_stack_pane_chooses_its_site() {
     let mut state = state(testing::many(5));
     state.apply(Action::SwitchFocus);
     state.update(Arc::new(reversed(5)));
-    assert_eq!((selected(&state), state.row()), (0, 4));
+    assert_eq!((selected(&state), state.leaks.browser.row()), (0, 4));
 }
 
 #[test]
 fn the_selection_stays_within_the_list_and_the_page_around_it() {
     let mut state = state(testing::many(100));
-    state.fit(10);
+    state.leaks.browser.fit(10);
     state.apply(Action::Up);
-    assert_eq!(state.row(), 0);
+    assert_eq!(state.leaks.browser.row(), 0);
     state.apply(Action::PageDown);
-    state.fit(10);
-    assert_eq!((state.row(), shown(&state)), (10, (1..11).collect()));
+    state.leaks.browser.fit(10);
+    assert_eq!((state.leaks.browser.row(), shown(&state)), (10, (1..11).collect()));
     state.apply(Action::End);
     state.apply(Action::Down);
-    state.fit(10);
-    assert_eq!((state.row(), shown(&state)), (99, (90..100).collect()));
-    state.fit(20);
+    state.leaks.browser.fit(10);
+    assert_eq!((state.leaks.browser.row(), shown(&state)), (99, (90..100).collect()));
+    state.leaks.browser.fit(20);
     assert_eq!(shown(&state), (80..100).collect::<Vec<_>>());
     state.apply(Action::PageUp);
-    state.fit(20);
-    assert_eq!((state.row(), shown(&state)), (79, (79..99).collect()));
+    state.leaks.browser.fit(20);
+    assert_eq!((state.leaks.browser.row(), shown(&state)), (79, (79..99).collect()));
     assert_eq!(state.visible_sites().len(), 20);
-    state.fit(0);
+    state.leaks.browser.fit(0);
     assert!(shown(&state).is_empty());
 }
 
@@ -89,9 +97,9 @@ fn keys_on_an_empty_dashboard_do_nothing() {
         }
         for action in [Action::Down, Action::End, Action::PageDown, Action::SwitchFocus, Action::NextSort] {
             assert_eq!(state.apply(action), Flow::Continue);
-            state.fit(10);
+            state.leaks.browser.fit(10);
         }
-        assert!(state.selected().is_none());
+        assert!(state.leaks.browser.selected().is_none());
         assert!(state.visible_sites().is_empty());
     }
 }
@@ -99,7 +107,7 @@ fn keys_on_an_empty_dashboard_do_nothing() {
 #[test]
 fn visible_sites_begin_with_the_selected_one() {
     let mut state = state(testing::many(5));
-    state.fit(3);
+    state.leaks.browser.fit(3);
     state.apply(Action::Down);
     assert_eq!(state.visible_sites(), [1, 0, 2].map(SiteId));
 }
@@ -107,21 +115,21 @@ fn visible_sites_begin_with_the_selected_one() {
 #[test]
 fn changes_are_over_the_time_between_two_snapshots() {
     let mut state = state(testing::before_normal());
-    assert_eq!(state.change(SiteId(2)), None);
+    assert_eq!(state.leaks.change(SiteId(2)), None);
     state.update(Arc::new(testing::normal()));
     let parser = Change { inuse_bytes_per_s: 131.0 * 16.0, allocs_per_s: 131.0 };
-    assert_eq!(state.change(SiteId(2)), Some(parser));
-    assert_eq!(state.change(SiteId(1)), Some(Change { inuse_bytes_per_s: 0.0, allocs_per_s: 1_097.0 }));
-    assert_eq!(state.change(SiteId(11)).map(|change| change.inuse_bytes_per_s), Some(-1_024.0));
+    assert_eq!(state.leaks.change(SiteId(2)), Some(parser));
+    assert_eq!(state.leaks.change(SiteId(1)), Some(Change { inuse_bytes_per_s: 0.0, allocs_per_s: 1_097.0 }));
+    assert_eq!(state.leaks.change(SiteId(11)).map(|change| change.inuse_bytes_per_s), Some(-1_024.0));
     // The same moment again, with more symbols.
     state.update(Arc::new(testing::normal()));
-    assert_eq!(state.change(SiteId(2)), Some(parser));
+    assert_eq!(state.leaks.change(SiteId(2)), Some(parser));
     // Two seconds later, because a snapshot was skipped.
     let mut later = testing::normal();
     later.elapsed += Duration::from_secs(2);
     later.sites[1].counters.alloc_objects += 14;
     state.update(Arc::new(later));
-    assert_eq!(state.change(SiteId(2)).map(|change| change.allocs_per_s), Some(7.0));
+    assert_eq!(state.leaks.change(SiteId(2)).map(|change| change.allocs_per_s), Some(7.0));
 }
 
 #[test]
@@ -130,7 +138,7 @@ fn a_site_that_is_new_changed_by_all_it_has() {
     let mut next = testing::many(2);
     next.elapsed += Duration::from_secs(1);
     state.update(Arc::new(next));
-    assert_eq!(state.change(SiteId(1)), Some(Change { inuse_bytes_per_s: 16.0, allocs_per_s: 1.0 }));
+    assert_eq!(state.leaks.change(SiteId(1)), Some(Change { inuse_bytes_per_s: 16.0, allocs_per_s: 1.0 }));
 }
 
 #[test]
@@ -138,7 +146,7 @@ fn the_sort_by_rate_uses_the_change_once_there_is_one() {
     let mut state = state(testing::before_normal());
     state.apply(Action::NextSort);
     state.apply(Action::NextSort);
-    assert_eq!((state.sort, shown(&state)[0]), (Sort::Allocs, 1));
+    assert_eq!((state.leaks.sort, shown(&state)[0]), (Sort::Allocs, 1));
     let mut next = testing::before_normal();
     next.elapsed += Duration::from_secs(1);
     next.sites[1].counters.alloc_objects += 13;
@@ -151,7 +159,7 @@ fn the_sort_by_rate_uses_the_change_once_there_is_one() {
 fn young_sites_are_left_out_and_counted() {
     let mut state = State::new(Sort::Inuse, Duration::from_secs(5));
     state.update(Arc::new(testing::normal()));
-    assert_eq!((shown(&state), state.young), (vec![7, 2, 11], 4));
+    assert_eq!((shown(&state), state.leaks.young), (vec![7, 2, 11], 4));
 }
 
 #[test]
@@ -162,7 +170,7 @@ fn a_chosen_site_that_disappears_leaves_the_selection_in_place() {
     let mut next = testing::normal();
     next.sites[1].oldest = None;
     state.update(Arc::new(next));
-    assert_eq!((selected(&state), state.row()), (11, 1));
+    assert_eq!((selected(&state), state.leaks.browser.row()), (11, 1));
 }
 
 #[test]
@@ -171,12 +179,12 @@ fn another_stack_begins_at_its_top() {
     state.apply(Action::SwitchFocus);
     state.apply(Action::Down);
     state.apply(Action::Right);
-    assert_eq!((state.stack.top, state.stack.left), (1, SIDE_STEP));
+    assert_eq!((state.leaks.browser.detail.top, state.leaks.browser.detail.left), (1, SIDE_STEP));
     state.update(Arc::new(reversed(5)));
-    assert_eq!(state.stack.top, 1);
+    assert_eq!(state.leaks.browser.detail.top, 1);
     state.apply(Action::SwitchFocus);
     state.apply(Action::Up);
-    assert_eq!((state.stack.top, state.stack.left), (0, 0));
+    assert_eq!((state.leaks.browser.detail.top, state.leaks.browser.detail.left), (0, 0));
 }
 
 #[test]
@@ -190,26 +198,4 @@ fn scrolling_ends_with_the_last_page() {
     assert_eq!(scroll.top, 10);
     scroll.bound(5, 10);
     assert_eq!(scroll.top, 0);
-}
-
-#[test]
-fn escape_closes_the_help_before_it_quits_and_control_c_does_not_wait() {
-    let mut state = state(testing::exited());
-    assert_eq!(state.snapshot.as_ref().map(|snapshot| snapshot.state.clone()), Some(TargetState::Exited));
-    state.apply(Action::Help);
-    assert_eq!(state.apply(Action::Back), Flow::Continue);
-    assert!(state.help.is_none());
-    assert_eq!(state.apply(Action::Back), Flow::Quit);
-    state.apply(Action::Help);
-    assert_eq!(state.apply(Action::Quit), Flow::Quit);
-}
-
-#[test]
-fn a_message_lasts_until_the_next_key() {
-    let mut state = state(testing::normal());
-    state.status = Some("saved".to_owned());
-    state.update(Arc::new(testing::normal()));
-    assert!(state.status.is_some());
-    state.apply(Action::Down);
-    assert!(state.status.is_none());
 }

@@ -1,0 +1,141 @@
+//! What the dashboard shows and where the user is in it; no drawing.
+//!
+//! Each tab has its own order, selection and scrolling. What a frame needs of a Snapshot beyond its lists is worked
+//! out once for each Snapshot, not for each frame.
+
+mod browser;
+mod fds;
+mod leaks;
+mod peers;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+pub(super) use self::{
+    browser::{Focus, Scroll},
+    fds::{FdSort, Fds, Group, Notice, site as fd_site},
+    leaks::{Change, Leaks},
+    peers::{PeerSort, Peers, is_about},
+};
+use super::input::{Action, Flow};
+use crate::{
+    aggregate::{Descriptors, SiteId, Snapshot},
+    report::Sort,
+};
+
+/// What fills the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tab {
+    Leaks,
+    Descriptors,
+    Peers,
+}
+
+impl Tab {
+    /// In the order of their numbers.
+    pub(super) const ALL: [Self; 3] = [Self::Leaks, Self::Descriptors, Self::Peers];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Leaks => "Leaks",
+            Self::Descriptors => "Descriptors",
+            Self::Peers => "Peers",
+        }
+    }
+
+    /// The one `steps` to the right; the last is followed by the first.
+    fn beside(self, steps: usize) -> Self {
+        Self::ALL[(self as usize + steps) % Self::ALL.len()]
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) snapshot: Option<Arc<Snapshot>>,
+    pub(super) tab: Tab,
+    pub(super) leaks: Leaks,
+    pub(super) fds: Fds,
+    pub(super) peers: Peers,
+    /// Scroll position of the help, when it is open.
+    pub(super) help: Option<Scroll>,
+    pub(super) status: Option<String>,
+}
+
+impl State {
+    pub(super) fn new(sort: Sort, min_age: Duration) -> Self {
+        Self {
+            snapshot: None,
+            tab: Tab::Leaks,
+            leaks: Leaks::new(sort, min_age),
+            fds: Fds::new(sort.into()),
+            peers: Peers::default(),
+            help: None,
+            status: None,
+        }
+    }
+
+    pub(super) fn update(&mut self, next: Arc<Snapshot>) {
+        self.leaks.update(self.snapshot.as_deref(), &next);
+        self.fds.update(next.descriptors.as_ref());
+        self.peers.update(next.descriptors.as_ref());
+        self.snapshot = Some(next);
+    }
+
+    pub(super) fn apply(&mut self, action: Action) -> Flow {
+        self.status = None;
+        match (action, &mut self.help) {
+            (Action::Quit, _) | (Action::Back, None) => return Flow::Quit,
+            (Action::Back | Action::Help, help @ Some(_)) => *help = None,
+            (Action::Help, help @ None) => *help = Some(Scroll::default()),
+            (action, Some(scroll)) => scroll.apply(action),
+            (Action::Show(tab), None) => self.tab = tab,
+            (Action::NextTab, None) => self.tab = self.tab.beside(1),
+            (Action::PreviousTab, None) => self.tab = self.tab.beside(Tab::ALL.len() - 1),
+            (Action::NextSort, None) => self.next_sort(),
+            (action, None) => match self.tab {
+                Tab::Leaks => self.leaks.browser.apply(action),
+                Tab::Descriptors => self.fds.browser.apply(action),
+                Tab::Peers => self.peers.browser.apply(action),
+            },
+        }
+        Flow::Continue
+    }
+
+    fn next_sort(&mut self) {
+        let snapshot = self.snapshot.as_deref();
+        let descriptors = snapshot.and_then(|snapshot| snapshot.descriptors.as_ref());
+        match self.tab {
+            Tab::Leaks => self.leaks.next_sort(snapshot),
+            Tab::Descriptors => self.fds.next_sort(descriptors),
+            Tab::Peers => self.peers.next_sort(descriptors),
+        }
+    }
+
+    /// `None` when they are not traced.
+    pub(super) fn descriptors(&self) -> Option<&Descriptors> {
+        self.snapshot.as_ref()?.descriptors.as_ref()
+    }
+
+    /// The pane that has the keys.
+    pub(super) fn focus(&self) -> Focus {
+        match self.tab {
+            Tab::Leaks => self.leaks.browser.focus,
+            Tab::Descriptors => self.fds.browser.focus,
+            Tab::Peers => self.peers.browser.focus,
+        }
+    }
+
+    pub(super) fn visible_sites(&self) -> Vec<SiteId> {
+        let mut sites = match (self.tab, self.descriptors()) {
+            (Tab::Leaks, _) => return self.leaks.visible_sites(),
+            (_, None) => return Vec::new(),
+            (Tab::Descriptors, Some(descriptors)) => self.fds.visible_sites(descriptors),
+            (Tab::Peers, Some(descriptors)) => self.peers.visible_sites(descriptors),
+        };
+        let mut seen = HashSet::new();
+        sites.retain(|&site| seen.insert(site));
+        sites
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! The selected peer: what is wrong with it, and the call sites that connect to it.
+
+use ratatui::{
+    Frame,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use crate::{
+    aggregate::{Descriptors, Direction, Peer, SiteId},
+    report::{
+        fd_words::{endpoint_words, signal_meaning, signal_words},
+        units::{UNKNOWN, count, duration, short_count},
+        untrusted::columns as columns_of,
+    },
+    tui::{
+        state::{Peers, is_about},
+        theme::Theme,
+        widgets::{
+            call_site::label,
+            fitting,
+            pane::{self, Pane},
+        },
+    },
+};
+
+/// Columns before the call site.
+const NUMBERS: usize = 7 + 1 + 7 + 1 + 8 + 1;
+/// Columns of the peer in the title.
+const TITLE: usize = 48;
+
+/// `beside`: the pane is to the right of the table, not below it.
+pub(in crate::tui) fn draw(
+    descriptors: &Descriptors,
+    peers: &mut Peers,
+    theme: Theme,
+    frame: &mut Frame<'_>,
+    area: Rect,
+    beside: bool,
+) {
+    let peer = peers.browser.selected().map(|(_, index)| &descriptors.peers[index]);
+    let title = match peer {
+        Some(peer) => format!(" connections {} ", with_whom(peer)),
+        None => " connections ".to_owned(),
+    };
+    let focused = peers.browser.focus == pane::FOCUS;
+    let inner = Pane { title, focused, beside }.draw(theme, frame, area);
+    let Some(peer) = peer else { return };
+    let below = pane::numbers(numbers(peer, inner.width), frame, inner);
+    let signals: Vec<Line<'_>> = descriptors
+        .signals
+        .iter()
+        .filter(|signal| is_about(signal, peer))
+        .map(|signal| {
+            let words = signal_words(signal, descriptors);
+            let full = format!("! {words}: {}", signal_meaning(signal));
+            let fits = columns_of(&full) <= usize::from(below.width);
+            Line::styled(if fits { full } else { format!("! {words}") }, theme.warning())
+        })
+        .collect();
+    let width = usize::from(below.width).max(NUMBERS + 8);
+    // After the signals, a heading, then the sites.
+    let total = signals.len() + 1 + peer.sites.len();
+    let line = |index: usize| match index.checked_sub(signals.len()) {
+        None => signals[index].clone(),
+        Some(0) if peer.sites.is_empty() => Line::styled("opened by no call site that was seen", theme.dim()),
+        Some(0) => Line::styled(format!("{:>7} {:>7} {:>8} OPENED BY", "SITE", "OPEN", "OLDEST"), theme.heading()),
+        Some(row) => site_line(descriptors, peers, peer.sites[row - 1], width, theme),
+    };
+    let mut scroll = peers.browser.detail;
+    pane::scrolled(&mut scroll, total, line, frame, below);
+    peers.browser.detail = scroll;
+}
+
+fn with_whom(peer: &Peer) -> String {
+    let name = endpoint_words(&peer.endpoint, TITLE);
+    match (peer.direction, peer.service) {
+        (Direction::Outbound, Some(service)) => format!("to {service} at {name}"),
+        (Direction::Outbound, None) => format!("to {name}"),
+        (Direction::Inbound, Some(service)) => format!("of clients of {service} at {name}"),
+        (Direction::Inbound, None) => format!("of clients at {name}"),
+    }
+}
+
+fn numbers(peer: &Peer, width: u16) -> Vec<Line<'static>> {
+    vec![fitting(
+        vec![
+            format!("{} open", count(peer.open)).into(),
+            format!("{} opened since attach", count(peer.opened)).into(),
+            format!("{} closed", count(peer.closed)).into(),
+        ],
+        width,
+    )]
+}
+
+fn site_line(descriptors: &Descriptors, peers: &Peers, id: SiteId, width: usize, theme: Theme) -> Line<'static> {
+    let Some(site) = peers.site(id).map(|index| &descriptors.sites[index]) else {
+        return Line::styled(format!("{:>7} {UNKNOWN:>7} {UNKNOWN:>8} [not known]", id.0), theme.dim());
+    };
+    let oldest = site.oldest.map_or_else(|| UNKNOWN.to_owned(), duration);
+    let (name, place) = label(&site.stack, width.saturating_sub(NUMBERS));
+    Line::from(vec![
+        Span::raw(format!("{:>7} {:>7} {oldest:>8} ", id.0, short_count(site.open()))),
+        Span::raw(name),
+        Span::styled(place, theme.dim()),
+    ])
+}
