@@ -49,10 +49,8 @@ wire_enum! {
         Foreign = 4 => "foreign_hits",
         /// Returns with no call on record: calls that were under way when the probes went in.
         UnmatchedReturn = 5 => "unmatched_returns",
-        /// Descriptors closed that were open before the attach.
-        UnknownClose = 6 => "unknown_closes",
         /// Connections whose connect was being timed when there was no room for another: they have no latency.
-        UntimedConnect = 7 => "untimed_connects",
+        UntimedConnect = 6 => "untimed_connects",
     }
 }
 

@@ -9,7 +9,7 @@ use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xchg};
 
 use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_ns};
 use tracer_common::{
-    counter::{LossCause, Stat},
+    counter::LossCause,
     fd::{CONNECTED, FdKey, FdRecord, NO_SITE, word, word_site},
 };
 
@@ -128,7 +128,6 @@ pub(crate) fn close(means: Means, key: FdKey) -> Option<Closed> {
         (place, place.read_volatile(), (*record).file, (*record).flags)
     };
     if found == 0 {
-        count::seen(Stat::UnknownClose);
         return None;
     }
     if matches!(kernel::behind(means.reach, key.fd), Behind::File(_)) {

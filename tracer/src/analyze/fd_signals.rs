@@ -132,23 +132,35 @@ fn opener(fd: &OpenFd) -> Option<SiteId> {
     if let Origin::Site(site) = fd.origin { Some(site) } else { None }
 }
 
+/// How many connections, and the longest time.
+type Groups<K> = BTreeMap<K, (u64, Duration)>;
+
+/// The largest group first.
+fn by_count<K>(groups: Groups<K>) -> impl Iterator<Item = (K, (u64, Duration))> {
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, (count, oldest))| (Reverse(*count), Reverse(*oldest)));
+    groups.into_iter()
+}
+
 fn close_wait(descriptors: &Descriptors) -> Vec<FdSignal> {
-    let mut groups: BTreeMap<(Option<SiteId>, Option<&Endpoint>), (u64, Duration)> = BTreeMap::new();
+    let mut groups: Groups<(Option<SiteId>, Option<&Endpoint>)> = BTreeMap::new();
     for (fd, socket) in sockets(descriptors) {
         let Some(age) = socket.close_wait.filter(|age| *age >= descriptors.stale) else { continue };
         let group = groups.entry((opener(fd), counted_by(socket))).or_default();
         *group = (group.0 + 1, group.1.max(age));
     }
-    let mut signals: Vec<_> = groups.into_iter().collect();
-    signals.sort_by_key(|(_, (count, oldest))| (Reverse(*count), Reverse(*oldest)));
-    let signal = |((site, endpoint), (count, oldest)): ((Option<SiteId>, Option<&Endpoint>), (u64, Duration))| {
-        FdSignal::CloseWait { count, oldest, site, endpoint: endpoint.cloned() }
-    };
-    signals.into_iter().map(signal).collect()
+    by_count(groups)
+        .map(|((site, endpoint), (count, oldest))| FdSignal::CloseWait {
+            count,
+            oldest,
+            site,
+            endpoint: endpoint.cloned(),
+        })
+        .collect()
 }
 
 fn half_open(descriptors: &Descriptors) -> Vec<FdSignal> {
-    let mut groups: BTreeMap<Option<&Endpoint>, (u64, Duration)> = BTreeMap::new();
+    let mut groups: Groups<Option<&Endpoint>> = BTreeMap::new();
     for (fd, socket) in sockets(descriptors) {
         let Some(age) = fd.age.filter(|age| *age >= HANDSHAKE) else { continue };
         if socket.state == Some(TcpState::SynSent) {
@@ -156,14 +168,9 @@ fn half_open(descriptors: &Descriptors) -> Vec<FdSignal> {
             *group = (group.0 + 1, group.1.max(age));
         }
     }
-    let mut signals: Vec<_> = groups.into_iter().collect();
-    signals.sort_by_key(|(_, (count, oldest))| (Reverse(*count), Reverse(*oldest)));
-    let signal = |(endpoint, (count, oldest)): (Option<&Endpoint>, (u64, Duration))| FdSignal::HalfOpen {
-        count,
-        oldest,
-        endpoint: endpoint.cloned(),
-    };
-    signals.into_iter().map(signal).collect()
+    by_count(groups)
+        .map(|(endpoint, (count, oldest))| FdSignal::HalfOpen { count, oldest, endpoint: endpoint.cloned() })
+        .collect()
 }
 
 /// Connections that go on being opened and not closed.

@@ -205,6 +205,7 @@ struct JsonPeer<'a> {
     closed: u64,
     opened_per_min: f64,
     closed_per_min: f64,
+    growing: bool,
     connect_latency_s: Option<f64>,
     sites: Vec<u32>,
 }
@@ -223,6 +224,7 @@ impl<'a> From<&'a Peer> for JsonPeer<'a> {
             closed,
             opened_per_min,
             closed_per_min,
+            growing,
             connect_latency,
             sites,
         } = peer;
@@ -238,6 +240,7 @@ impl<'a> From<&'a Peer> for JsonPeer<'a> {
             closed: *closed,
             opened_per_min: *opened_per_min,
             closed_per_min: *closed_per_min,
+            growing: *growing,
             connect_latency_s: seconds(*connect_latency),
             sites: sites.iter().map(|id| id.0).collect(),
         }

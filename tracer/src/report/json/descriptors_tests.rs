@@ -79,7 +79,7 @@ fn every_other_field_reads_back() {
         peers[0],
         json!({"direction": "outbound", "endpoint": "127.0.0.1:5432", "service": "postgresql", "open": 41, "idle": 36,
                "close_wait": 0, "oldest_age_s": 241.0, "opened": 211, "closed": 170, "opened_per_min": 52.5,
-               "closed_per_min": 41.0, "connect_latency_s": 0.00031, "sites": [17]})
+               "closed_per_min": 41.0, "growing": true, "connect_latency_s": 0.00031, "sites": [17]})
     );
     assert_eq!((&peers[1]["direction"], &peers[1]["close_wait"]), (&json!("inbound"), &json!(13)));
     assert_eq!((&peers[4]["service"], &peers[4]["sites"]), (&Value::Null, &json!([41, 43])));

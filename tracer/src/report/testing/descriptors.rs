@@ -72,7 +72,13 @@ fn descriptors(mut sites: Vec<FdSite>, Open(open): Open) -> Descriptors {
         assert_eq!(own().count() as u64, site.open(), "site {}", site.id.0);
     }
     sites.sort_by_key(|site| std::cmp::Reverse((site.open(), site.opened)));
-    Descriptors { sites, open, looked: Some(Duration::from_millis(400)), stale: seconds(60), ..Descriptors::default() }
+    Descriptors {
+        sites,
+        open: open.into(),
+        looked: Some(Duration::from_millis(400)),
+        stale: seconds(60),
+        ..Descriptors::default()
+    }
 }
 
 /// An outbound connection to PostgreSQL, leaked.
@@ -234,6 +240,7 @@ fn peer(direction: Direction, endpoint: Endpoint, service: Option<&'static str>,
         closed: 0,
         opened_per_min: 0.0,
         closed_per_min: 0.0,
+        growing: false,
         connect_latency: None,
         sites: sites.iter().copied().map(SiteId).collect(),
     }
@@ -249,6 +256,7 @@ fn normal_peers() -> Vec<Peer> {
             closed: 170,
             opened_per_min: 52.5,
             closed_per_min: 41.0,
+            growing: true,
             connect_latency: Some(Duration::from_micros(310)),
             ..peer(Outbound, inet("127.0.0.1:5432"), Some("postgresql"), 41, &[17])
         },
