@@ -15,7 +15,7 @@ mod tables;
 mod uprobe_multi;
 
 pub use error::BpfError;
-pub use features::{AttachMode, Features};
+pub use features::{AttachMode, Features, WalkBy};
 pub use preflight::preflight;
 pub use session::{AttachOptions, Module, ProgramSet, Session};
 pub use survey::Surveyor;

@@ -13,7 +13,7 @@ use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
 use tracer_common::unwind::{MAX_MAPPINGS, Mapping, MappingRange, PageRows, Row};
 
-use super::BpfError;
+use super::{BpfError, WalkBy};
 use crate::{
     target::maps::{self, FileIdentity, MappingKind, Module, ModuleMap},
     unwind::{TablePlace, UnwindTable},
@@ -26,13 +26,14 @@ const SPARE_PAGES: usize = 1 << 17;
 /// The tables of the files that a target has mapped, before they go into the kernel.
 #[derive(Debug, Default)]
 pub struct Tables {
+    by: WalkBy,
     made: HashMap<FileIdentity, Option<Arc<UnwindTable>>>,
 }
 
 impl Tables {
-    /// Makes the tables of all modules.
-    pub fn of(modules: &ModuleMap) -> Self {
-        let mut tables = Self::default();
+    /// Makes the tables of all modules, if stacks are walked by tables.
+    pub fn of(modules: &ModuleMap, by: WalkBy) -> Self {
+        let mut tables = Self { by, made: HashMap::new() };
         for mapping in modules.mappings() {
             if let MappingKind::Module(module) = &mapping.kind {
                 tables.get(module);
@@ -42,6 +43,9 @@ impl Tables {
     }
 
     fn get(&mut self, module: &Module) -> Option<Arc<UnwindTable>> {
+        if self.by == WalkBy::FramePointers {
+            return None;
+        }
         let made = self.made.entry(module.identity()?).or_insert_with(|| {
             let table = UnwindTable::from_file(module.file()?);
             table.map(Arc::new).inspect_err(|error| log::debug!("no unwind table of {}: {error}", module.path())).ok()

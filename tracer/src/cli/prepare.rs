@@ -47,7 +47,7 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
     let programs = if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting };
     let options =
         AttachOptions { pid, max_live: arguments.max_live, kernel_log: verbose > 0, programs, mode: arguments.attach };
-    let tables = Tables::of(&modules);
+    let tables = Tables::of(&modules, arguments.unwind);
     let session = Session::attach(&plan, &probed, &modules, tables, options).map_err(|error| alive(error.into()))?;
     let started_ns = session.now_ns();
     if !target.is_alive() {
