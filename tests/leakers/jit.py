@@ -1,4 +1,7 @@
-"""Keeps blocks that are too large for Python's own allocator. The protocol is that of leaker.h."""
+"""Keeps blocks that are too large for Python's own allocator. The protocol is that of leaker.h.
+
+Before that it calls so many functions that its trampolines fill more than one stretch of memory.
+"""
 
 import json
 import os
@@ -10,6 +13,12 @@ kept = [None] * COUNT
 
 def leak_bytes(index):
     kept[index] = bytes(4099)
+
+
+def call_many():
+    for index in range(6007):
+        function = f"function_{index}"
+        exec(f"def {function}(): pass\n{function}()", {})
 
 
 def hear():
@@ -25,6 +34,7 @@ def say(line):
     os.write(1, line.encode() + b"\n")
 
 
+call_many()
 say("ready")
 hear()
 for index in range(COUNT):

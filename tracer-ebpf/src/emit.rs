@@ -1,4 +1,5 @@
-//! Records to the ring buffer. User space drains it on a timer, so nobody is woken.
+//! Records to the ring buffer. User space drains it on a timer, and is woken only for what it can mend at once: a walk
+//! that came to code which the tables do not know.
 
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -8,7 +9,7 @@ use aya_ebpf::{
 use tracer_common::{
     counter::LossCause,
     event::{EventHeader, EventKind, NEW_SITE_PREFIX, NewSite, SOCKET_EVENT_PREFIX, SocketEvent},
-    stack::MAX_FRAMES,
+    stack::{MAX_FRAMES, StackEnd},
 };
 
 use crate::{count, maps::EVENTS};
@@ -34,13 +35,15 @@ fn header(kind: EventKind) -> EventHeader {
 pub(crate) fn new_site(stack: &mut NewSite) -> Result<(), ()> {
     stack.header = header(EventKind::NewSite);
     let depth = (stack.depth as usize).min(MAX_FRAMES);
+    let left_tables = stack.end == StackEnd::NoMapping.code() || stack.end == StackEnd::FramePointer.code();
+    let wakeup = if left_tables { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
     // SAFETY: the size is within the record, which is a map value.
     let result = unsafe {
         bpf_ringbuf_output(
             (&raw const EVENTS).cast_mut().cast(),
             (&raw mut *stack).cast(),
             (NEW_SITE_PREFIX + 8 * depth) as u64,
-            u64::from(BPF_RB_NO_WAKEUP),
+            u64::from(wakeup),
         )
     };
     if result == 0 { Ok(()) } else { Err(()) }

@@ -319,9 +319,6 @@ fn by_frame_pointer(walk: &mut Walk) -> Result<(), StackEnd> {
     }
     let caller_bp = read(walk, bp).map_err(|_| StackEnd::FramePointer)?;
     let return_address = read(walk, bp.wrapping_add(8)).map_err(|_| StackEnd::FramePointer)?;
-    if return_address == 0 {
-        return Err(StackEnd::Complete);
-    }
     enter_mapping(walk, return_address.wrapping_sub(1)).map_err(|_| StackEnd::FramePointer)?;
     (walk.bp, walk.sp, walk.pc) = (caller_bp, bp.wrapping_add(16), return_address);
     Ok(())

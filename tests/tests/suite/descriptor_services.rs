@@ -17,7 +17,7 @@ use leaktrace_tests::{
     wait_for,
 };
 
-use super::jit::{PerfMap, javascript, python};
+use super::jit::{PerfMap, javascript, pythons};
 
 /// Messages of each kind. Every one takes a connection, and an audit forgets it.
 const READS: u64 = 31;
@@ -126,7 +126,7 @@ const CLOSED: u64 = 31;
 const FORGOTTEN: u64 = 17;
 
 fn redis_client(network: &Network) -> Result<(Leaker, PerfMap)> {
-    let python = python().context("no Python with -X perf: install Python 3.12 or newer")?;
+    let python = pythons().into_values().next().context("no Python with -X perf: install Python 3.12 or newer")?;
     let mut command = Command::new(python);
     command.args(["-X", "perf"]).arg(leakers_dir().join("descriptors/redis_client.py"));
     command.args(["6379".to_owned(), CLOSED.to_string(), FORGOTTEN.to_string()]);

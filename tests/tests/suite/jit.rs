@@ -1,6 +1,7 @@
 //! Code made at run time: named by the map that the process writes for perf, if it is the process's own.
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::{chown, symlink},
     path::PathBuf,
@@ -15,7 +16,7 @@ use leaktrace_tests::{
         Match::{AnyFrame, Innermost},
         Scope::ListedSites,
     },
-    report::{Frame, Report},
+    report::{Frame, Report, Site},
     tracer::{Tracer, report_path, trace},
     wait_for,
 };
@@ -192,30 +193,49 @@ fn node_names_its_interpreted_functions_when_it_is_told_to() -> Result<()> {
     Ok(())
 }
 
-/// A Python that writes maps (3.12 and newer), in the path or of pyenv's.
-pub(crate) fn python() -> Option<PathBuf> {
+/// The Pythons that write maps (3.12 and newer), in the path and of pyenv's, one of each version.
+pub(crate) fn pythons() -> BTreeMap<String, PathBuf> {
     let minors = 12..20;
     let in_path = ["python3".into()].into_iter().chain(minors.map(|minor| format!("python3.{minor}").into()));
     let pyenv = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
     let pyenv = pyenv.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));
     let versions = pyenv.and_then(|root| fs::read_dir(root.join("versions")).ok()).into_iter().flatten().flatten();
-    in_path.chain(versions.map(|version| version.path().join("bin/python3"))).find(|python| {
-        let test =
-            "import os, sys; os.remove(f'/tmp/perf-{os.getpid()}.map'); sys.exit(not sys.is_stack_trampoline_active())";
-        Command::new(python).args(["-X", "perf", "-c", test]).output().is_ok_and(|output| output.status.success())
-    })
+    let all = in_path.chain(versions.map(|version| version.path().join("bin/python3")));
+    let with_version = all.filter_map(|python| {
+        const TEST: &str = "import os, sys; os.remove(f'/tmp/perf-{os.getpid()}.map')\n\
+            print(sys.version_info[:2]); sys.exit(not sys.is_stack_trampoline_active())";
+        let output = Command::new(&python).args(["-X", "perf", "-c", TEST]).output().ok()?;
+        output.status.success().then(|| (String::from_utf8_lossy(&output.stdout).into_owned(), python))
+    });
+    with_version.collect()
 }
 
 #[test]
 fn python_names_its_functions() -> Result<()> {
-    let python = python().context("no Python with -X perf: install Python 3.12 or newer")?;
+    let pythons = pythons();
+    ensure!(!pythons.is_empty(), "no Python with -X perf: install Python 3.12 or newer");
+    pythons.into_values().try_for_each(|python| {
+        let what = python.display().to_string();
+        names_its_functions(python).context(what)
+    })
+}
+
+/// The trampolines that give the functions their addresses have neither unwind information nor frame pointers, and do
+/// not end the stack.
+fn names_its_functions(python: PathBuf) -> Result<()> {
     let script = leakers_dir().join("jit.py");
     let leaker = Leaker::start_program(Command::new(python).args(["-X", "perf"]).arg(&script))?;
     let _map = PerfMap::of(leaker.pid());
     let (ledger, report) = trace(leaker)?;
     ledger.check(&report, AnyFrame, ListedSites)?;
-    let frames = report.sites.iter().flat_map(|site| &site.frames);
-    let frame = frames.into_iter().find(|frame| frame.function.as_deref() == Some("py::leak_bytes"));
-    ensure!(frame.is_some_and(|frame| frame.file.as_deref() == script.to_str()), "another file: {frame:?}");
+    let is = |frame: &&Frame, name: &str| frame.function.as_deref() == Some(name);
+    let through = |site: &&Site| site.frames.iter().any(|frame| is(&frame, "py::leak_bytes"));
+    for site in report.sites.iter().filter(through) {
+        let frame = site.frames.iter().find(|frame| is(frame, "py::leak_bytes"));
+        ensure!(frame.is_some_and(|frame| frame.file.as_deref() == script.to_str()), "another file: {frame:?}");
+        let after = site.frames.iter().skip_while(|frame| !is(frame, "py::leak_bytes"));
+        let callers: Vec<_> = after.filter(|frame| is(frame, "py::<module>") || is(frame, "_start")).collect();
+        ensure!(site.stack == "complete" && callers.len() == 2, "the stack ends too soon:\n{report}");
+    }
     Ok(())
 }

@@ -2,14 +2,14 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use leaktrace_tests::{
     leaker::{Build, Frames, Leaker, compile, leakers_dir},
     ledger::{
         Match::{AnyFrame, Innermost},
         Scope::ListedSites,
     },
-    tracer::{trace, trace_and_check},
+    tracer::{trace, trace_and_check, trace_with},
 };
 
 /// The program that opens a library once it is released.
@@ -37,4 +37,16 @@ fn rust() -> Result<()> {
 fn a_library_opened_while_traced() -> Result<()> {
     let (ledger, report) = trace(Leaker::start_program(&mut late_library()?)?)?;
     ledger.check(&report, Innermost, ListedSites)
+}
+
+/// Frame pointers lead to `main`, and from there nowhere: the C library has none.
+#[test]
+fn frame_pointers_alone() -> Result<()> {
+    let (ledger, report) = trace_with(Leaker::start("simple.c")?, &["--unwind", "fp"])?;
+    ledger.check(&report, Innermost, ListedSites)?;
+    for site in &report.sites {
+        ensure!((0..site.frames.len()).any(|frame| site.frame_is(frame, "main")), "no main:\n{report}");
+        ensure!(site.stack != "complete", "frame pointers cannot tell that a stack is complete:\n{report}");
+    }
+    Ok(())
 }

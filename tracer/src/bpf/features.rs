@@ -24,6 +24,17 @@ impl AttachMode {
     }
 }
 
+/// How stacks are walked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum WalkBy {
+    /// By the unwind tables of the target's files, and by frame pointers where there are none.
+    #[default]
+    Tables,
+    /// By frame pointers alone, to compare.
+    #[value(name = "fp")]
+    FramePointers,
+}
+
 /// Features that have a fallback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {

@@ -19,7 +19,7 @@ mod uprobe_multi;
 
 pub use error::BpfError;
 pub use fds::FdReader;
-pub use features::{AttachMode, Features};
+pub use features::{AttachMode, Features, WalkBy};
 pub use preflight::preflight;
 pub use session::{AttachOptions, Module, ProgramSet, Session};
 pub use survey::Surveyor;

@@ -1,6 +1,6 @@
 //! A tracing session: the object loaded, the probes in place, the maps in our hands.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -166,6 +166,15 @@ impl Session {
             what: "cannot duplicate its descriptor",
             source,
         })
+    }
+
+    /// A descriptor that becomes readable, edge by edge, when the programs ask for attention: a walk came to an address
+    /// that no table knows. [`EventSource::poll`] takes what there is.
+    ///
+    /// # Errors
+    /// When the ring buffer's descriptor cannot be duplicated.
+    pub fn wakeups(&self) -> std::io::Result<OwnedFd> {
+        self.events.as_fd().try_clone_to_owned()
     }
 
     /// The clock of all times in events and blocks: `CLOCK_MONOTONIC`, nanoseconds.

@@ -2,10 +2,16 @@
 //!
 //! A file's table is written once and shared by every mapping of it. A process's list of mappings is replaced as a
 //! whole: the new one is written beside the old one, then the process is pointed at it.
+//!
+//! Memory without a file has a table where it holds code that is known by its bytes ([`UnwindTable::from_trampolines`]).
 
 use std::{
     collections::HashMap,
-    os::fd::{AsFd as _, AsRawFd as _},
+    fs::File,
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::fs::FileExt as _,
+    },
     sync::Arc,
 };
 
@@ -13,26 +19,32 @@ use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
 use tracer_common::unwind::{MAX_MAPPINGS, Mapping, MappingRange, PageRows, Row};
 
-use super::BpfError;
+use super::{BpfError, WalkBy};
 use crate::{
     target::maps::{self, FileIdentity, MappingKind, Module, ModuleMap},
-    unwind::{TablePlace, UnwindTable},
+    unwind::{ARENA_BYTES, TRAMPOLINE_BYTES, TablePlace, UnwindTable, begins_with_trampoline},
 };
 
 /// Rows and pages that are free after the target's own tables are in: for libraries that come later.
 const SPARE_ROWS: usize = 1 << 19;
 const SPARE_PAGES: usize = 1 << 17;
 
+/// Arenas of trampolines that are read in one look at a process.
+const ARENAS_PER_LOOK: u32 = 1 << 9;
+/// Different arenas that get a table. One CPython fills all of its own alike.
+const ARENA_TABLES: usize = 1 << 5;
+
 /// The tables of the files that a target has mapped, before they go into the kernel.
 #[derive(Debug, Default)]
 pub struct Tables {
+    by: WalkBy,
     made: HashMap<FileIdentity, Option<Arc<UnwindTable>>>,
 }
 
 impl Tables {
-    /// Makes the tables of all modules.
-    pub fn of(modules: &ModuleMap) -> Self {
-        let mut tables = Self::default();
+    /// Makes the tables of all modules, if stacks are walked by tables.
+    pub fn of(modules: &ModuleMap, by: WalkBy) -> Self {
+        let mut tables = Self { by, made: HashMap::new() };
         for mapping in modules.mappings() {
             if let MappingKind::Module(module) = &mapping.kind {
                 tables.get(module);
@@ -42,6 +54,9 @@ impl Tables {
     }
 
     fn get(&mut self, module: &Module) -> Option<Arc<UnwindTable>> {
+        if self.by == WalkBy::FramePointers {
+            return None;
+        }
         let made = self.made.entry(module.identity()?).or_insert_with(|| {
             let table = UnwindTable::from_file(module.file()?);
             table.map(Arc::new).inspect_err(|error| log::debug!("no unwind table of {}: {error}", module.path())).ok()
@@ -110,6 +125,8 @@ pub(super) struct KernelTables {
     mappings: Shared<Mapping>,
     tables: Tables,
     places: HashMap<FileIdentity, Option<TablePlace>>,
+    /// The arenas of trampolines, by what is in them.
+    arenas: Vec<(Box<[u8]>, Option<TablePlace>)>,
     /// Runs of the array of mappings that are free, by position.
     free: Vec<MappingRange>,
     in_use: HashMap<u32, MappingRange>,
@@ -126,6 +143,7 @@ impl KernelTables {
             mappings: Shared::new("MAPPINGS", mappings, MAX_MAPPINGS)?,
             tables,
             places: HashMap::new(),
+            arenas: Vec::new(),
             free: vec![MappingRange { first: 0, count: MAX_MAPPINGS }],
             in_use: HashMap::new(),
             resting: None,
@@ -135,7 +153,15 @@ impl KernelTables {
     /// Writes the process's present mappings and the tables they need. Returns where they are; the caller points the
     /// process at them.
     pub(super) fn describe(&mut self, modules: &ModuleMap) -> MappingRange {
-        let list: Vec<Mapping> = modules.mappings().iter().map(|mapping| self.mapping(mapping)).collect();
+        let mut memory = ArenaMemory::of(modules, self.tables.by);
+        let mut list = Vec::with_capacity(modules.mappings().len());
+        for mapping in modules.mappings() {
+            match &mapping.kind {
+                MappingKind::Module(module) => list.push(self.mapping(mapping, module)),
+                MappingKind::Anonymous(_) => self.add_anonymous(mapping, &mut memory, &mut list),
+                MappingKind::Kernel(_) => list.push(plain(mapping.start, mapping.end)),
+            }
+        }
         let old = self.in_use.remove(&modules.pid());
         // What the change before last gave up has not been read for a while.
         if let Some(rested) = std::mem::replace(&mut self.resting, old) {
@@ -150,14 +176,44 @@ impl KernelTables {
         range
     }
 
-    fn mapping(&mut self, mapping: &maps::Mapping) -> Mapping {
-        let maps::Mapping { start, end, file_offset, kind } = mapping;
-        let plain = Mapping { start: *start, end: *end, ..Mapping::default() };
-        let MappingKind::Module(module) = kind else { return plain };
+    fn mapping(&mut self, mapping: &maps::Mapping, module: &Module) -> Mapping {
+        let maps::Mapping { start, end, file_offset, kind: _ } = *mapping;
         let placed = self
             .place(module)
-            .and_then(|(place, table)| Some(place.mapping(*start, *end, table.bias_for(*start, *file_offset)?)));
-        placed.unwrap_or(plain)
+            .and_then(|(place, table)| Some(place.mapping(start, end, table.bias_for(start, file_offset)?)));
+        placed.unwrap_or_else(|| plain(start, end))
+    }
+
+    /// Adds memory without a file: arena by arena as far as it is trampolines, since the kernel joins mappings that
+    /// touch, and the rest as code without rows.
+    fn add_anonymous(&mut self, mapping: &maps::Mapping, memory: &mut ArenaMemory, list: &mut Vec<Mapping>) {
+        let (mut start, end) = (mapping.start, mapping.end);
+        while let Some(arena) = memory.read(start, end)
+            && let Some(place) = self.arena_place(arena)
+        {
+            let arena_end = start + arena.len() as u64;
+            list.push(place.mapping(start, arena_end, start));
+            start = arena_end;
+        }
+        if start < end {
+            list.push(plain(start, end));
+        }
+    }
+
+    fn arena_place(&mut self, arena: &[u8]) -> Option<TablePlace> {
+        let Self { rows, pages, arenas, .. } = self;
+        if let Some((_, place)) = arenas.iter().find(|(known, _)| **known == *arena) {
+            return *place;
+        }
+        if arenas.len() == ARENA_TABLES {
+            return None;
+        }
+        let place = UnwindTable::from_trampolines(arena).and_then(|table| write_table(rows, pages, &table));
+        if place.is_none() {
+            log::warn!("no room for the unwind table of run-time code: stacks through it are walked by frame pointer");
+        }
+        arenas.push((arena.into(), place));
+        place
     }
 
     fn place(&mut self, module: &Module) -> Option<(TablePlace, Arc<UnwindTable>)> {
@@ -196,6 +252,40 @@ impl KernelTables {
             run.count += if joined { next.count } else { 0 };
             joined
         });
+    }
+}
+
+/// Code without rows.
+fn plain(start: u64, end: u64) -> Mapping {
+    Mapping { start, end, ..Mapping::default() }
+}
+
+/// Reads arenas of trampolines out of a process, so many and no more.
+struct ArenaMemory {
+    memory: Option<File>,
+    left: u32,
+    arena: Vec<u8>,
+}
+
+impl ArenaMemory {
+    fn of(modules: &ModuleMap, by: WalkBy) -> Self {
+        let memory = if by == WalkBy::Tables { modules.memory() } else { None };
+        Self { memory, left: ARENAS_PER_LOOK, arena: Vec::new() }
+    }
+
+    /// The arena of trampolines at `start` in a mapping that ends at `end`, if that is what begins there.
+    fn read(&mut self, start: u64, end: u64) -> Option<&[u8]> {
+        let memory = self.memory.as_ref()?;
+        let length = usize::try_from(end.checked_sub(start)?).unwrap_or(usize::MAX).min(ARENA_BYTES);
+        let mut head = [0; TRAMPOLINE_BYTES];
+        if length < head.len() || memory.read_exact_at(&mut head, start).is_err() || !begins_with_trampoline(&head) {
+            return None;
+        }
+        self.left = self.left.checked_sub(1)?;
+        self.arena.resize(length, 0);
+        memory.read_exact_at(&mut self.arena, start).ok()?;
+        // It may have changed meanwhile.
+        begins_with_trampoline(&self.arena).then_some(&self.arena)
     }
 }
 

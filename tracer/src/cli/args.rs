@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracer_common::config::DEFAULT_MAX_LIVE;
 
-use crate::{bpf::AttachMode, report::Sort};
+use crate::{
+    bpf::{AttachMode, WalkBy},
+    report::Sort,
+};
 
 /// Find what leaks memory and descriptors in a running process, by call stack. No restart, no recompiling, nothing injected.
 #[derive(Debug, Parser)]
@@ -99,6 +102,9 @@ pub struct LiveArguments {
     /// Force a way of attaching probes.
     #[arg(long, value_enum, hide = true)]
     pub attach: Option<AttachMode>,
+    /// How stacks are walked.
+    #[arg(long, value_enum, default_value_t, hide = true)]
+    pub unwind: WalkBy,
 }
 
 impl LiveArguments {

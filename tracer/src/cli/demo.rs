@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{LiveArguments, args::DemoArguments, live};
-use crate::report::Sort;
+use crate::{bpf::WalkBy, report::Sort};
 
 /// How long the demo runs when nobody can end it.
 const UNATTENDED: Duration = Duration::from_secs(5);
@@ -40,6 +40,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
         max_live: tracer_common::config::DEFAULT_MAX_LIVE,
         empty_probes: false,
         attach: None,
+        unwind: WalkBy::default(),
     };
     live::run(&live, verbose)
 }

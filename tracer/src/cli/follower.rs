@@ -11,6 +11,8 @@ use crate::{bpf::Session, symbolize::SharedModules};
 const SOONEST: Duration = Duration::from_millis(10);
 /// Without a reason to look, a look is taken this often: an unloaded library's addresses may have got a new owner.
 const LATEST: Duration = Duration::from_secs(1);
+/// After a look there is a rest of so many times as long as it took, with the tables that it led to, up to [`LATEST`].
+const REST: u32 = 20;
 
 /// Follows the mappings of one process.
 #[derive(Debug)]
@@ -18,22 +20,38 @@ pub(super) struct Follower {
     modules: SharedModules,
     described: u64,
     last: Instant,
+    /// How long the last look took.
+    took: Duration,
+    /// There is a reason to look.
+    wanted: bool,
 }
 
 impl Follower {
     pub(super) fn new(modules: SharedModules) -> Self {
         let described = modules.lock().unwrap_or_else(PoisonError::into_inner).generation();
-        Self { modules, described, last: Instant::now() }
+        Self { modules, described, last: Instant::now(), took: Duration::ZERO, wanted: false }
     }
 
-    /// Whether it is time to look; `wanted` says that there is a reason.
-    pub(super) fn is_due(&self, wanted: bool) -> bool {
-        let wait = if wanted { SOONEST } else { LATEST };
-        self.last.elapsed() >= wait && self.modules.lock().unwrap_or_else(PoisonError::into_inner).may_refresh()
+    /// There is a reason to look, until that is done.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Whether it is time to look.
+    pub(super) fn is_due(&self) -> bool {
+        if self.wanted { self.may_look() } else { self.last.elapsed() >= LATEST && self.may_look() }
+    }
+
+    /// Whether it would be time to look if there were a reason.
+    pub(super) fn may_look(&self) -> bool {
+        self.last.elapsed() >= (self.took * REST).clamp(SOONEST, LATEST)
+            && self.modules.lock().unwrap_or_else(PoisonError::into_inner).may_refresh()
     }
 
     /// Looks at the mappings, and tells the session when they changed.
     pub(super) fn follow(&mut self, session: &mut Session) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        self.wanted = false;
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         // A process that is gone has nothing new to tell; its end is noticed elsewhere.
         if let Err(error) = modules.refresh() {
@@ -41,8 +59,10 @@ impl Follower {
         } else if modules.generation() != self.described {
             self.described = modules.generation();
             session.update_mappings(&modules)?;
+            log::debug!("{} mappings, described in {:?}", modules.mappings().len(), begun.elapsed());
         }
         self.last = Instant::now();
+        self.took = self.last - begun;
         Ok(())
     }
 }

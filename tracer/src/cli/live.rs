@@ -3,6 +3,7 @@
 use std::{
     io::IsTerminal as _,
     ops::ControlFlow,
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,7 +28,7 @@ use crate::{
 };
 
 /// How often the ring buffer is drained and the symbolizer's answers are taken. New sites come at most once each, so
-/// the buffer holds far more than can come in this time.
+/// the buffer holds far more than can come in this time. What cannot wait for it wakes us.
 const DRAIN: Duration = Duration::from_millis(10);
 /// Time between Snapshots in the dashboard.
 const DASHBOARD_INTERVAL: Duration = Duration::from_secs(1);
@@ -86,6 +87,9 @@ async fn trace(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Resu
     // Before anyone is told that tracing has begun: from then on an interrupt asks for the report.
     let interrupts = Interrupts::listen()?;
     let mut tracing = Tracing::new(session, symbolizer, modules, about, fds)?;
+    // SAFETY: as above.
+    let woken = unsafe { AsyncFd::register_with_interest(tracing.wakeups()?, Interest::READABLE) }
+        .map_err(std::io::Error::from)?;
 
     let mut view = if dashboard {
         let terminal = Terminal::enter().context("cannot use the terminal; try --format text")?;
@@ -96,7 +100,8 @@ async fn trace(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Resu
         eprintln!("leaktrace: {}", displayable(&summary));
         View::Reports { every: reports_every(arguments) }
     };
-    let state = follow(&mut tracing, &mut view, &mut output, gone, interrupts, arguments).await?;
+    let state =
+        follow(&mut tracing, &mut view, &mut output, Descriptors { gone, woken }, interrupts, arguments).await?;
     drop(view);
     let last = tracing.finish(state).await?;
     if !dashboard {
@@ -113,12 +118,20 @@ fn reports_every(arguments: &LiveArguments) -> Option<Duration> {
     arguments.interval.or(if arguments.duration.is_some() { None } else { Some(TEXT_INTERVAL) })
 }
 
+/// What is waited for.
+struct Descriptors {
+    /// Readable when the target is gone.
+    gone: AsyncFd<OwnedFd>,
+    /// Readable when the tables want a look at the target's mappings.
+    woken: AsyncFd<OwnedFd>,
+}
+
 /// Goes on until something ends it, and says what the target's state is then.
 async fn follow(
     tracing: &mut Tracing,
     view: &mut View,
     output: &mut Output,
-    gone: AsyncFd<std::os::fd::OwnedFd>,
+    Descriptors { gone, woken }: Descriptors,
     mut interrupts: Interrupts,
     arguments: &LiveArguments,
 ) -> anyhow::Result<TargetState> {
@@ -145,6 +158,11 @@ async fn follow(
                 if tracing.replaced() {
                     return Ok(TargetState::Replaced);
                 }
+            }
+            ready = woken.readable(), if tracing.may_follow() => {
+                // Before the ring is read: what comes while it is read makes it readable again.
+                ready.context("waiting for events")?.clear_ready();
+                tracing.take_events()?;
             }
             _ = snapshots.tick() => show(tracing, view, output, Moment::Interval)?,
             ready = gone.readable(), if !exited => {

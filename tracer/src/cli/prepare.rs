@@ -57,7 +57,7 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
         mode: arguments.attach,
         fds: nofile,
     };
-    let tables = Tables::of(&modules);
+    let tables = Tables::of(&modules, arguments.unwind);
     let mut session =
         Session::attach(&plan, &probed, &modules, tables, options).map_err(|error| alive(error.into()))?;
     let started_ns = session.now_ns();

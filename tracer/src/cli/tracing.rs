@@ -1,6 +1,7 @@
 //! A traced target: the source, the aggregator, the symbolizer and the surveys, held together.
 
 use std::{
+    os::fd::OwnedFd,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
@@ -74,14 +75,34 @@ impl Tracing {
         })
     }
 
-    /// Takes what is new. Returns whether stacks have got names.
-    pub(super) fn drain(&mut self) -> anyhow::Result<bool> {
+    /// A descriptor that is readable when a walk has come to an address that the tables do not know.
+    pub(super) fn wakeups(&self) -> anyhow::Result<OwnedFd> {
+        self.session.wakeups().context("cannot wait for events")
+    }
+
+    /// Whether [`Tracing::take_events`] would look at the target's mappings, if it found a reason. Until then there is
+    /// no point in being woken.
+    pub(super) fn may_follow(&self) -> bool {
+        self.state == TargetState::Running && self.follower.may_look()
+    }
+
+    /// Takes the events that have come, and keeps the tables up with the target.
+    pub(super) fn take_events(&mut self) -> anyhow::Result<()> {
         self.session.poll(&mut self.events)?;
-        let left_tables = self.events.iter().any(left_tables);
-        self.events.drain(..).for_each(|event| self.aggregator.apply(event));
-        if self.state == TargetState::Running && self.follower.is_due(left_tables) {
+        if self.events.iter().any(left_tables) {
+            self.follower.want();
+        }
+        // First of all: what the target does meanwhile is walked by the old tables.
+        if self.state == TargetState::Running && self.follower.is_due() {
             self.follower.follow(&mut self.session)?;
         }
+        self.events.drain(..).for_each(|event| self.aggregator.apply(event));
+        Ok(())
+    }
+
+    /// Takes what is new. Returns whether stacks have got names.
+    pub(super) fn drain(&mut self) -> anyhow::Result<bool> {
+        self.take_events()?;
         while let Ok(survey) = self.surveys.try_recv() {
             self.aggregator.apply_survey(survey);
         }

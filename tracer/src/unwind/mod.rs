@@ -17,9 +17,11 @@ mod flat;
 mod frames;
 mod rule;
 mod table;
+mod trampoline;
 mod walk;
 
 pub use error::UnwindError;
 pub use flat::{FlatTables, TablePlace};
 pub use table::{RuleCount, UnwindTable};
+pub use trampoline::{ARENA_BYTES, TRAMPOLINE_BYTES, begins_with_trampoline};
 pub use walk::{Memory, Registers, Walk, find_mapping, find_row, walk};

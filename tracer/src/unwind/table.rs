@@ -85,6 +85,13 @@ impl UnwindTable {
         Ok(Self { base: elf.base, rows, pages, text: elf.text, functions: list.len(), skipped })
     }
 
+    /// The table of `length` bytes of code that is in no file. The rows begin at 0.
+    pub(super) fn from_rows(Rows(rows): Rows, length: u64, functions: usize) -> Self {
+        let pages = page_index(&rows);
+        let text = vec![Segment { offset: 0, address: 0, size: length }];
+        Self { base: 0, rows, pages, text, functions, skipped: 0 }
+    }
+
     /// The rows, by address. The first is for address 0, and the last says that nothing is known from there on.
     pub fn rows(&self) -> &[Row] {
         &self.rows
@@ -235,10 +242,11 @@ fn join(list: &[Function], rows: &[Row], landmarks: &[Landmark]) -> Vec<Row> {
 }
 
 /// Rows under construction: addresses strictly ascend, and neighbours differ in their rules.
-struct Rows(Vec<Row>);
+#[derive(Default)]
+pub(super) struct Rows(Vec<Row>);
 
 impl Rows {
-    fn push(&mut self, pc: u32, rule: Rule) {
+    pub(super) fn push(&mut self, pc: u32, rule: Rule) {
         if self.0.last().is_some_and(|last| last.pc == pc) {
             self.0.pop();
         }

@@ -134,7 +134,8 @@ fn by_rule(rule: Rule, registers: Registers, memory: &impl Memory) -> Result<Cal
 }
 
 /// Code without call-frame information (made at run time, or hand-written): rbp is taken for a frame pointer, and what
-/// it leads to is believed only when it is in a mapping.
+/// it leads to is believed only when it is in a mapping. 0 is in none, and is no sign of an outermost frame either: rbp
+/// may point at anything.
 fn by_frame_pointer(registers: Registers, mappings: &[Mapping], memory: &impl Memory) -> Result<Caller, StackEnd> {
     let Registers { sp, bp, .. } = registers;
     if bp == 0 {
@@ -145,12 +146,49 @@ fn by_frame_pointer(registers: Registers, mappings: &[Mapping], memory: &impl Me
     }
     let read = |address: u64| memory.read_u64(address).ok_or(StackEnd::FramePointer);
     let (caller_bp, return_address) = (read(bp)?, read(bp.wrapping_add(8))?);
-    if return_address == 0 {
-        return Err(StackEnd::Complete);
-    }
     if find_mapping(mappings, return_address.wrapping_sub(1)).is_none() {
         return Err(StackEnd::FramePointer);
     }
     let registers = Registers { pc: return_address, sp: bp.wrapping_add(16), bp: caller_bp };
     Ok(Caller { registers, exact: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of a stack, from this address on.
+    struct Words(u64, &'static [u64]);
+
+    impl Memory for Words {
+        fn read_u64(&self, address: u64) -> Option<u64> {
+            let at = address.checked_sub(self.0)? / 8;
+            self.1.get(usize::try_from(at).ok()?).copied()
+        }
+    }
+
+    /// A walk in code without rows, at 0x1000 to 0x2000, from a return address with these sp and bp.
+    fn by_frame_pointers(sp: u64, bp: u64, words: &'static [u64]) -> Walk {
+        let mappings = [Mapping { start: 0x1000, end: 0x2000, ..Mapping::default() }];
+        let registers = Registers { pc: 0x1010, sp, bp };
+        walk(registers, false, &mappings, &FlatTables::default(), &Words(0x7000, words))
+    }
+
+    #[test]
+    fn frame_pointers_lead_up_until_there_is_none() {
+        let walked = by_frame_pointers(0x7000, 0x7000, &[0x7018, 0x1020, 41, 0, 0x1030]);
+        assert_eq!(walked, Walk { frames: vec![0x1010, 0x1020, 0x1030], end: StackEnd::NoRow });
+    }
+
+    #[test]
+    fn a_frame_pointer_that_leads_to_no_code_is_none() {
+        for word in [0, 1, 43, 0x1000, 0x2001, u64::MAX] {
+            let words: &[u64] = Box::leak(Box::new([0x7018, word]));
+            let walked = by_frame_pointers(0x7000, 0x7000, words);
+            assert_eq!(walked, Walk { frames: vec![0x1010], end: StackEnd::FramePointer }, "{word:#x}");
+        }
+        for bp in [0x6ff8, 0x7001, 0x7008, 0x9000] {
+            assert_eq!(by_frame_pointers(0x7000, bp, &[0x7018, 0]).end, StackEnd::FramePointer, "{bp:#x}");
+        }
+    }
 }

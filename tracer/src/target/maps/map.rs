@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
     io::{BufRead as _, BufReader},
     sync::Arc,
     time::{Duration, Instant},
@@ -207,6 +208,11 @@ impl ModuleMap {
     /// The process.
     pub fn pid(&self) -> u32 {
         self.dir.pid()
+    }
+
+    /// The memory of the process as it is now, untrusted; `None` when it may not be read.
+    pub(crate) fn memory(&self) -> Option<File> {
+        self.dir.file("mem").inspect_err(|error| log::debug!("{error}")).ok()
     }
 
     /// The root directory of the process.
