@@ -8,7 +8,8 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counter::LossCause,
-    event::{EventHeader, EventKind, NEW_SITE_PREFIX, NewSite, SOCKET_EVENT_PREFIX, SocketEvent},
+    event::{EventHeader, EventKind, FdAtExit, NEW_SITE_PREFIX, NewSite, SOCKET_EVENT_PREFIX, SocketEvent},
+    fd::KernelFd,
     stack::{MAX_FRAMES, StackEnd},
 };
 
@@ -70,6 +71,15 @@ fn lifecycle_with(kind: EventKind, flags: u64) {
         }
         None => count::lost(LossCause::LifecycleLost),
     }
+}
+
+/// Reports a descriptor that is open when its process ends.
+#[inline(always)]
+pub(crate) fn at_exit(open: KernelFd) -> Result<(), ()> {
+    let mut record = EVENTS.reserve::<FdAtExit>(0).ok_or(())?;
+    record.write(FdAtExit { header: header(EventKind::FdAtExit), open });
+    record.submit(QUIETLY);
+    Ok(())
 }
 
 /// Begins a connection's record, whose fields the caller fills.

@@ -22,7 +22,7 @@ use aya_ebpf::{
 use tracer_common::{
     counter::LossCause,
     event::{EventKind, SiteKind},
-    fd::{Effect, FdKey},
+    fd::{Effect, FdKey, call_flags},
 };
 
 use self::request::{NO_FD, Turn};
@@ -57,6 +57,7 @@ const OLD: Means = Means { drive: Drive::Bounded, reach: Reach::Copied, atomics:
 /// A system call that has returned.
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
+    number: u64,
     /// The first four arguments.
     first: u64,
     second: u64,
@@ -86,13 +87,15 @@ impl Call {
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let regs: *const pt_regs = ctx.arg(0);
     // SAFETY: the kernel's registers of this call; the verifier knows their type.
-    let effect = effect_of(unsafe { (*regs).orig_rax });
+    let number = unsafe { (*regs).orig_rax };
+    let effect = effect_of(number);
     if effect == Effect::None.code() {
         return 0;
     }
     // SAFETY: as above.
     let call = unsafe {
         Call {
+            number,
             first: (*regs).rdi,
             second: (*regs).rsi,
             third: (*regs).rdx,
@@ -120,6 +123,7 @@ fn sys_exit_old(ctx: RawTracePointContext) -> i32 {
     // SAFETY: as above.
     let Ok(regs) = (unsafe { bpf_probe_read_kernel(regs) }) else { return 0 };
     let call = Call {
+        number,
         first: regs.rdi,
         second: regs.rsi,
         third: regs.rdx,
@@ -177,7 +181,7 @@ fn acquired(means: Means, call: &Call, effect: u32) -> Result<(), LossCause> {
     match thread.request.turn {
         Turn::CONNECTED => socket::connected(means, call, fd, site),
         Turn::ACCEPTED => socket::accepted(means, call, fd, site),
-        _ if fd != NO_FD => table::open(means, call.key(fd), site, 0).map(|_| ()),
+        _ if fd != NO_FD => table::open(means, call.key(fd), site, call_flags(call.number)).map(|_| ()),
         _ => Ok(()),
     }
 }

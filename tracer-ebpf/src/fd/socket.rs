@@ -8,7 +8,7 @@ use aya_ebpf::{
 use tracer_common::{
     counter::{LossCause, Stat},
     event::{ADDRESS_BYTES, EventKind},
-    fd::{CONNECTED, FdKey, NO_SITE},
+    fd::{CONNECTED, FdKey, NO_SITE, call_flags},
 };
 
 use super::{Call, Means, table};
@@ -54,7 +54,7 @@ pub(super) fn connected(means: Means, call: &Call, fd: u32, site: u32) -> Result
 /// `accept` has returned a connection.
 #[inline(always)]
 pub(super) fn accepted(means: Means, call: &Call, fd: u32, site: u32) -> Result<(), LossCause> {
-    let file = table::open(means, call.key(fd), site, CONNECTED)?;
+    let file = table::open(means, call.key(fd), site, CONNECTED | call_flags(call.number))?;
     emit::short_socket(
         EventKind::Accept,
         Socket {

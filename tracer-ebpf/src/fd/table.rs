@@ -151,10 +151,11 @@ pub(crate) fn connect(means: Means, key: FdKey, site: u32, file: Behind) -> Resu
             let born_ns = bpf_ktime_get_ns();
             (*record).born_ns = born_ns;
             (*record).file = file.identity();
+            (*record).flags = 0;
             exchange(means, place, word(NO_SITE, born_ns));
         }
         (*record).connect_site = site;
-        (*record).flags = CONNECTED;
+        (*record).flags |= CONNECTED;
     }
     Ok(())
 }

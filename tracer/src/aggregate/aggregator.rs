@@ -77,7 +77,7 @@ impl Aggregator {
                 self.sites[index] = Some(Site { raw, stack, symbolized: false });
             }
             // A leader may exit before its threads: the process is gone when its pidfd says so.
-            RawEvent::Exit { tgid: _ } | RawEvent::Mapped { tgid: _ } => {}
+            RawEvent::Exit { tgid: _ } | RawEvent::Mapped { tgid: _ } | RawEvent::FdAtExit(_) => {}
             RawEvent::Connection(connection) => {
                 if let Some(fds) = &mut self.fds {
                     fds.apply(connection);

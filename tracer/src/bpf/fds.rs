@@ -74,7 +74,9 @@ fn refused(error: &dyn std::error::Error) -> BpfError {
 }
 
 fn attach_typed(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BpfError> {
-    for (name, tracepoint) in [("sys_exit", "sys_exit"), ("fd_exec", "sched_process_exec")] {
+    for (name, tracepoint) in
+        [("sys_exit", "sys_exit"), ("fd_exec", "sched_process_exec"), ("fd_exit", "sched_process_exit")]
+    {
         let program: &mut BtfTracePoint =
             ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
         program.load(tracepoint, btf).map_err(|error| refused(&error))?;

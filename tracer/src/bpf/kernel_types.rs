@@ -44,7 +44,8 @@ struct Types<'a> {
     types: &'a [u8],
 }
 
-const WANTED: [&str; 8] = ["task_struct", "files_struct", "fdtable", "file", "inode", "socket", "io_kiocb", "sock"];
+const WANTED: [&str; 9] =
+    ["signal_struct", "task_struct", "files_struct", "fdtable", "file", "inode", "socket", "io_kiocb", "sock"];
 
 impl<'a> Types<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
@@ -106,6 +107,8 @@ impl<'a> Types<'a> {
             inode_ino: of("inode", "i_ino")?,
             inode_mode: of("inode", "i_mode")?,
             socket_sk: of("socket", "sk")?,
+            task_signal: of("task_struct", "signal")?,
+            signal_live: of("signal_struct", "live")?,
             // A kernel may be built without io_uring.
             kiocb_opcode: of("io_kiocb", "opcode").unwrap_or(0),
             known: 1,

@@ -79,6 +79,10 @@ impl FdWatch {
     /// Both tables. Where the kernel's cannot be walked, /proc shows its numbers.
     fn look(&mut self) -> anyhow::Result<FdLook> {
         let mut look = self.reader.look()?;
+        if look.kernel.as_ref().is_some_and(Vec::is_empty) {
+            // It has none, or it is gone: /proc tells.
+            self.listed.numbers()?;
+        }
         if look.kernel.is_none() {
             // Read after the records: what is open by then and has no record may be newer than them.
             let numbers = self.listed.numbers()?;
@@ -105,9 +109,11 @@ impl FdWatch {
         self.survey()
     }
 
-    /// What was open when the process ended: nobody closed it.
-    pub(super) fn survey_of_ended(&mut self) -> anyhow::Result<FdSurvey> {
-        let look = FdLook { kernel: None, ..self.reader.look()? };
+    /// What was open when the process ended, as it was announced: nobody closed it.
+    pub(super) fn survey_of_ended(&mut self, announced: Vec<KernelFd>) -> anyhow::Result<FdSurvey> {
+        // A kernel that announces nothing leaves the records.
+        let kernel = (!announced.is_empty()).then_some(announced);
+        let look = FdLook { kernel, ..self.reader.look()? };
         let Comparison { open, wrong: _ } = self.tables.compare(&look);
         Ok(self.with_details(&look, &open))
     }
@@ -119,9 +125,7 @@ impl FdWatch {
         }
         let mut limitations = self.limitations.clone();
         let mut sockets = HashMap::new();
-        if look.kernel.is_some()
-            && let Some(reader) = &mut self.sockets
-        {
+        if let Some(reader) = &mut self.sockets {
             match reader.read() {
                 Ok(read) => sockets = read,
                 Err(error) => limitations.push(format!("no details of sockets: {error}")),
@@ -145,7 +149,7 @@ impl FdWatch {
         sockets: &HashMap<u64, SocketEntry>,
         described: &mut HashMap<FdKey, Described>,
     ) -> SurveyedFd {
-        let OpenRecord { key, file, inode, origin, born_ns, connected_by } = *record;
+        let OpenRecord { key, file, inode, origin, born_ns, connected_by, mode: _, call: _ } = *record;
         let known = self.described.remove(&key).filter(|known| {
             // Without the kernel's table there is no inode to go by.
             known.file == file && known.born_ns == born_ns && (inode == 0 || known.inode == inode)
@@ -171,12 +175,49 @@ impl FdWatch {
         let listed = self.listed.describe(Fd(record.key.fd));
         let (kind, detail, inode) = match listed {
             Some(listed) => (listed.kind, listed.detail, listed.inode),
-            None => (FdKind::Other, "".into(), None),
+            // Closed since, or the process is gone.
+            None => (kind_of(record), "".into(), None),
         };
         // The kernel's own number is of the file at the time of the look.
         let inode = if record.inode == 0 { inode.unwrap_or(0) } else { record.inode };
         Described { kind, detail, inode, file: record.file, born_ns: record.born_ns }
     }
+}
+
+/// What a descriptor must be by its file's type and the system call that opened it.
+fn kind_of(record: &OpenRecord) -> FdKind {
+    let by_call = record.call.and_then(|number| opened_kind(i64::from(number)));
+    match record.mode & libc::S_IFMT {
+        libc::S_IFDIR => FdKind::Directory,
+        libc::S_IFCHR | libc::S_IFBLK => FdKind::Device,
+        libc::S_IFIFO => FdKind::Pipe,
+        libc::S_IFSOCK => FdKind::Socket,
+        // A memfd is a regular file, too.
+        libc::S_IFREG => by_call.filter(|kind| *kind == FdKind::Memfd).unwrap_or(FdKind::File),
+        // Anonymous inodes have no type.
+        _ => by_call.unwrap_or(FdKind::Other),
+    }
+}
+
+/// What a system call opens, when it opens one kind of thing.
+fn opened_kind(number: i64) -> Option<FdKind> {
+    Some(match number {
+        libc::SYS_socket | libc::SYS_socketpair | libc::SYS_accept | libc::SYS_accept4 => FdKind::Socket,
+        libc::SYS_pipe | libc::SYS_pipe2 => FdKind::Pipe,
+        libc::SYS_epoll_create | libc::SYS_epoll_create1 => FdKind::Epoll,
+        libc::SYS_eventfd | libc::SYS_eventfd2 => FdKind::Eventfd,
+        libc::SYS_timerfd_create => FdKind::Timerfd,
+        libc::SYS_signalfd | libc::SYS_signalfd4 => FdKind::Signalfd,
+        libc::SYS_inotify_init | libc::SYS_inotify_init1 => FdKind::Inotify,
+        libc::SYS_fanotify_init => FdKind::Fanotify,
+        libc::SYS_memfd_create => FdKind::Memfd,
+        libc::SYS_pidfd_open => FdKind::Pidfd,
+        libc::SYS_userfaultfd => FdKind::Userfaultfd,
+        libc::SYS_perf_event_open => FdKind::PerfEvent,
+        libc::SYS_bpf => FdKind::Bpf,
+        libc::SYS_io_uring_setup => FdKind::IoUring,
+        _ => return None,
+    })
 }
 
 fn is_socket(kind: FdKind) -> bool {
