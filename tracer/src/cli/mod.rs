@@ -10,6 +10,7 @@ mod follower;
 mod live;
 mod output;
 mod prepare;
+mod privileges;
 mod tracing;
 
 use std::{ffi::OsString, process::ExitCode};
