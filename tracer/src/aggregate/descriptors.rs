@@ -373,7 +373,7 @@ pub enum FdSignal {
     HalfOpen {
         /// Connections.
         count: u64,
-        /// For how long the first of them.
+        /// For how long the first of them, at least.
         oldest: Duration,
         /// The service.
         endpoint: Option<Endpoint>,

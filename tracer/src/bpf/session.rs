@@ -134,7 +134,7 @@ impl Session {
     /// # Errors
     /// When the kernel does not take them.
     pub fn update_mappings(&mut self, mappings: &ModuleMap) -> Result<(), BpfError> {
-        let range = self.tables.describe(mappings);
+        let Some(range) = self.tables.describe(mappings) else { return Ok(()) };
         let map = self.ebpf.map_mut("TARGETS").ok_or(BpfError::Object { name: "TARGETS" })?;
         let mut targets: HashMap<_, u32, MappingRange> =
             HashMap::try_from(map).map_err(|error| map_error("TARGETS", &error))?;
