@@ -225,9 +225,11 @@ fn on_input(
             }
         }
         Some(Ok(Input::Resize)) => {}
-        Some(Err(error)) => return Err(error).context("reading the terminal"),
+        Some(Err(error)) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+            return Err(error).context("reading the terminal");
+        }
         // The terminal is gone.
-        None => return Ok(ControlFlow::Break(())),
+        Some(Err(_)) | None => return Ok(ControlFlow::Break(())),
     }
     terminal.draw(app)?;
     tracing.want(&app.visible_sites());
