@@ -148,12 +148,10 @@ pub struct KernelOffsets {
     pub inode_mode: u32,
     /// `socket.sk`
     pub socket_sk: u32,
-    /// `io_kiocb.opcode`
-    pub kiocb_opcode: u32,
     /// 1 when the offsets are known.
     pub known: u32,
 }
-assert_layout!(KernelOffsets, size 48, task_tgid at 0, known at 44);
+assert_layout!(KernelOffsets, size 44, task_tgid at 0, known at 40);
 
 #[cfg(test)]
 mod tests {

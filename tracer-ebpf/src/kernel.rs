@@ -19,7 +19,6 @@ pub(crate) static KERNEL: KernelOffsets = KernelOffsets {
     inode_ino: 0,
     inode_mode: 0,
     socket_sk: 0,
-    kiocb_opcode: 0,
     known: 0,
 };
 
