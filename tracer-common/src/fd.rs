@@ -166,12 +166,10 @@ pub struct KernelOffsets {
     pub task_signal: u32,
     /// `signal_struct.live`
     pub signal_live: u32,
-    /// `io_kiocb.opcode`
-    pub kiocb_opcode: u32,
     /// 1 when the offsets are known.
     pub known: u32,
 }
-assert_layout!(KernelOffsets, size 56, task_tgid at 0, known at 52);
+assert_layout!(KernelOffsets, size 52, task_tgid at 0, known at 48);
 
 #[cfg(test)]
 mod tests {

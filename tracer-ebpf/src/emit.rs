@@ -93,6 +93,7 @@ pub(crate) fn socket(kind: EventKind) -> Option<RingBufEntry<SocketEvent>> {
 
 /// The fields of a connection's record that has no address.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub(crate) struct Socket {
     pub(crate) fd: u32,
     pub(crate) other: u32,

@@ -21,7 +21,6 @@ pub(crate) static KERNEL: KernelOffsets = KernelOffsets {
     socket_sk: 0,
     task_signal: 0,
     signal_live: 0,
-    kiocb_opcode: 0,
     known: 0,
 };
 

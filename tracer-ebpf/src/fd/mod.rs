@@ -12,6 +12,7 @@ mod request;
 mod socket;
 mod table;
 mod thread;
+mod uring;
 
 use aya_ebpf::{
     bindings::pt_regs,
@@ -25,8 +26,11 @@ use tracer_common::{
     fd::{Effect, FdKey, call_flags},
 };
 
-use self::request::{NO_FD, Turn};
-pub(crate) use self::thread::{FdThread, forget};
+use self::request::{NO_FD, Request, Turn};
+pub(crate) use self::{
+    thread::{FdThread, forget},
+    uring::{Pending, UringKey},
+};
 use crate::{
     count, emit,
     kernel::Reach,
@@ -171,14 +175,26 @@ fn acquired(means: Means, call: &Call, effect: u32) -> Result<(), LossCause> {
     if !request::fill(&mut thread.request, call, effect) {
         return Ok(());
     }
+    let site = site_of(means, call, thread)?;
+    book(means, call, &thread.request, site)
+}
+
+/// The site of a call: where its thread went into the kernel.
+#[inline(always)]
+fn site_of(means: Means, call: &Call, thread: &mut FdThread) -> Result<u32, LossCause> {
     thread.walker.stack.site_kind = SiteKind::Fd.code();
     unwind::walk_from_interrupted(means.drive, call.user, call.tgid(), &mut thread.walker);
-    let site = site::id(&mut thread.walker)?;
-    if thread.request.count != 0 {
-        listed::open(means, call, &thread.request, site)?;
+    site::id(&mut thread.walker)
+}
+
+/// Puts what a call brought into the table, and announces connections.
+#[inline(always)]
+fn book(means: Means, call: &Call, request: &Request, site: u32) -> Result<(), LossCause> {
+    if request.count != 0 {
+        listed::open(means, call, request, site)?;
     }
-    let fd = thread.request.direct;
-    match thread.request.turn {
+    let fd = request.direct;
+    match request.turn {
         Turn::CONNECTED => socket::connected(means, call, fd, site),
         Turn::ACCEPTED => socket::accepted(means, call, fd, site),
         _ if fd != NO_FD => table::open(means, call.key(fd), site, call_flags(call.number)).map(|_| ()),

@@ -121,7 +121,7 @@ pub(crate) struct Closed {
 /// A descriptor was closed. Returns its record if its end is to be announced.
 #[inline(always)]
 pub(crate) fn close(means: Means, key: FdKey) -> Option<Closed> {
-    let Some(record) = FDS.get_ptr_mut(key) else { return None };
+    let record = FDS.get_ptr_mut(key)?;
     // SAFETY: a map value.
     let (place, found, file, flags) = unsafe {
         let place = &raw mut (*record).word;

@@ -190,7 +190,7 @@ fn unreleased_connections_are_those_that_go_on_growing() {
         opened_per_min: 31.0,
         closed_per_min: 7.0,
     };
-    assert_eq!(of(peer(31, 7, 24, true)), [expected.clone()]);
+    assert_eq!(of(peer(31, 7, 24, true)), std::slice::from_ref(&expected));
     assert_eq!(of(peer(12, 7, 5, true)), [expected]);
     assert_eq!(of(peer(31, 7, 24, false)), [], "a pool that filled");
     assert_eq!(of(peer(11, 7, 24, true)), [], "few");

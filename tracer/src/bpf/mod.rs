@@ -16,6 +16,7 @@ mod sys;
 mod syscalls;
 mod tables;
 mod uprobe_multi;
+mod uring;
 
 pub use error::BpfError;
 pub use fds::FdReader;
