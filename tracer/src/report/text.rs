@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    FrameText, Sort, sort_indices, stack_end_words, state_words,
+    FrameText, Sort, library_ends, sort_indices, stack_end_words, state_words,
     text_fds::write_descriptors,
     units::{bytes, count, counted, duration, rate, signed_bytes},
     untrusted::{LONGEST, clean, displayable},
@@ -17,7 +17,7 @@ use crate::{
     symbolize::Stack,
 };
 
-/// Frames of a stack that are listed.
+/// Frames of a stack that are listed, besides the library frames around them; JSON has all.
 const FRAMES: usize = 32;
 /// Columns of the command line that are shown.
 const CMDLINE_COLUMNS: usize = 160;
@@ -133,11 +133,21 @@ fn write_site(rank: usize, site: &SiteSnapshot, out: &mut dyn Write) -> io::Resu
 }
 
 pub(super) fn write_stack(stack: &Stack, out: &mut dyn Write) -> io::Result<()> {
-    for frame in stack.frames.iter().take(FRAMES) {
+    let frames = &stack.frames;
+    let (above, below) = library_ends(stack);
+    if let Some(first) = frames.first().filter(|_| above > 0) {
+        let name = FrameText::new(first, LONGEST).name;
+        writeln!(out, "    … {name} and {} more library frames", above - 1)?;
+    }
+    let own = &frames[above..frames.len() - below];
+    for frame in own.iter().take(FRAMES) {
         writeln!(out, "    {}", FrameText::new(frame, LONGEST))?;
     }
-    if stack.frames.len() > FRAMES {
-        writeln!(out, "    … {} more", stack.frames.len() - FRAMES)?;
+    if own.len() > FRAMES {
+        writeln!(out, "    … {} more", own.len() - FRAMES)?;
+    }
+    if below > 0 {
+        writeln!(out, "    … {below} more library frames")?;
     }
     match stack_end_words(stack.end) {
         Some(words) => writeln!(out, "    [incomplete stack: {words}]"),
