@@ -130,5 +130,5 @@ fn a_handshake_is_timed_by_its_socket() {
     peers.survey(&survey(2, vec![fd]), STALE);
     let all = peers.snapshot(3 * SECOND);
     assert_eq!((all[0].open, all[0].connect_latency), (1, Some(Duration::from_micros(70))));
-    assert_eq!(all[0].sites, [SiteId(3)], "the site that opened the socket");
+    assert_eq!(all[0].sites, [(SiteId(3), 1)], "the site that opened the socket");
 }

@@ -62,6 +62,50 @@ pub(crate) fn site_words(descriptors: &Descriptors, id: SiteId) -> String {
     }
 }
 
+/// Those of the connecting call sites that are another function than all that opened: `socket` and `connect` one line
+/// apart are one place to a reader.
+pub(crate) fn connecting_elsewhere(
+    descriptors: &Descriptors,
+    opened: impl IntoIterator<Item = SiteId>,
+    connected: &[(SiteId, u64)],
+) -> Vec<(SiteId, u64)> {
+    if connected.is_empty() {
+        return Vec::new();
+    }
+    let function = |id: SiteId| {
+        let site = descriptors.sites.iter().find(|site| site.id == id)?;
+        call_site(&site.stack)?.function.as_deref().ok()
+    };
+    let opened: Vec<&str> = opened.into_iter().filter_map(function).collect();
+    let elsewhere = |id: SiteId| function(id).is_none_or(|function| !opened.contains(&function));
+    connected.iter().copied().filter(|&(id, _)| elsewhere(id)).collect()
+}
+
+/// [`site_words`] of these sites and their numbers; sites that differ in who called them only are one place.
+pub(crate) fn places_words(descriptors: &Descriptors, sites: &[(SiteId, u64)]) -> Vec<(String, u64)> {
+    let mut places: Vec<(String, u64)> = Vec::new();
+    for &(id, number) in sites {
+        let words = site_words(descriptors, id);
+        match places.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, sum)) => *sum += number,
+            None => places.push((words, number)),
+        }
+    }
+    places
+}
+
+/// `connected by pg::handshake conn.cc:31 (13), redis::connect redis.cc:7 (2)`; nothing for nobody.
+pub(crate) fn connected_by_words(descriptors: &Descriptors, connecting: &[(SiteId, u64)]) -> Option<String> {
+    let all = match &places_words(descriptors, connecting)[..] {
+        [] => return None,
+        [(words, _)] => words.clone(),
+        several => {
+            several.iter().map(|(words, number)| format!("{words} ({})", count(*number))).collect::<Vec<_>>().join(", ")
+        }
+    };
+    Some(format!("connected by {all}"))
+}
+
 /// Share of the limit in whole percent, not rounded up: 80 % is said when it is reached.
 pub(crate) fn share_words(limits: &FdLimits) -> String {
     format!("{} %", (limits.share() * 100.0).floor())
