@@ -122,12 +122,20 @@ const LIBRARY_SCRIPTS: &[&str] =
     &["node:", "<frozen ", "/node_modules/", "/site-packages/", "/dist-packages/", "/lib/python", "/lib64/python"];
 
 /// Directories of source files that are never the program's own: the Rust and C++ standard libraries, as their debug
-/// information names them. An inlined function's name may come without its namespace; its file gives it away.
-const LIBRARY_SOURCES: &[&str] =
-    &["/rustc/", "/rust/deps/", "/library/alloc/src/", "/library/core/src/", "/library/std/src/", "/include/c++/"];
+/// information names them, and what Node is made of. An inlined function's name may come without its namespace; its file gives it away.
+const LIBRARY_SOURCES: &[&str] = &[
+    "/rustc/",
+    "/rust/deps/",
+    "/library/alloc/src/",
+    "/library/core/src/",
+    "/library/std/src/",
+    "/include/c++/",
+    "/deps/uv/src/",
+    "/deps/v8/src/",
+];
 
 /// Library frames from which on they are shown as one line.
-const FOLD: usize = 3;
+pub(crate) const FOLD: usize = 3;
 
 /// The frame to show; `None` only for a stack without frames.
 pub(crate) fn call_site(stack: &Stack) -> Option<&Frame> {
@@ -140,16 +148,26 @@ pub(crate) fn call_site(stack: &Stack) -> Option<&Frame> {
         .or_else(|| stack.frames.first())
 }
 
-/// Library frames that a reader can do without, at the beginning of a stack and at its end: what is inside the call
-/// site's call, and what started the thread. Short runs are worth their lines.
-pub(crate) fn library_ends(stack: &Stack) -> (usize, usize) {
-    let frames = &stack.frames;
-    let Some(own) = call_site(stack).and_then(|own| frames.iter().position(|frame| std::ptr::eq(frame, own))) else {
-        return (0, 0);
-    };
-    let below = frames[own + 1..].iter().rev().take_while(|frame| !is_own(frame) && !is_script(frame)).count();
-    let long = |run: usize| if run >= FOLD { run } else { 0 };
-    (long(own), long(below))
+/// Where the call site is among the frames.
+pub(crate) fn call_site_index(stack: &Stack) -> Option<usize> {
+    let own = call_site(stack)?;
+    stack.frames.iter().position(|frame| std::ptr::eq(frame, own))
+}
+
+/// Runs of frames that a reader can do without, from index to index: what is inside the call site's call, what a runtime
+/// does between functions of scripts, what started the thread. Short runs are worth their lines.
+pub(crate) fn library_runs(stack: &Stack) -> Vec<std::ops::Range<usize>> {
+    let site = call_site_index(stack).unwrap_or(0);
+    let library = |index: usize, frame: &Frame| index != site && !is_script(frame) && (index < site || !is_own(frame));
+    let mut runs: Vec<std::ops::Range<usize>> = Vec::new();
+    for (index, _) in stack.frames.iter().enumerate().filter(|(index, frame)| library(*index, frame)) {
+        match runs.last_mut() {
+            Some(run) if run.end == index => run.end += 1,
+            _ => runs.push(index..index + 1),
+        }
+    }
+    runs.retain(|run| run.len() >= FOLD);
+    runs
 }
 
 fn first_own(stack: &Stack) -> Option<&Frame> {

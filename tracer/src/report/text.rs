@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    FrameText, Sort, library_ends, sort_indices, stack_end_words, state_words,
+    FrameText, Sort, library_runs, sort_indices, stack_end_words, state_words,
     text_fds::write_descriptors,
     units::{bytes, count, counted, duration, rate, signed_bytes},
     untrusted::{LONGEST, clean, displayable},
@@ -17,7 +17,7 @@ use crate::{
     symbolize::Stack,
 };
 
-/// Frames of a stack that are listed, besides the library frames around them; JSON has all.
+/// Lines of a stack. Runs of library frames take one; JSON has them all.
 const FRAMES: usize = 32;
 /// Columns of the command line that are shown.
 const CMDLINE_COLUMNS: usize = 160;
@@ -150,20 +150,24 @@ fn write_site(rank: usize, site: &SiteSnapshot, out: &mut dyn Write) -> io::Resu
 
 pub(super) fn write_stack(stack: &Stack, out: &mut dyn Write) -> io::Result<()> {
     let frames = &stack.frames;
-    let (above, below) = library_ends(stack);
-    if let Some(first) = frames.first().filter(|_| above > 0) {
-        let name = FrameText::new(first, LONGEST).name;
-        writeln!(out, "    … {name} and {} more library frames", above - 1)?;
+    let mut runs = library_runs(stack).into_iter().peekable();
+    let (mut index, mut lines) = (0, 0);
+    while index < frames.len() && lines < FRAMES {
+        let text = FrameText::new(&frames[index], LONGEST);
+        match runs.next_if(|run| run.start == index) {
+            Some(run) => {
+                writeln!(out, "    … {} and {} more library frames", text.name, run.len() - 1)?;
+                index = run.end;
+            }
+            None => {
+                writeln!(out, "    {text}")?;
+                index += 1;
+            }
+        }
+        lines += 1;
     }
-    let own = &frames[above..frames.len() - below];
-    for frame in own.iter().take(FRAMES) {
-        writeln!(out, "    {}", FrameText::new(frame, LONGEST))?;
-    }
-    if own.len() > FRAMES {
-        writeln!(out, "    … {} more", own.len() - FRAMES)?;
-    }
-    if below > 0 {
-        writeln!(out, "    … {below} more library frames")?;
+    if index < frames.len() {
+        writeln!(out, "    … {} more", frames.len() - index)?;
     }
     match stack_end_words(stack.end) {
         Some(words) => writeln!(out, "    [incomplete stack: {words}]"),

@@ -45,8 +45,7 @@ fn labelled(label: &str, lines: impl IntoIterator<Item = String>, out: &mut dyn 
 }
 
 fn header(descriptors: &Descriptors, target: Tgid, out: &mut dyn Write) -> io::Result<()> {
-    let Descriptors { sites, open, looked, peers: _, limits, signals, corrections, limitations, stale: _ } =
-        descriptors;
+    let Descriptors { sites, open, looked, peers: _, limits, signals, corrections, limitations, stale } = descriptors;
     let stand = match limits {
         Some(limits) => {
             let FdLimits { nofile_soft, nofile_hard, open } = *limits;
@@ -81,7 +80,7 @@ fn header(descriptors: &Descriptors, target: Tgid, out: &mut dyn Write) -> io::R
     for signal in signals {
         let words = format!("{} ({}) [{}]", signal_words(signal, descriptors), signal_meaning(signal), signal.name());
         line("SIGNAL", &words, out)?;
-        let mut concerned: Vec<&OpenFd> = open.iter().filter(|fd| concerns(signal, fd)).collect();
+        let mut concerned: Vec<&OpenFd> = open.iter().filter(|fd| concerns(signal, fd, *stale)).collect();
         concerned.sort_by_key(|fd| Reverse(fd.age));
         let words = concerned.iter().take(CONCERNED).map(|fd| concerned_words(fd, descriptors, target));
         labelled("", words, out)?;
