@@ -194,7 +194,7 @@ fn on_exit(tracing: &mut Tracing, view: &mut View) -> anyhow::Result<ControlFlow
     match view {
         View::Reports { .. } => Ok(ControlFlow::Break(TargetState::Exited)),
         View::Dashboard { terminal, app, .. } => {
-            tracing.set_state(TargetState::Exited);
+            tracing.ended();
             app.update(tracing.snapshot()?);
             terminal.draw(app)?;
             Ok(ControlFlow::Continue(()))

@@ -119,8 +119,10 @@ impl Tracing {
         any
     }
 
-    pub(super) fn set_state(&mut self, state: TargetState) {
-        self.state = state;
+    /// The target has ended: what it had open then stays to be looked at.
+    pub(super) fn ended(&mut self) {
+        self.state = TargetState::Exited;
+        self.last_fd_survey();
     }
 
     /// Whether the target replaced its program.
