@@ -191,9 +191,12 @@ impl Peers {
             .collect();
         gone.into_iter().for_each(|key| self.close(key, 0));
         self.learn_listeners(survey);
+        let nothing = SurveyedSocket::default();
         let mut peers: HashMap<(Direction, Endpoint), SurveyedPeer> = HashMap::new();
         for fd in &survey.fds {
-            let Some(socket) = &fd.socket else { continue };
+            // One that was announced is a connection, also where nobody could ask the kernel about it in time.
+            let announced = self.open.contains_key(&fd.key).then_some(&nothing);
+            let Some(socket) = fd.socket.as_ref().or(announced) else { continue };
             let Some(key) = self.peer_of(fd, socket) else { continue };
             let opened_ns = self.open.get(&fd.key).map(|open| open.opened_ns).or(fd.born_ns);
             let peer = peers.entry(key).or_default();
