@@ -17,6 +17,7 @@ pub mod process;
 pub mod random;
 pub mod report;
 pub mod services;
+pub mod terminal;
 pub mod text;
 pub mod tracer;
 

@@ -2,7 +2,7 @@
 //!
 //! Needs root, a kernel with uprobes and BPF, gcc and g++; and a leaktrace, see `harness/tracer.rs`. `jit` also needs
 //! node and a Python with `-X perf`, `stacks` gdb, binutils, musl-gcc and node, `descriptor_services` these two besides
-//! PostgreSQL, Redis and npm. `ledgers` runs without root: it proves the suite's own programs right. So do
+//! PostgreSQL, Redis and npm, `terminal` tmux. `ledgers` runs without root: it proves the suite's own programs right. So do
 //! `descriptors::the_programs_have_open_what_they_say` and `descriptor_services::the_services_leave_open_what_they_say`.
 
 mod accounting;
@@ -19,4 +19,5 @@ mod random_programs;
 mod servers;
 mod sockets;
 mod stacks;
+mod terminal;
 mod threads;

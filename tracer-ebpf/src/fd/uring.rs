@@ -113,7 +113,16 @@ fn submitted(req: u64) -> Result<(), LossCause> {
         let regs = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const pt_regs;
         ((*regs).rip, (*regs).rsp, (*regs).rbp)
     };
-    let call = Call { first: 0, second: 0, third: 0, fourth: 0, result: 0, pid_tgid: bpf_get_current_pid_tgid(), user };
+    let call = Call {
+        number: 0,
+        first: 0,
+        second: 0,
+        third: 0,
+        fourth: 0,
+        result: 0,
+        pid_tgid: bpf_get_current_pid_tgid(),
+        user,
+    };
     let Some(thread) = thread::current(&call)? else { return Ok(()) };
     let mut key = UringKey { ring: 0, id: req };
     // The kernel uses its memory again: an earlier request there may have ended without a word.
@@ -247,6 +256,7 @@ fn completed(completion: &Completion) {
 fn ended(pending: &mut Pending, result: i32) -> Result<(), LossCause> {
     let result = i64::from(result);
     let call = Call {
+        number: 0,
         first: pending.first,
         second: 0,
         third: 0,

@@ -178,6 +178,7 @@ fn peer(opened: u64, closed: u64, open: u64, growing: bool) -> Peer {
         growing,
         connect_latency: None,
         sites: Vec::new(),
+        connected_by: Vec::new(),
     }
 }
 

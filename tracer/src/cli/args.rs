@@ -44,6 +44,12 @@ pub enum Command {
     /// The server that `demo` traces.
     #[command(hide = true)]
     DemoServer,
+    /// The clients of that server, at this address.
+    #[command(hide = true)]
+    DemoSurroundings {
+        /// Where the server listens.
+        server: std::net::SocketAddr,
+    },
 }
 
 /// How the demo is shown.

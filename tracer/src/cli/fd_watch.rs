@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tracer_common::fd::{FdKey, KernelFd};
 
 use crate::{
@@ -45,6 +45,8 @@ pub(super) struct FdWatch {
     reader: FdReader,
     listed: FdTable,
     sockets: Option<SocketReader>,
+    /// As of the last look, by inode: a process that has ended has them no more.
+    seen_sockets: HashMap<u64, SocketEntry>,
     tables: FdTables,
     described: HashMap<FdKey, Described>,
     limitations: Vec<String>,
@@ -66,6 +68,7 @@ impl FdWatch {
             reader,
             listed,
             sockets,
+            seen_sockets: HashMap::new(),
             tables: FdTables::default(),
             described: HashMap::new(),
             limitations,
@@ -92,12 +95,24 @@ impl FdWatch {
         Ok(look)
     }
 
+    /// Whether the process gives up its descriptors because it ends, which is not closing them.
+    fn is_ending(&self) -> bool {
+        /// `PF_EXITING` in the kernel's `include/linux/sched.h`.
+        const EXITING: u32 = 0x4;
+        let stat =
+            i32::try_from(self.listed.pid()).ok().and_then(|pid| procfs::process::Process::new(pid).ok()?.stat().ok());
+        stat.is_none_or(|stat| stat.flags & EXITING != 0)
+    }
+
     /// What is open now, with details. Puts right what two looks found wrong.
     pub(super) fn survey(&mut self) -> anyhow::Result<FdSurvey> {
         let look = self.look()?;
+        if look.kernel.as_ref().is_some_and(Vec::is_empty) && self.is_ending() {
+            bail!(TargetError::Zombie { pid: self.listed.pid() });
+        }
         let Comparison { open, wrong } = self.tables.compare(&look);
         self.reader.correct(&wrong);
-        Ok(self.with_details(&look, &open))
+        Ok(self.with_details(&look, &open, true))
     }
 
     /// The last survey: what is wrong is put right at once.
@@ -115,25 +130,30 @@ impl FdWatch {
         let kernel = (!announced.is_empty()).then_some(announced);
         let look = FdLook { kernel, ..self.reader.look()? };
         let Comparison { open, wrong: _ } = self.tables.compare(&look);
-        Ok(self.with_details(&look, &open))
+        Ok(self.with_details(&look, &open, false))
     }
 
-    fn with_details(&mut self, look: &FdLook, open: &[OpenRecord]) -> FdSurvey {
+    fn with_details(&mut self, look: &FdLook, open: &[OpenRecord], alive: bool) -> FdSurvey {
         match self.listed.limits() {
             Ok(limits) => self.nofile = Some((limits.nofile_soft, limits.nofile_hard)),
             Err(error) => log::debug!("limits: {error}"),
         }
         let mut limitations = self.limitations.clone();
-        let mut sockets = HashMap::new();
-        if let Some(reader) = &mut self.sockets {
+        let mut sockets = std::mem::take(&mut self.seen_sockets);
+        // A process that is gone has none any more; those that it had are remembered.
+        if alive && let Some(reader) = &mut self.sockets {
             match reader.read() {
                 Ok(read) => sockets = read,
-                Err(error) => limitations.push(format!("no details of sockets: {error}")),
+                Err(error) => {
+                    sockets.clear();
+                    limitations.push(format!("no details of sockets: {error}"));
+                }
             }
         }
         let mut described = HashMap::with_capacity(open.len());
         let fds = open.iter().map(|record| self.surveyed(record, &sockets, &mut described)).collect();
         self.described = described;
+        self.seen_sockets = sockets;
         FdSurvey {
             time_ns: look.time_ns,
             fds,

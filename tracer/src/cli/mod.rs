@@ -31,6 +31,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match arguments.command {
         Some(Command::Demo(demo)) => demo::run(&demo, arguments.verbose),
         Some(Command::DemoServer) => crate::demo::serve(),
+        Some(Command::DemoSurroundings { server }) => crate::demo::surround(server),
         None => live::run(&arguments.live, arguments.verbose),
     };
     match result {

@@ -72,6 +72,7 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
         started: jiff::Timestamp::now(),
         started_ns,
         target: target.info().clone(),
+        heap: arguments.traces_heap(),
         fds: fds.is_some().then_some(arguments.stale),
     };
     let places = || probed.iter().map(|module| module.path.to_string_lossy()).collect::<Vec<_>>().join(", ");

@@ -127,7 +127,7 @@ impl Tracing {
         any
     }
 
-    /// The target has ended.
+    /// The target has ended: what it had open then stays to be looked at.
     pub(super) fn target_exited(&mut self) -> anyhow::Result<()> {
         self.state = TargetState::Exited;
         self.drain()?;

@@ -17,7 +17,7 @@ pub mod units;
 pub mod untrusted;
 mod words;
 
-pub(crate) use call_site::{call_site, short_name};
+pub(crate) use call_site::{FOLD, call_site, call_site_index, library_runs, short_name};
 pub(crate) use frame_text::{FrameText, basename, place};
 pub use json::{SCHEMA, write_json};
 pub use order::Sort;
