@@ -242,14 +242,19 @@ fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> 
 fn status(point: &crate::probe::AttachPoint, modules: &[Module]) -> ProbeStatus {
     ProbeStatus {
         module: modules.get(point.module).map(|m| m.path.to_string_lossy().into_owned()).unwrap_or_default(),
-        symbol: point.symbol.to_owned(),
+        symbol: point.symbol.to_string(),
         offset: point.offset,
         kind: point.kind.name(),
         hits: 0,
     }
 }
 
-fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32), fds: Option<u64>) -> Result<Ebpf, BpfError> {
+pub(super) fn load(
+    max_live: u32,
+    kernel_log: bool,
+    (rows, pages): (u32, u32),
+    fds: Option<u64>,
+) -> Result<Ebpf, BpfError> {
     // Before 5.11 maps count as locked memory.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
