@@ -7,6 +7,7 @@
 
 pub mod compare;
 pub mod descriptors;
+pub mod doctor;
 pub mod gdb;
 pub mod leaker;
 pub mod ledger;

@@ -25,7 +25,7 @@ const CHUNK: usize = 64 << 10;
 pub(super) struct FdPrograms {
     /// Whether the typed program is in use.
     pub(super) modern: bool,
-    iterator: Option<OwnedFd>,
+    pub(super) iterator: Option<OwnedFd>,
     correct: OwnedFd,
 }
 

@@ -243,14 +243,14 @@ fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> 
 fn status(point: &crate::probe::AttachPoint, modules: &[Module]) -> ProbeStatus {
     ProbeStatus {
         module: modules.get(point.module).map(|m| m.path.to_string_lossy().into_owned()).unwrap_or_default(),
-        symbol: point.symbol.to_owned(),
+        symbol: point.symbol.to_string(),
         offset: point.offset,
         kind: point.kind.name(),
         hits: 0,
     }
 }
 
-fn load(
+pub(super) fn load(
     max_live: u32,
     kernel_log: bool,
     (rows, pages): (u32, u32),

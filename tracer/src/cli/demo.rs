@@ -40,6 +40,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
         sort: Sort::default(),
         min_age: Duration::ZERO,
         max_live: tracer_common::config::DEFAULT_MAX_LIVE,
+        allocator: Vec::new(),
         empty_probes: false,
         attach: None,
         unwind: WalkBy::default(),
