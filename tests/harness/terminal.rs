@@ -42,8 +42,13 @@ impl Terminal {
     }
 
     fn tmux(&self, arguments: &[&str]) -> Result<String> {
-        let output =
-            tmux(&self.name).args(arguments).stdin(Stdio::null()).output().context("tmux: is it installed?")?;
+        // `-N`: a client that comes before the server listens would start another one, a daemon.
+        let output = tmux(&self.name)
+            .arg("-N")
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .context("tmux: is it installed?")?;
         ensure!(output.status.success(), "tmux {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
