@@ -133,6 +133,15 @@ impl Terminal {
     }
 }
 
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // A server that is killed leaves its socket behind.
+        if let Ok(path) = self.tmux(&["display-message", "-p", "#{socket_path}"]) {
+            let _ = fs::remove_file(path.trim());
+        }
+    }
+}
+
 fn tmux(name: &str) -> Command {
     let mut command = Command::new("tmux");
     // Nobody's configuration, and not within another tmux.
