@@ -42,8 +42,13 @@ impl Terminal {
     }
 
     fn tmux(&self, arguments: &[&str]) -> Result<String> {
-        let output =
-            tmux(&self.name).args(arguments).stdin(Stdio::null()).output().context("tmux: is it installed?")?;
+        // `-N`: a client that comes before the server listens would start another one, a daemon.
+        let output = tmux(&self.name)
+            .arg("-N")
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .context("tmux: is it installed?")?;
         ensure!(output.status.success(), "tmux {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -125,6 +130,15 @@ impl Terminal {
         let modes = self.tmux(&["display-message", "-p", "-t", SESSION, "#{cursor_flag} #{alternate_on}"])?;
         let (cursor, alternate) = modes.trim().split_once(' ').with_context(|| format!("modes {modes:?}"))?;
         Ok((cursor == "1", alternate == "1"))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // A server that is killed leaves its socket behind.
+        if let Ok(path) = self.tmux(&["display-message", "-p", "#{socket_path}"]) {
+            let _ = fs::remove_file(path.trim());
+        }
     }
 }
 
