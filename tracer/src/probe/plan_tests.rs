@@ -79,7 +79,7 @@ fn what_may_throw_has_exits_and_no_return_probe() {
         extern "C" void *malloc(size_t n) { void *p = pool + used; used += (n + 15) & ~15ul; return used < sizeof pool ? p : nullptr; }
         extern "C" void free(void *p) { (void)p; }
         __attribute__((noinline)) static void *again(size_t n) { if (void *p = malloc(n)) return p; throw std::bad_alloc(); }
-        void *operator new(size_t n) { if (used + n < 4096) return malloc(n); return again(n); }
+        __attribute__((noipa)) void *operator new(size_t n) { if (used + n < 4096) return malloc(n); return again(n); }
         void *operator new[](size_t n) { return operator new(n); }
         void operator delete(void *p) noexcept { free(p); }
         void operator delete(void *p, size_t) noexcept { free(p); }
