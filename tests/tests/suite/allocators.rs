@@ -130,6 +130,7 @@ fn allocators_linked_into_programs() -> Result<()> {
     let program = operators().arg(archive).compile()?;
     let (process, _) = check(&mut Command::new(&program), &[]).context(archive)?;
     expect_allocators(&process, &[("glibc", ""), ("jemalloc", "")])?;
+    let program = program.canonicalize()?;
     ensure!(process.modules.iter().any(|m| Path::new(&m.path) == program && !m.allocators.is_empty()), "{process:?}");
     Ok(())
 }

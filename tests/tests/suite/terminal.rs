@@ -140,6 +140,8 @@ fn press_every_key(screen: &Terminal) -> Result<()> {
     press("Tab", &["Tab list", "  0 "])?;
     // What fits is not scrolled.
     screen.resize(50, HEIGHT)?;
+    // A key that comes before it knows of its new size would scroll nothing.
+    screen.until("the narrow screen", |text| text.contains("sort …"))?;
     for (right, left) in [("Right", "Left"), ("l", "h")] {
         screen.press(right)?;
         let first = |text: &str| text.lines().any(|line| line.starts_with("  0 "));
