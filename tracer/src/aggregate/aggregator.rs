@@ -10,7 +10,9 @@ use std::{
 use tracer_common::{event::SiteKind, stack::StackEnd};
 
 use super::{
+    Tgid,
     fds::{FdCounters, OpenFds},
+    processes::Processes,
     snapshot::{BlockCounters, IncompleteCount, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState},
 };
 use crate::{
@@ -25,8 +27,8 @@ pub struct Session {
     pub started: jiff::Timestamp,
     /// The same moment by `CLOCK_MONOTONIC`, nanoseconds.
     pub started_ns: u64,
-    /// The traced process.
-    pub target: TargetInfo,
+    /// The traced processes that were asked for: at least one.
+    pub targets: Vec<TargetInfo>,
     /// When descriptors are traced: the time without traffic after which a connection is stale.
     pub fds: Option<Duration>,
 }
@@ -48,6 +50,7 @@ pub struct Aggregator {
     oldest_born_ns: HashMap<SiteId, u64>,
     previous: Option<(u64, BlockCounters)>,
     exited: Option<TargetState>,
+    processes: Processes,
     /// When descriptors are traced.
     fds: Option<OpenFds>,
 }
@@ -56,7 +59,15 @@ impl Aggregator {
     /// Starts with nothing known.
     pub fn new(session: Session) -> Self {
         let fds = session.fds.map(|stale| OpenFds::new(session.started_ns, stale));
-        Self { session, sites: Vec::new(), oldest_born_ns: HashMap::new(), previous: None, exited: None, fds }
+        let mut processes = Processes::default();
+        session.targets.iter().for_each(|target| processes.add(target.clone(), session.started_ns));
+        let (sites, oldest_born_ns) = (Vec::new(), HashMap::new());
+        Self { session, sites, oldest_born_ns, previous: None, exited: None, processes, fds }
+    }
+
+    /// A process has ended.
+    pub fn process_ended(&mut self, pid: Tgid, now_ns: u64) {
+        self.processes.end(pid, now_ns);
     }
 
     /// How many site ids may be in use: what to read from the source.
@@ -89,7 +100,7 @@ impl Aggregator {
                 }
             }
             RawEvent::Exec { tgid } => {
-                if tgid == self.session.target.pid {
+                if self.session.targets.iter().any(|target| target.pid == tgid) {
                     self.exited = Some(TargetState::Replaced);
                 }
             }
@@ -159,12 +170,15 @@ impl Aggregator {
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
         self.previous = Some((*now_ns, totals));
+        let state = if state == TargetState::Running { self.exited.clone().unwrap_or(state) } else { state };
+        let descriptors = self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns));
         Snapshot {
             started: self.session.started,
             elapsed: Duration::from_nanos(now_ns.saturating_sub(self.session.started_ns)),
             window,
-            target: self.session.target.clone(),
-            state: if state == TargetState::Running { self.exited.clone().unwrap_or(state) } else { state },
+            target: self.session.targets[0].clone(),
+            processes: self.processes.snapshot(self.session.started_ns, &state, &sites, descriptors.as_ref()),
+            state,
             sites,
             totals,
             rates: rates(&before, &totals, window),
@@ -172,7 +186,7 @@ impl Aggregator {
             incomplete: incomplete(&by_end),
             stats: stats.clone(),
             probes: probes.clone(),
-            descriptors: self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns)),
+            descriptors,
         }
     }
 
@@ -244,7 +258,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        aggregate::{LossCount, Tgid},
+        aggregate::LossCount,
         event::{EventSource, Pattern, Synthetic},
     };
 
@@ -252,7 +266,12 @@ mod tests {
 
     fn aggregator() -> Aggregator {
         let target = TargetInfo { pid: TARGET, comm: "made-up".into(), exe: String::new(), cmdline: Vec::new() };
-        Aggregator::new(Session { started: jiff::Timestamp::UNIX_EPOCH, started_ns: 0, target, fds: None })
+        Aggregator::new(Session {
+            started: jiff::Timestamp::UNIX_EPOCH,
+            started_ns: 0,
+            targets: vec![target],
+            fds: None,
+        })
     }
 
     fn step(source: &mut Synthetic, aggregator: &mut Aggregator) -> Snapshot {

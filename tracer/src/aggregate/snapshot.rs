@@ -8,7 +8,7 @@ use tracer_common::{
     stack::StackEnd,
 };
 
-use super::Descriptors;
+use super::{Descriptors, ProcessSnapshot};
 use crate::symbolize::Stack;
 
 /// Process id as the kernel's root namespace counts it (the kernel calls it thread group id).
@@ -163,9 +163,11 @@ pub struct Snapshot {
     pub elapsed: Duration,
     /// Time since the previous snapshot; the rates are over it.
     pub window: Duration,
-    /// The traced process.
+    /// The traced process; the first one when there are several.
     pub target: TargetInfo,
-    /// Whether it is still there.
+    /// All traced processes, in the order in which they came.
+    pub processes: Vec<ProcessSnapshot>,
+    /// Whether any of those that were asked for is still there.
     pub state: TargetState,
     /// All sites that ever allocated, most outstanding bytes first, then most allocated, then by id.
     pub sites: Vec<SiteSnapshot>,

@@ -6,6 +6,7 @@
 mod error;
 mod fds;
 mod features;
+mod hits;
 mod kernel_types;
 mod links;
 mod mapped;
@@ -21,7 +22,7 @@ pub use error::BpfError;
 pub use fds::FdReader;
 pub use features::{AttachMode, Features, WalkBy};
 pub use preflight::preflight;
-pub use session::{AttachOptions, Module, ProgramSet, Session};
+pub use session::{LoadOptions, Module, ProgramSet, Session};
 pub use survey::Surveyor;
 pub use tables::Tables;
 

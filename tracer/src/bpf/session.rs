@@ -21,8 +21,9 @@ use super::{
     error::chain,
     fds::{self, FdReader},
     features::{AttachMode, Features},
+    hits::HitCounters,
     kernel_types,
-    links::{self, Links},
+    links::Links,
     mapped::{self, MappedCounters},
     object,
     tables::{KernelTables, Tables},
@@ -34,11 +35,9 @@ use crate::{
     target::maps::ModuleMap,
 };
 
-/// How to attach.
+/// What to load.
 #[derive(Clone, Copy, Debug)]
-pub struct AttachOptions {
-    /// The process.
-    pub pid: u32,
+pub struct LoadOptions {
     /// Capacity of the table of outstanding blocks.
     pub max_live: u32,
     /// Let the programs log (aya-log); costs time in every program.
@@ -47,7 +46,7 @@ pub struct AttachOptions {
     pub programs: ProgramSet,
     /// Force a way of attaching.
     pub mode: Option<AttachMode>,
-    /// Trace descriptors too; with the target's limit of them.
+    /// Trace descriptors too; with the highest of the targets' limits of them.
     pub fds: Option<u64>,
 }
 
@@ -55,15 +54,13 @@ pub struct AttachOptions {
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
 pub struct Session {
     links: Links,
-    points: Vec<ProbeStatus>,
-    hit_slots: Vec<u32>,
+    points: HitCounters,
     counters: MappedCounters<4>,
     loss: MappedCounters<1>,
     stats: PerCpuArray<MapData, u64>,
     hits: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
     tables: KernelTables,
-    pid: u32,
     max_live: u32,
     generation: u64,
     fd_reader: Option<FdReader>,
@@ -71,27 +68,20 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads the programs, puts the probes of `plan` in place and starts counting, in this order: nothing is counted
-    /// until every probe is there, so that no block is seen born whose end would be missed.
+    /// Loads the programs. They count nothing before there is a target.
     ///
     /// # Errors
     /// When the kernel refuses; everything is taken out again.
-    pub fn attach(
-        plan: &AttachPlan,
-        modules: &[Module],
-        mappings: &ModuleMap,
-        tables: Tables,
-        options: AttachOptions,
-    ) -> Result<Self, BpfError> {
-        let AttachOptions { pid, max_live, kernel_log, programs, mode, fds } = options;
+    pub fn load(tables: Tables, options: LoadOptions) -> Result<Self, BpfError> {
+        let LoadOptions { max_live, kernel_log, programs, mode, fds } = options;
         let features = Features::detect();
         let mut ebpf = load(max_live, kernel_log, tables.capacities(), fds)?;
         fill_free_sites(&mut ebpf)?;
         attach_lifecycle(&mut ebpf)?;
-        let links = links::attach(&mut ebpf, plan, modules, pid, features, programs, mode)?;
+        let links = Links::load(&mut ebpf, features, programs, mode)?;
         let fd_reader = match fds {
             Some(_) => {
-                let programs = fds::attach(&mut ebpf, pid)?;
+                let programs = fds::attach(&mut ebpf)?;
                 log::debug!("system calls by a {} program", if programs.modern { "typed" } else { "raw" });
                 Some(FdReader::new(fds::records(&ebpf)?, programs)?)
             }
@@ -103,33 +93,64 @@ impl Session {
         }
         let tables = KernelTables::new(data(&ebpf, "ROWS")?, data(&ebpf, "PAGES")?, data(&ebpf, "MAPPINGS")?, tables)?;
         let mut session = Self {
-            points: plan.points.iter().map(|point| status(point, modules)).collect(),
-            hit_slots: plan
-                .points
-                .iter()
-                .enumerate()
-                .map(|(i, point)| links::hit_slot(links.modern, i, point))
-                .collect(),
             links,
+            points: HitCounters::default(),
             counters: MappedCounters::new("SITE_COUNTERS", data(&ebpf, "SITE_COUNTERS")?, MAX_SITES)?,
             loss: MappedCounters::new("LOSS", data(&ebpf, "LOSS")?, LOSS_SLOTS)?,
             stats: take(&mut ebpf, "STATS")?,
             hits: take(&mut ebpf, "HITS")?,
             events: take(&mut ebpf, "EVENTS")?,
             tables,
-            pid,
             max_live,
             generation: 0,
             fd_reader,
             ebpf,
         };
-        // From here on the process is a target, and counts.
         session.advance_generation()?;
-        session.update_mappings(mappings)?;
         Ok(session)
     }
 
-    /// Tells the stack walks of the target's present mappings.
+    /// Puts the probes of `plan` into a process and starts counting there, in this order: nothing is counted until every
+    /// probe is there, so that no block is seen born whose end would be missed.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the process is none of the targets then.
+    pub fn add_target(
+        &mut self,
+        pid: u32,
+        plan: &AttachPlan,
+        modules: &[Module],
+        mappings: &ModuleMap,
+    ) -> Result<(), BpfError> {
+        let added = self.add_probes(pid, plan, modules).and_then(|()| self.update_mappings(mappings));
+        if added.is_err() {
+            self.remove_target(pid);
+        }
+        added
+    }
+
+    /// Puts further probes into a process.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn add_probes(&mut self, pid: u32, plan: &AttachPlan, modules: &[Module]) -> Result<(), BpfError> {
+        let indexes = self.points.indexes(plan, modules, self.links.modern);
+        self.links.add(&mut self.ebpf, plan, modules, pid, &indexes)
+    }
+
+    /// Takes the probes out of a process that is gone, and stops counting there. What is known of it stays.
+    pub fn remove_target(&mut self, pid: u32) {
+        if let Some(map) = self.ebpf.map_mut("TARGETS")
+            && let Ok(mut targets) = HashMap::<_, u32, MappingRange>::try_from(map)
+            && let Err(error) = targets.remove(&pid)
+        {
+            log::debug!("process {pid} is no target: {error}");
+        }
+        self.tables.forget(pid);
+        self.links.remove(&mut self.ebpf, pid);
+    }
+
+    /// Tells the stack walks of a target's present mappings.
     ///
     /// # Errors
     /// When the kernel does not take them.
@@ -138,7 +159,7 @@ impl Session {
         let map = self.ebpf.map_mut("TARGETS").ok_or(BpfError::Object { name: "TARGETS" })?;
         let mut targets: HashMap<_, u32, MappingRange> =
             HashMap::try_from(map).map_err(|error| map_error("TARGETS", &error))?;
-        targets.insert(self.pid, range, 0).map_err(|error| map_error("TARGETS", &error))?;
+        targets.insert(mappings.pid(), range, 0).map_err(|error| map_error("TARGETS", &error))?;
         self.advance_generation()
     }
 
@@ -213,9 +234,9 @@ impl EventSource for Session {
                 reading.stats.push(StatCount { stat: *stat, count });
             }
         }
-        reading.probes.clone_from(&self.points);
-        for (probe, slot) in reading.probes.iter_mut().zip(&self.hit_slots) {
-            probe.hits = sum(&self.hits, *slot)?;
+        reading.probes.clear();
+        for (status, slot) in self.points.iter() {
+            reading.probes.push(ProbeStatus { hits: sum(&self.hits, slot)?, ..status.clone() });
         }
         Ok(())
     }
@@ -237,16 +258,6 @@ pub(super) fn monotonic_ns() -> u64 {
 fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> {
     let values = map.get(&index, 0).map_err(|error| SourceError::Read(chain(&error)))?;
     Ok(values.iter().sum())
-}
-
-fn status(point: &crate::probe::AttachPoint, modules: &[Module]) -> ProbeStatus {
-    ProbeStatus {
-        module: modules.get(point.module).map(|m| m.path.to_string_lossy().into_owned()).unwrap_or_default(),
-        symbol: point.symbol.to_owned(),
-        offset: point.offset,
-        kind: point.kind.name(),
-        hits: 0,
-    }
 }
 
 fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32), fds: Option<u64>) -> Result<Ebpf, BpfError> {

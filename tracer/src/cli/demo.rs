@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
         heap: false,
         fds: false,
         stale: std::time::Duration::from_secs(60),
-        pid: Some(server.0.id()),
+        pids: vec![server.0.id()],
         duration,
         interval: None,
         format: arguments.format,

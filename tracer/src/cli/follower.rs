@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{bpf::Session, symbolize::SharedModules};
+use crate::{bpf::Session, symbolize::SharedModules, target::maps::ModuleMap};
 
 /// A look at the mappings comes no sooner than this after the last one, however many walks leave the tables.
 const SOONEST: Duration = Duration::from_millis(10);
@@ -48,21 +48,28 @@ impl Follower {
             && self.modules.lock().unwrap_or_else(PoisonError::into_inner).may_refresh()
     }
 
-    /// Looks at the mappings, and tells the session when they changed.
-    pub(super) fn follow(&mut self, session: &mut Session) -> anyhow::Result<()> {
+    /// Looks at what is mapped.
+    pub(super) fn with_modules<T>(&self, look: impl FnOnce(&ModuleMap) -> T) -> T {
+        look(&self.modules.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at the mappings, and tells the session when they changed. Returns whether they did.
+    pub(super) fn follow(&mut self, session: &mut Session) -> anyhow::Result<bool> {
         let begun = Instant::now();
         self.wanted = false;
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = false;
         // A process that is gone has nothing new to tell; its end is noticed elsewhere.
         if let Err(error) = modules.refresh() {
             log::debug!("mappings: {error}");
         } else if modules.generation() != self.described {
             self.described = modules.generation();
+            changed = true;
             session.update_mappings(&modules)?;
             log::debug!("{} mappings, described in {:?}", modules.mappings().len(), begun.elapsed());
         }
         self.last = Instant::now();
         self.took = self.last - begun;
-        Ok(())
+        Ok(changed)
     }
 }

@@ -3,13 +3,17 @@
 //! In: arguments, signals, keys. Out: a live dashboard, reports, and the exit codes 0 (fine), 2 (usage) and 3 (cannot
 //! trace, and why).
 
+mod allocators;
 mod args;
 mod demo;
+mod exits;
+mod fd_process;
 mod fd_watch;
 mod follower;
 mod live;
 mod output;
 mod prepare;
+mod process;
 mod tracing;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -1,6 +1,7 @@
-//! A traced target: the source, the aggregator, the symbolizer and the surveys, held together.
+//! Traced targets: the source, the aggregator, the symbolizer and the surveys, held together.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     os::fd::OwnedFd,
     sync::{
         Arc,
@@ -13,15 +14,13 @@ use anyhow::Context as _;
 use tracer_common::{fd::KernelFd, stack::StackEnd};
 
 use super::{
-    fd_watch::{FdWatch, Watching},
-    follower::Follower,
-    live::SharedSnapshot,
+    allocators::Allocators, exits::Exits, fd_watch::Watching, live::SharedSnapshot, prepare::Prepared, process::Process,
 };
 use crate::{
-    aggregate::{self, Aggregator, SiteId, Snapshot, TargetState},
+    aggregate::{Aggregator, SiteId, Snapshot, TargetState, Tgid},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
-    symbolize::{ExactFrames, Priority, Request, SharedModules, Symbolize as _, Symbolizer},
+    symbolize::{ExactFrames, Priority, Request, Symbolize as _, Symbolizer},
 };
 
 /// Share of one core that surveys may take: they rest this many times as long as they took.
@@ -33,12 +32,16 @@ const LAST_NAMES: Duration = Duration::from_secs(60);
 /// How long a report in between waits for names; what has none by then has them in the next one.
 const NAMES: Duration = Duration::from_secs(5);
 
-/// A target being traced.
+/// Targets being traced.
 pub(super) struct Tracing {
     session: Session,
     aggregator: Aggregator,
     symbolizer: Symbolizer,
-    follower: Follower,
+    /// Those that run, by pid.
+    processes: BTreeMap<u32, Process>,
+    exits: Exits,
+    /// When the heap is traced.
+    allocators: Option<Allocators>,
     /// When descriptors are traced.
     fds: Option<Watching>,
     surveys: Receiver<Survey>,
@@ -47,33 +50,32 @@ pub(super) struct Tracing {
     state: TargetState,
     reading: Reading,
     events: Vec<RawEvent>,
-    /// What was open when the target ended.
-    at_exit: Vec<KernelFd>,
+    /// What was open when a process ended.
+    at_exit: HashMap<u32, Vec<KernelFd>>,
     latest: Option<SharedSnapshot>,
 }
 
 impl Tracing {
-    pub(super) fn new(
-        session: Session,
-        symbolizer: Symbolizer,
-        modules: SharedModules,
-        about: aggregate::Session,
-        fds: Option<FdWatch>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(prepared: Prepared, heap: bool) -> anyhow::Result<Self> {
+        let Prepared { processes, session, fds, symbolizer, allocators, about, summary: _ } = prepared;
+        let exits = Exits::new()?;
+        processes.iter().try_for_each(|process| exits.add(&process.target))?;
         let (stop, stopped) = channel();
         let surveys = start_surveys(session.surveyor()?, stopped)?;
         Ok(Self {
             session,
             aggregator: Aggregator::new(about),
             symbolizer,
-            follower: Follower::new(modules),
+            processes: processes.into_iter().map(|process| (process.target.info().pid.0, process)).collect(),
+            exits,
+            allocators: heap.then_some(allocators),
             fds: fds.map(Watching::start).transpose()?,
             surveys,
             _stop_surveys: stop,
             state: TargetState::Running,
             reading: Reading::default(),
             events: Vec::new(),
-            at_exit: Vec::new(),
+            at_exit: HashMap::new(),
             latest: None,
         })
     }
@@ -83,25 +85,34 @@ impl Tracing {
         self.session.wakeups().context("cannot wait for events")
     }
 
-    /// Whether [`Tracing::take_events`] would look at the target's mappings, if it found a reason. Until then there is
+    /// A descriptor that is readable when a target has ended.
+    pub(super) fn exits(&self) -> anyhow::Result<OwnedFd> {
+        self.exits.descriptor().context("cannot wait for the targets")
+    }
+
+    /// Whether [`Tracing::take_events`] would look at a target's mappings, if it found a reason. Until then there is
     /// no point in being woken.
     pub(super) fn may_follow(&self) -> bool {
-        self.state == TargetState::Running && self.follower.may_look()
+        self.state == TargetState::Running && self.processes.values().any(|process| process.follower.may_look())
     }
 
     /// Takes the events that have come, and keeps the tables up with the target.
     pub(super) fn take_events(&mut self) -> anyhow::Result<()> {
         self.session.poll(&mut self.events)?;
-        if self.events.iter().any(left_tables) {
-            self.follower.want();
+        for pid in self.events.iter().filter_map(left_tables) {
+            if let Some(process) = self.processes.get_mut(&pid.0) {
+                process.follower.want();
+            }
         }
-        // First of all: what the target does meanwhile is walked by the old tables.
-        if self.state == TargetState::Running && self.follower.is_due() {
-            self.follower.follow(&mut self.session)?;
+        // First of all: what a target does meanwhile is walked by the old tables.
+        if self.state == TargetState::Running {
+            for process in self.processes.values_mut().filter(|process| process.follower.is_due()) {
+                process.follow(&mut self.session, self.allocators.as_mut())?;
+            }
         }
         for event in self.events.drain(..) {
             match event {
-                RawEvent::FdAtExit(open) => self.at_exit.push(open),
+                RawEvent::FdAtExit(open) => self.at_exit.entry(open.tgid).or_default().push(open),
                 event => self.aggregator.apply(event),
             }
         }
@@ -127,7 +138,33 @@ impl Tracing {
         any
     }
 
-    /// The target has ended.
+    /// Takes note of the targets that have ended. Returns whether none is left.
+    pub(super) fn take_ended(&mut self) -> anyhow::Result<bool> {
+        loop {
+            let ended = self.exits.take().context("cannot wait for the targets")?;
+            if ended.is_empty() {
+                return Ok(self.processes.is_empty());
+            }
+            // What they had open was announced before their end.
+            self.take_events()?;
+            for pid in ended {
+                self.end(pid);
+            }
+        }
+    }
+
+    fn end(&mut self, pid: u32) {
+        let Some(process) = self.processes.remove(&pid) else { return };
+        self.exits.remove(process.target.pidfd());
+        self.session.remove_target(pid);
+        self.aggregator.process_ended(Tgid(pid), self.session.now_ns());
+        let announced = self.at_exit.remove(&pid).unwrap_or_default();
+        if let Some(fds) = &self.fds {
+            fds.ended(pid, announced);
+        }
+    }
+
+    /// The last target has ended.
     pub(super) fn target_exited(&mut self) -> anyhow::Result<()> {
         self.state = TargetState::Exited;
         self.drain()?;
@@ -135,7 +172,7 @@ impl Tracing {
         Ok(())
     }
 
-    /// Whether the target replaced its program.
+    /// Whether a target replaced its program.
     pub(super) fn replaced(&self) -> bool {
         self.aggregator.ended() == Some(&TargetState::Replaced)
     }
@@ -230,24 +267,21 @@ impl Tracing {
     fn last_fd_survey(&mut self) {
         let Some(mut watch) = self.fds.take().and_then(Watching::stop) else { return };
         let announced = std::mem::take(&mut self.at_exit);
-        let survey = match self.state {
-            TargetState::Exited => watch.survey_of_ended(announced),
-            // A process that ends just now still has its records.
-            _ => watch.last_survey().or_else(|_| watch.survey_of_ended(announced)),
-        };
-        match survey {
+        match watch.last_survey(&announced) {
             Ok(survey) => self.aggregator.apply_fd_survey(survey),
             Err(error) => log::warn!("descriptors cannot be looked at: {error:#}"),
         }
     }
 }
 
-/// Whether a walk came to an address that the tables do not know.
-fn left_tables(event: &RawEvent) -> bool {
+/// The process of which a walk came to an address that the tables do not know.
+fn left_tables(event: &RawEvent) -> Option<Tgid> {
     match event {
-        RawEvent::Mapped { .. } => true,
-        RawEvent::NewSite(site) => matches!(site.end, StackEnd::NoMapping | StackEnd::FramePointer),
-        _ => false,
+        RawEvent::Mapped { tgid } => Some(*tgid),
+        RawEvent::NewSite(site) => {
+            matches!(site.end, StackEnd::NoMapping | StackEnd::FramePointer).then_some(site.tgid)
+        }
+        _ => None,
     }
 }
 

@@ -6,19 +6,23 @@ use std::{
 };
 
 use super::{
-    FrameText, Sort, sort_indices, stack_end_words, state_words,
+    FrameText, Sort, sort_indices, stack_end_words, state_name, state_words,
     text_fds::write_descriptors,
     units::{bytes, count, counted, duration, rate, signed_bytes},
     untrusted::{LONGEST, clean, displayable},
     words::loss_words,
 };
 use crate::{
-    aggregate::{BlockCounters, IncompleteCount, LossCount, Rates, SiteSnapshot, Snapshot, TargetInfo},
+    aggregate::{
+        BlockCounters, IncompleteCount, LossCount, ProcessSnapshot, Rates, SiteSnapshot, Snapshot, TargetInfo, Tgid,
+    },
     symbolize::Stack,
 };
 
 /// Frames of a stack that are listed.
 const FRAMES: usize = 32;
+/// Processes that are listed.
+const PROCESSES: usize = 32;
 /// Columns of the command line that are shown.
 const CMDLINE_COLUMNS: usize = 160;
 
@@ -46,7 +50,7 @@ pub fn write_text(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Wr
     let listing = Listing::new(snapshot, options);
     for (rank, site) in listing.shown.iter().enumerate() {
         writeln!(out)?;
-        write_site(rank + 1, site, out)?;
+        write_site(rank + 1, site, (snapshot.processes.len() > 1).then_some(site.tgid), out)?;
     }
     writeln!(out)?;
     listing.write_rest(options, out)?;
@@ -62,6 +66,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         elapsed,
         window,
         target,
+        processes,
         state,
         sites,
         totals,
@@ -75,6 +80,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     let TargetInfo { pid, comm, exe, cmdline } = target;
     writeln!(out, "leaktrace: {}[{}], {}", displayable(comm), pid.0, state_words(state))?;
     writeln!(out, "command      {}", command(exe, cmdline))?;
+    write_processes(processes, out)?;
     let since = started.strftime("%Y-%m-%d %H:%M:%S UTC");
     writeln!(out, "traced       {} since {since}", duration(*elapsed))?;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *totals;
@@ -107,6 +113,26 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// One line for each process, when there are several.
+fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Result<()> {
+    if processes.len() < 2 {
+        return Ok(());
+    }
+    for (index, process) in processes.iter().take(PROCESSES).enumerate() {
+        let ProcessSnapshot { info, state, began: _, ended, totals, fds } = process;
+        let label = if index == 0 { "processes" } else { "" };
+        let held = amount(totals.inuse_bytes(), totals.inuse_objects());
+        let fds = fds.map(|fds| format!(", {}", counted(fds, "descriptor", "descriptors"))).unwrap_or_default();
+        let ended = ended.map(|ended| format!(" after {}", duration(ended))).unwrap_or_default();
+        let state = state_name(state);
+        writeln!(out, "{label:<12} {}[{}] {state}{ended}, {held}{fds}", displayable(&info.comm), info.pid.0)?;
+    }
+    if processes.len() > PROCESSES {
+        writeln!(out, "{:<12} … {} more", "", processes.len() - PROCESSES)?;
+    }
+    Ok(())
+}
+
 fn command(exe: &str, cmdline: &[String]) -> String {
     if cmdline.is_empty() {
         return clean(exe, CMDLINE_COLUMNS).into_owned();
@@ -118,16 +144,17 @@ fn amount(size: u64, objects: u64) -> String {
     format!("{} in {}", bytes(size), counted(objects, "object", "objects"))
 }
 
-fn write_site(rank: usize, site: &SiteSnapshot, out: &mut dyn Write) -> io::Result<()> {
+fn write_site(rank: usize, site: &SiteSnapshot, process: Option<Tgid>, out: &mut dyn Write) -> io::Result<()> {
     let SiteSnapshot { id, tgid: _, kind: _, counters, oldest, stack } = site;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let age = oldest.map_or_else(|| "unknown".to_owned(), duration);
     writeln!(
         out,
-        "#{rank} {} outstanding, oldest {age}, of {} allocated (site {})",
+        "#{rank} {} outstanding, oldest {age}, of {} allocated (site {}{})",
         amount(counters.inuse_bytes(), counters.inuse_objects()),
         amount(alloc_bytes, alloc_objects),
         id.0,
+        process.map(|Tgid(pid)| format!(", process {pid}")).unwrap_or_default(),
     )?;
     write_stack(stack, out)
 }

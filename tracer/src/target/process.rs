@@ -106,6 +106,12 @@ impl Target {
         FdTable::of(&self.dir)
     }
 
+    /// What tells its network namespace from others; 0 when it cannot be told.
+    pub fn network(&self) -> u64 {
+        let stat = rustix::fs::statat(self.dir.as_fd(), "ns/net", rustix::fs::AtFlags::empty());
+        stat.map_or(0, |stat| stat.st_ino)
+    }
+
     /// A reader of the sockets in its network namespace.
     ///
     /// # Errors

@@ -16,8 +16,8 @@ use self::descriptors::{JsonDescriptors, JsonFdSite};
 use super::state_name;
 use crate::{
     aggregate::{
-        BlockCounters, FdSite, IncompleteCount, LossCount, ProbeStatus, Rates, SiteSnapshot, Snapshot, StatCount,
-        TargetInfo,
+        BlockCounters, FdSite, IncompleteCount, LossCount, ProbeStatus, ProcessSnapshot, Rates, SiteSnapshot, Snapshot,
+        StatCount, TargetInfo,
     },
     symbolize::{Frame, Stack},
 };
@@ -38,6 +38,7 @@ pub fn write_json(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
 struct JsonDocument<'a> {
     schema: &'static str,
     target: JsonTarget<'a>,
+    processes: Vec<JsonProcess<'a>>,
     state: &'static str,
     started: String,
     elapsed_s: f64,
@@ -59,6 +60,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             elapsed,
             window,
             target,
+            processes,
             state,
             sites,
             totals,
@@ -73,6 +75,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
         Self {
             schema: SCHEMA,
             target: target.into(),
+            processes: processes.iter().map(JsonProcess::from).collect(),
             state: state_name(state),
             started: started.to_string(),
             elapsed_s: elapsed.as_secs_f64(),
@@ -128,6 +131,32 @@ impl<'a> From<&'a TargetInfo> for JsonTarget<'a> {
     fn from(target: &'a TargetInfo) -> Self {
         let TargetInfo { pid, comm, exe, cmdline } = target;
         Self { pid: pid.0, comm, exe, cmdline }
+    }
+}
+
+#[derive(Serialize)]
+struct JsonProcess<'a> {
+    #[serde(flatten)]
+    target: JsonTarget<'a>,
+    state: &'static str,
+    began_s: f64,
+    ended_s: Option<f64>,
+    #[serde(flatten)]
+    totals: JsonCounters,
+    open_fds: Option<u64>,
+}
+
+impl<'a> From<&'a ProcessSnapshot> for JsonProcess<'a> {
+    fn from(process: &'a ProcessSnapshot) -> Self {
+        let ProcessSnapshot { info, state, began, ended, totals, fds } = process;
+        Self {
+            target: info.into(),
+            state: state_name(state),
+            began_s: began.as_secs_f64(),
+            ended_s: ended.map(|ended| ended.as_secs_f64()),
+            totals: (*totals).into(),
+            open_fds: *fds,
+        }
     }
 }
 
