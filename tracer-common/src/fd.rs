@@ -168,10 +168,12 @@ pub struct KernelOffsets {
     pub signal_live: u32,
     /// `io_kiocb.opcode`
     pub kiocb_opcode: u32,
+    /// `task_struct.mm`
+    pub task_mm: u32,
     /// 1 when the offsets are known.
     pub known: u32,
 }
-assert_layout!(KernelOffsets, size 56, task_tgid at 0, known at 52);
+assert_layout!(KernelOffsets, size 60, task_tgid at 0, known at 56);
 
 #[cfg(test)]
 mod tests {

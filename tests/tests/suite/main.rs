@@ -19,4 +19,5 @@ mod random_programs;
 mod servers;
 mod sockets;
 mod stacks;
+mod targets;
 mod threads;

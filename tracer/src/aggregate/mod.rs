@@ -18,7 +18,7 @@ pub use descriptors::{
 };
 pub use fd_tables::{Comparison, FdTables, OpenRecord};
 pub use fds::counted_by;
-pub use processes::ProcessSnapshot;
+pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use snapshot::{
     BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount,
     TargetInfo, TargetState, Tgid,

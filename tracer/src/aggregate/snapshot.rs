@@ -105,8 +105,6 @@ pub enum TargetState {
     Running,
     /// It exited; numbers are final.
     Exited,
-    /// It replaced its program with exec; numbers of the old program are final.
-    Replaced,
     /// Tracing was ended (duration over, or by the user); numbers are final.
     Detached,
 }

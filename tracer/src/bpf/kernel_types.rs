@@ -111,6 +111,7 @@ impl<'a> Types<'a> {
             signal_live: of("signal_struct", "live")?,
             // A kernel may be built without io_uring.
             kiocb_opcode: of("io_kiocb", "opcode").unwrap_or(0),
+            task_mm: of("task_struct", "mm")?,
             known: 1,
         })
     }

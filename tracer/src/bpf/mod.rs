@@ -11,6 +11,7 @@ mod kernel_types;
 mod links;
 mod mapped;
 mod preflight;
+mod purge;
 mod session;
 mod survey;
 mod sys;

@@ -12,6 +12,7 @@ use tracer_common::{
     counter::{LOSS_SLOTS, LossCause, Stat},
     fd::KernelOffsets,
     heap::BUCKET,
+    process::Image,
     unwind::MappingRange,
 };
 
@@ -26,6 +27,7 @@ use super::{
     links::Links,
     mapped::{self, MappedCounters},
     object,
+    purge::{BlockMaps, Purger},
     tables::{KernelTables, Tables},
 };
 use crate::{
@@ -46,8 +48,10 @@ pub struct LoadOptions {
     pub programs: ProgramSet,
     /// Force a way of attaching.
     pub mode: Option<AttachMode>,
-    /// Trace descriptors too; with the highest of the targets' limits of them.
+    /// Trace descriptors too; with the targets' limits of them, in sum.
     pub fds: Option<u64>,
+    /// Trace the children of targets, too.
+    pub follow_forks: bool,
 }
 
 /// A running session. Dropping it takes everything out of the kernel.
@@ -64,6 +68,7 @@ pub struct Session {
     max_live: u32,
     generation: u64,
     fd_reader: Option<FdReader>,
+    purger: Option<Purger>,
     ebpf: Ebpf,
 }
 
@@ -73,11 +78,11 @@ impl Session {
     /// # Errors
     /// When the kernel refuses; everything is taken out again.
     pub fn load(tables: Tables, options: LoadOptions) -> Result<Self, BpfError> {
-        let LoadOptions { max_live, kernel_log, programs, mode, fds } = options;
+        let LoadOptions { max_live, kernel_log, programs, mode, fds, follow_forks } = options;
         let features = Features::detect();
-        let mut ebpf = load(max_live, kernel_log, tables.capacities(), fds)?;
+        let mut ebpf = load(&options, tables.capacities())?;
         fill_free_sites(&mut ebpf)?;
-        attach_lifecycle(&mut ebpf)?;
+        attach_lifecycle(&mut ebpf, follow_forks)?;
         let links = Links::load(&mut ebpf, features, programs, mode)?;
         let fd_reader = match fds {
             Some(_) => {
@@ -104,6 +109,7 @@ impl Session {
             max_live,
             generation: 0,
             fd_reader,
+            purger: None,
             ebpf,
         };
         session.advance_generation()?;
@@ -122,7 +128,10 @@ impl Session {
         modules: &[Module],
         mappings: &ModuleMap,
     ) -> Result<(), BpfError> {
-        let added = self.add_probes(pid, plan, modules).and_then(|()| self.update_mappings(mappings));
+        let added = self
+            .add_probes(pid, plan, modules)
+            .and_then(|()| self.set_image(pid, Image::default()))
+            .and_then(|()| self.update_mappings(mappings, 0));
         if added.is_err() {
             self.remove_target(pid);
         }
@@ -138,6 +147,43 @@ impl Session {
         self.links.add(&mut self.ebpf, plan, modules, pid, &indexes)
     }
 
+    /// The image of a process that is a target: see [`Image`].
+    pub fn image(&self, pid: u32) -> Option<Image> {
+        let images = HashMap::<_, u32, Image>::try_from(self.ebpf.map("IMAGES")?).ok()?;
+        images.get(&pid, 0).ok()
+    }
+
+    fn set_image(&mut self, pid: u32, image: Image) -> Result<(), BpfError> {
+        let map = self.ebpf.map_mut("IMAGES").ok_or(BpfError::Object { name: "IMAGES" })?;
+        let mut images: HashMap<_, u32, Image> = HashMap::try_from(map).map_err(|error| map_error("IMAGES", &error))?;
+        images.insert(pid, image, 0).map_err(|error| map_error("IMAGES", &error))
+    }
+
+    /// Takes the probes out of a process: those of its former main thread, which is gone, do not work any more.
+    pub fn remove_probes(&mut self, pid: u32) {
+        self.links.remove(&mut self.ebpf, pid);
+    }
+
+    /// Takes out the blocks of these processes that were born before a time each, and counts them as freed.
+    ///
+    /// # Errors
+    /// When the kernel does not hand out the tables.
+    pub fn purge(&mut self, gone: &std::collections::HashMap<u32, u64>) -> Result<u64, BpfError> {
+        if self.purger.is_none() {
+            let ebpf = &self.ebpf;
+            self.purger = Some(Purger::new(BlockMaps {
+                near: data(ebpf, "NEAR")?,
+                near_blocks: data(ebpf, "NEAR_BLOCKS")?,
+                live: data(ebpf, "LIVE")?,
+                live_count: data(ebpf, "LIVE_COUNT")?,
+                counters: data(ebpf, "SITE_COUNTERS")?,
+                buckets: near_buckets(self.max_live),
+                sites: MAX_SITES,
+            })?);
+        }
+        self.purger.as_ref().map_or(Ok(0), |purger| purger.purge(gone))
+    }
+
     /// Takes the probes out of a process that is gone, and stops counting there. What is known of it stays.
     pub fn remove_target(&mut self, pid: u32) {
         if let Some(map) = self.ebpf.map_mut("TARGETS")
@@ -146,16 +192,22 @@ impl Session {
         {
             log::debug!("process {pid} is no target: {error}");
         }
+        if let Some(map) = self.ebpf.map_mut("IMAGES")
+            && let Ok(mut images) = HashMap::<_, u32, Image>::try_from(map)
+        {
+            let _ = images.remove(&pid);
+        }
         self.tables.forget(pid);
         self.links.remove(&mut self.ebpf, pid);
     }
 
-    /// Tells the stack walks of a target's present mappings.
+    /// Tells the stack walks of a target's present mappings, which are those of this image: walks of another one do not
+    /// use them.
     ///
     /// # Errors
     /// When the kernel does not take them.
-    pub fn update_mappings(&mut self, mappings: &ModuleMap) -> Result<(), BpfError> {
-        let range = self.tables.describe(mappings);
+    pub fn update_mappings(&mut self, mappings: &ModuleMap, image: u32) -> Result<(), BpfError> {
+        let range = MappingRange { image, ..self.tables.describe(mappings) };
         let map = self.ebpf.map_mut("TARGETS").ok_or(BpfError::Object { name: "TARGETS" })?;
         let mut targets: HashMap<_, u32, MappingRange> =
             HashMap::try_from(map).map_err(|error| map_error("TARGETS", &error))?;
@@ -260,7 +312,8 @@ fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> 
     Ok(values.iter().sum())
 }
 
-fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32), fds: Option<u64>) -> Result<Ebpf, BpfError> {
+fn load(options: &LoadOptions, (rows, pages): (u32, u32)) -> Result<Ebpf, BpfError> {
+    let LoadOptions { max_live, kernel_log, programs: _, mode: _, fds, follow_forks } = *options;
     // Before 5.11 maps count as locked memory.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
@@ -268,7 +321,14 @@ fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32), fds: Option<
     }
     let buckets = near_buckets(max_live);
     let near_mask = buckets - 1;
-    let offsets = if fds.is_some() { kernel_types::offsets() } else { KernelOffsets::default() };
+    let offsets = if fds.is_some() || follow_forks { kernel_types::offsets() } else { KernelOffsets::default() };
+    if follow_forks && offsets.known == 0 {
+        return Err(BpfError::Load {
+            reason: "children cannot be followed without the kernel's types in /sys/kernel/btf/vmlinux".to_owned(),
+        });
+    }
+    // Whoever forks without end has more descriptors than the targets' limits allow them.
+    let fds = if follow_forks { fds.map(|_| u64::MAX) } else { fds };
     let log_level = if kernel_log { u8::MAX } else { 0 };
     EbpfLoader::new()
         .override_global("NEAR_MASK", &near_mask, true)
@@ -314,8 +374,10 @@ fn fill_free_sites(ebpf: &mut Ebpf) -> Result<(), BpfError> {
     Ok(())
 }
 
-fn attach_lifecycle(ebpf: &mut Ebpf) -> Result<(), BpfError> {
-    for (name, tracepoint) in [("process_exit", "sched_process_exit"), ("process_exec", "sched_process_exec")] {
+fn attach_lifecycle(ebpf: &mut Ebpf, follow_forks: bool) -> Result<(), BpfError> {
+    let always = [("process_exit", "sched_process_exit"), ("process_exec", "sched_process_exec")];
+    let following = follow_forks.then_some(("process_fork", "sched_process_fork"));
+    for (name, tracepoint) in always.into_iter().chain(following) {
         let program: &mut RawTracePoint =
             ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
         program.load().map_err(|error| BpfError::Load { reason: chain(&error) })?;

@@ -149,7 +149,7 @@ impl KernelTables {
             tables,
             places: HashMap::new(),
             arenas: Vec::new(),
-            free: vec![MappingRange { first: 0, count: MAX_MAPPINGS }],
+            free: vec![MappingRange { first: 0, count: MAX_MAPPINGS, ..MappingRange::default() }],
             in_use: HashMap::new(),
             resting: VecDeque::new(),
         })
@@ -254,7 +254,7 @@ impl KernelTables {
 
     fn take(&mut self, count: u32) -> Option<MappingRange> {
         let run = self.free.iter_mut().find(|run| run.count >= count)?;
-        let taken = MappingRange { first: run.first, count };
+        let taken = MappingRange { first: run.first, count, ..MappingRange::default() };
         run.first += count;
         run.count -= count;
         self.free.retain(|run| run.count > 0);

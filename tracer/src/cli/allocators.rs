@@ -47,6 +47,14 @@ impl Allocators {
     }
 }
 
+impl Allocators {
+    /// Whether an allocator is among the modules, as far as they were looked through.
+    pub(super) fn has_any(&self, modules: &ModuleMap) -> bool {
+        let identities = modules.modules().filter_map(|module| module.identity());
+        identities.into_iter().any(|identity| self.plans.get(&identity).is_some_and(|plan| !plan.points.is_empty()))
+    }
+}
+
 fn plan_of(module: &Module) -> AttachPlan {
     let mut plan = AttachPlan::default();
     let Some(file) = module.file() else { return plan };

@@ -69,6 +69,9 @@ pub struct LiveArguments {
     /// Trace file descriptors and connections only; with --heap, both [default: both].
     #[arg(long)]
     pub fds: bool,
+    /// Trace the children of the processes too, those that are there and those that come, and the programs they become.
+    #[arg(long)]
+    pub follow_forks: bool,
     /// Stop after this long, for example 30s, 5m or 1h30m; otherwise when the process exits (of several, the last one) or on Ctrl-C.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,

@@ -41,6 +41,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
         empty_probes: false,
         attach: None,
         unwind: WalkBy::default(),
+        follow_forks: false,
     };
     live::run(&live, verbose)
 }

@@ -87,6 +87,19 @@ impl FdWatch {
         Ok(())
     }
 
+    /// A process has ended, and what it had open is gone with it.
+    fn forget(&mut self, pid: u32) -> anyhow::Result<()> {
+        self.reader.remove(pid);
+        if let Some(index) = self.processes.iter().position(|process| process.pid() == pid && !process.has_ended()) {
+            self.corrections = add(self.corrections, self.processes.remove(index).corrections());
+        }
+        let look = self.reader.look()?;
+        let gone = look.records.iter().filter(|(key, _)| key.tgid == pid);
+        let gone: Vec<_> = gone.map(|(key, record)| (*key, record.word)).collect();
+        self.reader.correct(&gone);
+        Ok(())
+    }
+
     /// What is open now, with details. Puts right what two looks found wrong.
     pub(super) fn survey(&mut self) -> anyhow::Result<FdSurvey> {
         let mut look = LookByProcess::from(self.reader.look()?);
@@ -193,13 +206,23 @@ fn add(a: Corrections, b: Corrections) -> Corrections {
 
 /// What the watch is told.
 enum Turn {
-    /// A process has ended, with these descriptors open.
+    /// A process came.
+    Came(u32),
+    /// A process has ended, with these descriptors open, which stay.
     Ended(u32, Vec<KernelFd>),
+    /// A process has ended, and what it had open is gone.
+    Forget(u32),
 }
 
 impl FdWatch {
     fn take(&mut self, turn: Turn) {
         let taken = match turn {
+            Turn::Came(pid) => match Target::open(pid) {
+                Ok(target) => self.add(&target).or_else(|error| if target.is_alive() { Err(error) } else { Ok(()) }),
+                // It is gone by now.
+                Err(_) => Ok(()),
+            },
+            Turn::Forget(pid) => self.forget(pid),
             Turn::Ended(pid, announced) => self.end(pid, announced),
         };
         if let Err(error) = taken {
@@ -250,6 +273,16 @@ impl Watching {
     /// A survey that is ready.
     pub(super) fn take(&self) -> Option<FdSurvey> {
         self.surveys.try_recv().ok()
+    }
+
+    /// A process came that is a target already.
+    pub(super) fn came(&self, pid: u32) {
+        let _ = self.turns.send(Turn::Came(pid));
+    }
+
+    /// A process has ended, and what it had open is gone with it.
+    pub(super) fn forget(&self, pid: u32) {
+        let _ = self.turns.send(Turn::Forget(pid));
     }
 
     /// A process has ended, with these descriptors open, which stay.

@@ -1,7 +1,7 @@
 //! Keeps the unwind tables up with the target: libraries that come and go, code made at run time.
 
 use std::{
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,6 +18,8 @@ const REST: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Follower {
     modules: SharedModules,
+    /// The image they are of: see [`tracer_common::process::Image`].
+    image: u32,
     described: u64,
     last: Instant,
     /// How long the last look took.
@@ -27,9 +29,9 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(modules: SharedModules) -> Self {
+    pub(super) fn new(modules: SharedModules, image: u32) -> Self {
         let described = modules.lock().unwrap_or_else(PoisonError::into_inner).generation();
-        Self { modules, described, last: Instant::now(), took: Duration::ZERO, wanted: false }
+        Self { modules, image, described, last: Instant::now(), took: Duration::ZERO, wanted: false }
     }
 
     /// There is a reason to look, until that is done.
@@ -46,6 +48,11 @@ impl Follower {
     pub(super) fn may_look(&self) -> bool {
         self.last.elapsed() >= (self.took * REST).clamp(SOONEST, LATEST)
             && self.modules.lock().unwrap_or_else(PoisonError::into_inner).may_refresh()
+    }
+
+    /// The modules.
+    pub(super) fn modules(&self) -> SharedModules {
+        Arc::clone(&self.modules)
     }
 
     /// Looks at what is mapped.
@@ -65,7 +72,7 @@ impl Follower {
         } else if modules.generation() != self.described {
             self.described = modules.generation();
             changed = true;
-            session.update_mappings(&modules)?;
+            session.update_mappings(&modules, self.image)?;
             log::debug!("{} mappings, described in {:?}", modules.mappings().len(), begun.elapsed());
         }
         self.last = Instant::now();

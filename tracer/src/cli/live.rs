@@ -77,8 +77,12 @@ async fn trace(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<()> {
     let prepared = prepare(arguments, verbose)?;
     // Before anyone is told that tracing has begun: from then on an interrupt asks for the report.
     let interrupts = Interrupts::listen()?;
-    let summary = prepared.summary.clone();
+    let mut summary = prepared.summary.clone();
     let mut tracing = Tracing::new(prepared, arguments.traces_heap())?;
+    if arguments.follow_forks {
+        let children = tracing.follow_children()?;
+        summary.push_str(&format!("; following children, {children} so far"));
+    }
     // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
     let gone = unsafe { AsyncFd::register_with_interest(tracing.exits()?, Interest::READABLE) }
         .map_err(std::io::Error::from)?;
@@ -149,9 +153,6 @@ async fn follow(
             _ = drain.tick() => {
                 if tracing.drain()? && matches!(view, View::Dashboard { .. }) {
                     show(tracing, view, output, Moment::Named)?;
-                }
-                if tracing.replaced() {
-                    return Ok(TargetState::Replaced);
                 }
             }
             ready = woken.readable(), if tracing.may_follow() => {

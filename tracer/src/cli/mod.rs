@@ -10,6 +10,7 @@ mod exits;
 mod fd_process;
 mod fd_watch;
 mod follower;
+mod lifecycle;
 mod live;
 mod output;
 mod prepare;

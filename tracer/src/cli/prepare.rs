@@ -65,6 +65,7 @@ fn attach(targets: Vec<Target>, arguments: &LiveArguments, verbose: u8, begun: I
         programs: if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting },
         mode: arguments.attach,
         fds: nofile,
+        follow_forks: arguments.follow_forks,
     };
     let mut session = Session::load(tables, options)?;
     for (target, (modules, _, plan, probed)) in targets.iter().zip(&planned) {
@@ -106,8 +107,8 @@ fn process(
     symbolizer: &Symbolizer,
 ) -> Process {
     let shared: SharedModules = Arc::new(Mutex::new(modules));
-    symbolizer.add_process(target.info().pid, Arc::clone(&shared));
-    Process::new(target, shared, planned)
+    symbolizer.add_process(target.info().pid, 0, Arc::clone(&shared));
+    Process::new(target, shared, planned, 0)
 }
 
 /// What is said when tracing has begun.

@@ -14,7 +14,8 @@ use anyhow::Context as _;
 use tracer_common::{fd::KernelFd, stack::StackEnd};
 
 use super::{
-    allocators::Allocators, exits::Exits, fd_watch::Watching, live::SharedSnapshot, prepare::Prepared, process::Process,
+    allocators::Allocators, exits::Exits, fd_watch::Watching, lifecycle::Purges, live::SharedSnapshot,
+    prepare::Prepared, process::Process,
 };
 use crate::{
     aggregate::{Aggregator, SiteId, Snapshot, TargetState, Tgid},
@@ -34,24 +35,25 @@ const NAMES: Duration = Duration::from_secs(5);
 
 /// Targets being traced.
 pub(super) struct Tracing {
-    session: Session,
-    aggregator: Aggregator,
-    symbolizer: Symbolizer,
+    pub(super) session: Session,
+    pub(super) aggregator: Aggregator,
+    pub(super) symbolizer: Symbolizer,
     /// Those that run, by pid.
-    processes: BTreeMap<u32, Process>,
-    exits: Exits,
+    pub(super) processes: BTreeMap<u32, Process>,
+    pub(super) exits: Exits,
     /// When the heap is traced.
-    allocators: Option<Allocators>,
+    pub(super) allocators: Option<Allocators>,
     /// When descriptors are traced.
-    fds: Option<Watching>,
+    pub(super) fds: Option<Watching>,
+    pub(super) purges: Purges,
     surveys: Receiver<Survey>,
     /// Dropping it ends the survey thread.
     _stop_surveys: Sender<()>,
     state: TargetState,
-    reading: Reading,
-    events: Vec<RawEvent>,
+    pub(super) reading: Reading,
+    pub(super) events: Vec<RawEvent>,
     /// What was open when a process ended.
-    at_exit: HashMap<u32, Vec<KernelFd>>,
+    pub(super) at_exit: HashMap<u32, Vec<KernelFd>>,
     latest: Option<SharedSnapshot>,
 }
 
@@ -70,6 +72,7 @@ impl Tracing {
             exits,
             allocators: heap.then_some(allocators),
             fds: fds.map(Watching::start).transpose()?,
+            purges: Purges::default(),
             surveys,
             _stop_surveys: stop,
             state: TargetState::Running,
@@ -96,9 +99,16 @@ impl Tracing {
         self.state == TargetState::Running && self.processes.values().any(|process| process.follower.may_look())
     }
 
+    /// Takes up the children that are there. Returns how many are followed.
+    pub(super) fn follow_children(&mut self) -> anyhow::Result<usize> {
+        self.adopt_present()?;
+        Ok(self.processes.values().filter(|process| process.parent.is_some()).count())
+    }
+
     /// Takes the events that have come, and keeps the tables up with the target.
     pub(super) fn take_events(&mut self) -> anyhow::Result<()> {
         self.session.poll(&mut self.events)?;
+        self.live_through()?;
         for pid in self.events.iter().filter_map(left_tables) {
             if let Some(process) = self.processes.get_mut(&pid.0) {
                 process.follower.want();
@@ -106,8 +116,13 @@ impl Tracing {
         }
         // First of all: what a target does meanwhile is walked by the old tables.
         if self.state == TargetState::Running {
-            for process in self.processes.values_mut().filter(|process| process.follower.is_due()) {
-                process.follow(&mut self.session, self.allocators.as_mut())?;
+            for (pid, process) in &mut self.processes {
+                if process.is_loading() {
+                    process.follower.want();
+                }
+                if process.follower.is_due() && process.follow(&mut self.session, self.allocators.as_mut())? {
+                    self.aggregator.processes().probed(Tgid(*pid), self.session.now_ns());
+                }
             }
         }
         for event in self.events.drain(..) {
@@ -138,32 +153,6 @@ impl Tracing {
         any
     }
 
-    /// Takes note of the targets that have ended. Returns whether none is left.
-    pub(super) fn take_ended(&mut self) -> anyhow::Result<bool> {
-        loop {
-            let ended = self.exits.take().context("cannot wait for the targets")?;
-            if ended.is_empty() {
-                return Ok(self.processes.is_empty());
-            }
-            // What they had open was announced before their end.
-            self.take_events()?;
-            for pid in ended {
-                self.end(pid);
-            }
-        }
-    }
-
-    fn end(&mut self, pid: u32) {
-        let Some(process) = self.processes.remove(&pid) else { return };
-        self.exits.remove(process.target.pidfd());
-        self.session.remove_target(pid);
-        self.aggregator.process_ended(Tgid(pid), self.session.now_ns());
-        let announced = self.at_exit.remove(&pid).unwrap_or_default();
-        if let Some(fds) = &self.fds {
-            fds.ended(pid, announced);
-        }
-    }
-
     /// The last target has ended.
     pub(super) fn target_exited(&mut self) -> anyhow::Result<()> {
         self.state = TargetState::Exited;
@@ -172,14 +161,10 @@ impl Tracing {
         Ok(())
     }
 
-    /// Whether a target replaced its program.
-    pub(super) fn replaced(&self) -> bool {
-        self.aggregator.ended() == Some(&TargetState::Replaced)
-    }
-
     /// Counts now.
     pub(super) fn snapshot(&mut self) -> anyhow::Result<SharedSnapshot> {
         self.drain()?;
+        self.purge()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
         let snapshot = Arc::new(self.aggregator.snapshot(&self.reading, self.state.clone()));
         self.latest = Some(Arc::clone(&snapshot));
@@ -208,6 +193,7 @@ impl Tracing {
             let request = Request {
                 site: raw.id,
                 tgid: raw.tgid,
+                image: raw.image,
                 frames: Arc::clone(&raw.frames),
                 exact: ExactFrames::from_bits(raw.exact),
                 end: raw.end,
@@ -248,6 +234,8 @@ impl Tracing {
 
     /// The last numbers, then the probes out, then the names.
     pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<Snapshot> {
+        // Whoever ended a moment ago did.
+        self.take_ended()?;
         self.state = state;
         self.aggregator.widen_window();
         self.drain()?;

@@ -119,13 +119,19 @@ fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Re
         return Ok(());
     }
     for (index, process) in processes.iter().take(PROCESSES).enumerate() {
-        let ProcessSnapshot { info, state, began: _, ended, totals, fds } = process;
+        let ProcessSnapshot { info, parent, state, began: _, ended, unseen, totals, fds } = process;
         let label = if index == 0 { "processes" } else { "" };
         let held = amount(totals.inuse_bytes(), totals.inuse_objects());
         let fds = fds.map(|fds| format!(", {}", counted(fds, "descriptor", "descriptors"))).unwrap_or_default();
         let ended = ended.map(|ended| format!(" after {}", duration(ended))).unwrap_or_default();
-        let state = state_name(state);
-        writeln!(out, "{label:<12} {}[{}] {state}{ended}, {held}{fds}", displayable(&info.comm), info.pid.0)?;
+        let parent = parent.map(|Tgid(pid)| format!(" of {pid}")).unwrap_or_default();
+        let unseen = if unseen.is_zero() {
+            String::new()
+        } else {
+            format!(", first {:.1} ms unseen", unseen.as_secs_f64() * 1e3)
+        };
+        let (comm, pid, state) = (displayable(&info.comm), info.pid.0, state_name(state));
+        writeln!(out, "{label:<12} {comm}[{pid}]{parent} {state}{ended}, {held}{fds}{unseen}")?;
     }
     if processes.len() > PROCESSES {
         writeln!(out, "{:<12} … {} more", "", processes.len() - PROCESSES)?;

@@ -138,9 +138,11 @@ impl<'a> From<&'a TargetInfo> for JsonTarget<'a> {
 struct JsonProcess<'a> {
     #[serde(flatten)]
     target: JsonTarget<'a>,
+    parent: Option<u32>,
     state: &'static str,
     began_s: f64,
     ended_s: Option<f64>,
+    unseen_s: f64,
     #[serde(flatten)]
     totals: JsonCounters,
     open_fds: Option<u64>,
@@ -148,12 +150,14 @@ struct JsonProcess<'a> {
 
 impl<'a> From<&'a ProcessSnapshot> for JsonProcess<'a> {
     fn from(process: &'a ProcessSnapshot) -> Self {
-        let ProcessSnapshot { info, state, began, ended, totals, fds } = process;
+        let ProcessSnapshot { info, parent, state, began, ended, unseen, totals, fds } = process;
         Self {
             target: info.into(),
+            parent: parent.map(|parent| parent.0),
             state: state_name(state),
             began_s: began.as_secs_f64(),
             ended_s: ended.map(|ended| ended.as_secs_f64()),
+            unseen_s: unseen.as_secs_f64(),
             totals: (*totals).into(),
             open_fds: *fds,
         }
