@@ -68,8 +68,8 @@ pub(super) struct BlockMaps<'a> {
 }
 
 impl Purger {
-    pub(super) fn new(maps: BlockMaps<'_>) -> Result<Self, BpfError> {
-        let BlockMaps { near, near_blocks, live, live_count, counters, buckets, sites } = maps;
+    pub(super) fn new(maps: &BlockMaps<'_>) -> Result<Self, BpfError> {
+        let BlockMaps { near, near_blocks, live, live_count, counters, buckets, sites } = *maps;
         let places = buckets as usize * BUCKET;
         Ok(Self {
             near: Words::new("NEAR", near, places)?,

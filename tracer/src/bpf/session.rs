@@ -171,7 +171,7 @@ impl Session {
     pub fn purge(&mut self, gone: &std::collections::HashMap<u32, u64>) -> Result<u64, BpfError> {
         if self.purger.is_none() {
             let ebpf = &self.ebpf;
-            self.purger = Some(Purger::new(BlockMaps {
+            self.purger = Some(Purger::new(&BlockMaps {
                 near: data(ebpf, "NEAR")?,
                 near_blocks: data(ebpf, "NEAR_BLOCKS")?,
                 live: data(ebpf, "LIVE")?,

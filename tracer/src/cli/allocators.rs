@@ -39,7 +39,7 @@ impl Allocators {
                 continue;
             }
             let index = probed.len();
-            plan.points.extend(own.points.iter().cloned().map(|point| AttachPoint { module: index, ..point }));
+            plan.points.extend(own.points.iter().map(|point| AttachPoint { module: index, ..point.clone() }));
             probed.push(bpf::Module { path: module.path().as_ref().into(), file: Arc::clone(file) });
         }
         plan.points.sort_by_key(|point| point.kind == ProbeKind::Entry);

@@ -3,7 +3,7 @@
 //! A look reads tables that may be long, so the watch has a thread of its own and rests a multiple of the time it took.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -55,10 +55,10 @@ impl FdWatch {
         let network = target.network();
         let mut process = FdProcess::of(target, network)?;
         self.reader.add(process.pid());
-        if !self.sockets.contains_key(&network) {
+        if let Entry::Vacant(absent) = self.sockets.entry(network) {
             match target.sockets() {
                 Ok(sockets) => {
-                    self.sockets.insert(network, sockets);
+                    absent.insert(sockets);
                 }
                 Err(error) => {
                     log::warn!("no details of sockets: {error}");
