@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, Queue, RingBuf},
     programs::RawTracePoint,
 };
@@ -259,7 +259,14 @@ fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32), fds: Option<
     let near_mask = buckets - 1;
     let offsets = if fds.is_some() { kernel_types::offsets() } else { KernelOffsets::default() };
     let log_level = if kernel_log { u8::MAX } else { 0 };
+    // What was refused is said without every instruction that was followed, which takes minutes where a program is large.
+    let verifier_log = if log::log_enabled!(log::Level::Trace) {
+        VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
+    } else {
+        VerifierLogLevel::STATS
+    };
     EbpfLoader::new()
+        .verifier_log_level(verifier_log)
         .override_global("NEAR_MASK", &near_mask, true)
         .map_max_entries("NEAR", buckets)
         .map_max_entries("NEAR_BLOCKS", buckets * BUCKET as u32)
