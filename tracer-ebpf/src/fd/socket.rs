@@ -35,7 +35,8 @@ pub(super) fn connected(means: Means, call: &Call, fd: u32, site: u32) -> Result
     table::connect(means, call.key(fd), site, file)?;
     let mut event = emit::socket(EventKind::Connect).ok_or(LossCause::SocketEventLost)?;
     let record = event.as_mut_ptr();
-    let len = (call.third as u32).min(ADDRESS_BYTES as u32);
+    // In 64 bits: before Linux 5.12 the verifier loses what a comparison of 32 says of a length.
+    let len = (call.third & u64::from(u32::MAX)).min(ADDRESS_BYTES as u64) as u32;
     // SAFETY: within the record, whose address field has room for the length.
     unsafe {
         let read = read_bytes((&raw mut (*record).address).cast(), len, call.second as *const _);
