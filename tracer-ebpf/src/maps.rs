@@ -4,7 +4,7 @@ use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, Queue, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray, Queue, RingBuf},
 };
 use tracer_common::{
     config::{
@@ -102,6 +102,10 @@ pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(STAT_S
 /// Hits by probe index.
 #[map]
 pub(crate) static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_PROBES, 0);
+
+/// The program that walks for the entry programs of older kernels. The loader sets it.
+#[map]
+pub(crate) static WALK: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// New sites and lifecycle.
 #[map]

@@ -10,6 +10,7 @@ use std::{
 
 use aya::{
     Ebpf,
+    maps::{MapError, ProgramArray},
     programs::{
         UProbe,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
@@ -195,6 +196,9 @@ fn attach_perf(
     // Cookies came with 5.15, bpf_loop with 5.17: a kernel between them has the programs of the older ones.
     let modern = modern && loads(ebpf, set.names())?;
     let mut loaded: Vec<&str> = if modern { set.names().to_vec() } else { Vec::new() };
+    if !modern {
+        set_walk(ebpf)?;
+    }
     for (index, point) in plan.points.iter().enumerate() {
         let name = if modern { set.serves(point) } else { program_without_cookie(point) };
         let program = uprobe(ebpf, name)?;
@@ -211,6 +215,17 @@ fn attach_perf(
     }
     let mode = if modern { AttachMode::PerfEvent } else { AttachMode::PerfEventOld };
     Ok(Links { mode, modern, multi: Vec::new(), _programs: None })
+}
+
+/// Gives the entry programs for older kernels the one that walks for them.
+fn set_walk(ebpf: &mut Ebpf) -> Result<(), BpfError> {
+    let refused = |error: &dyn std::error::Error| BpfError::Load { reason: chain(error) };
+    let program = uprobe(ebpf, "walk_old")?;
+    program.load().map_err(|error| refused(&error))?;
+    let fd = program.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| refused(&error))?;
+    let map = ebpf.map_mut("WALK").ok_or(BpfError::Object { name: "WALK" })?;
+    let mut walk: ProgramArray<_> = map.try_into().map_err(|error: MapError| refused(&error))?;
+    walk.set(0, &fd, 0).map_err(|error| refused(&error))
 }
 
 fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, BpfError> {
