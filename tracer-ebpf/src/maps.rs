@@ -107,6 +107,10 @@ pub(crate) static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_PRO
 #[map]
 pub(crate) static WALK: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
+/// The same for [`crate::fd`]'s program for older kernels: such an array is for programs of one kind.
+#[map]
+pub(crate) static FD_WALK: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
 /// New sites and lifecycle.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);

@@ -30,7 +30,7 @@ pub(crate) use self::thread::{FdThread, forget};
 use crate::{
     count, emit,
     kernel::Reach,
-    maps::{EFFECTS, TARGETS},
+    maps::{EFFECTS, FD_WALK, TARGETS},
     site,
     unwind::{self, Drive},
 };
@@ -109,16 +109,49 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
 /// `sys_exit(regs, result)`, without types: for kernels before 5.17, and those without BTF.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn sys_exit_old(ctx: RawTracePointContext) -> i32 {
+    let Some((call, effect)) = copied_call(&ctx) else { return 0 };
+    if is_acquiring(effect) {
+        match begin(&call, effect) {
+            // SAFETY: nothing is left to be dropped.
+            Ok(Some(_)) => unsafe { FD_WALK.tail_call(&ctx, 0) },
+            Ok(None) => {}
+            Err(cause) => count::lost(cause),
+        }
+    } else {
+        returned(OLD, &call, effect);
+    }
+    0
+}
+
+/// What `sys_exit_old` leaves to a program of its own, so that the verifier follows every round of the walk once, and not
+/// once for each sort of call.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn fd_walk_old(ctx: RawTracePointContext) -> i32 {
+    let Some((call, _)) = copied_call(&ctx) else { return 0 };
+    let opened = match thread::current(&call) {
+        Ok(Some(thread)) => open(OLD, &call, thread),
+        Ok(None) => Ok(()),
+        Err(cause) => Err(cause),
+    };
+    if let Err(cause) = opened {
+        count::lost(cause);
+    }
+    0
+}
+
+/// The call, if it has an effect.
+#[inline(always)]
+fn copied_call(ctx: &RawTracePointContext) -> Option<(Call, u32)> {
     let address: u64 = ctx.arg(0);
     let regs = address as *const pt_regs;
     // SAFETY: the helper checks addresses and fails where they cannot be read.
-    let Ok(number) = (unsafe { bpf_probe_read_kernel(&raw const (*regs).orig_rax) }) else { return 0 };
+    let number = unsafe { bpf_probe_read_kernel(&raw const (*regs).orig_rax) }.ok()?;
     let effect = effect_of(number);
     if effect == Effect::None.code() {
-        return 0;
+        return None;
     }
     // SAFETY: as above.
-    let Ok(regs) = (unsafe { bpf_probe_read_kernel(regs) }) else { return 0 };
+    let regs = unsafe { bpf_probe_read_kernel(regs) }.ok()?;
     let call = Call {
         first: regs.rdi,
         second: regs.rsi,
@@ -128,8 +161,13 @@ fn sys_exit_old(ctx: RawTracePointContext) -> i32 {
         pid_tgid: bpf_get_current_pid_tgid(),
         user: (regs.rip, regs.rsp, regs.rbp),
     };
-    returned(OLD, &call, effect);
-    0
+    Some((call, effect))
+}
+
+/// Whether such a call may bring descriptors, or connect one.
+#[inline(always)]
+fn is_acquiring(effect: u32) -> bool {
+    !matches!(effect, CLOSES | CLOSES_RANGE | MAPS)
 }
 
 /// The code of the effect of a system call.
@@ -160,13 +198,26 @@ fn returned(means: Means, call: &Call, effect: u32) {
 /// The call may have brought descriptors, or connected one.
 #[inline(always)]
 fn acquired(means: Means, call: &Call, effect: u32) -> Result<(), LossCause> {
+    match begin(call, effect)? {
+        Some(thread) => open(means, call, thread),
+        None => Ok(()),
+    }
+}
+
+/// Notes what the call brought. `None` when that is nothing.
+#[inline(always)]
+fn begin(call: &Call, effect: u32) -> Result<Option<&'static mut FdThread>, LossCause> {
     if call.result < 0 && (effect != CONNECTS || call.result != socket::IN_PROGRESS) {
-        return Ok(());
+        return Ok(None);
     }
-    let Some(thread) = thread::current(call)? else { return Ok(()) };
-    if !request::fill(&mut thread.request, call, effect) {
-        return Ok(());
-    }
+    let Some(thread) = thread::current(call)? else { return Ok(None) };
+    let is_something = request::fill(&mut thread.request, call, effect);
+    Ok(is_something.then_some(thread))
+}
+
+/// Puts what the call brought into the table, at the stack from which it was made.
+#[inline(always)]
+fn open(means: Means, call: &Call, thread: &mut FdThread) -> Result<(), LossCause> {
     thread.walker.stack.site_kind = SiteKind::Fd.code();
     unwind::walk_from_interrupted(means.drive, call.user, call.tgid(), &mut thread.walker);
     let site = site::id(&mut thread.walker)?;

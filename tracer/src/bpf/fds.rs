@@ -13,7 +13,7 @@ use aya::{
 };
 use tracer_common::fd::{FdKey, FdRecord, KernelFd};
 
-use super::{BpfError, error::chain, mapped, sys, syscalls::EFFECTS};
+use super::{BpfError, error::chain, links::set_walk, mapped, sys, syscalls::EFFECTS};
 use crate::event::FdLook;
 
 /// Records read in one system call, and bytes of an iterator's output.
@@ -41,6 +41,10 @@ pub(super) fn attach(ebpf: &mut Ebpf, pid: u32) -> Result<FdPrograms, BpfError> 
         }
     });
     if !modern {
+        let walk = raw(ebpf, "fd_walk_old")?;
+        walk.load().map_err(|error| refused(&error))?;
+        let walk = walk.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| refused(&error))?;
+        set_walk(ebpf, "FD_WALK", &walk)?;
         attach_raw(ebpf, "sys_exit_old", "sys_exit")?;
     }
     attach_raw(ebpf, "sock_state", "inet_sock_set_state")?;
@@ -74,13 +78,19 @@ fn refused(error: &dyn std::error::Error) -> BpfError {
 }
 
 fn attach_typed(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BpfError> {
-    for (name, tracepoint) in [("sys_exit", "sys_exit"), ("fd_exec", "sched_process_exec")] {
-        let program: &mut BtfTracePoint =
-            ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
-        program.load(tracepoint, btf).map_err(|error| refused(&error))?;
-        program.attach().map_err(|error| refused(&error))?;
+    const PROGRAMS: [(&str, &str); 2] = [("sys_exit", "sys_exit"), ("fd_exec", "sched_process_exec")];
+    // None is attached before all are loaded, or what replaces them would count besides.
+    for (name, tracepoint) in PROGRAMS {
+        typed(ebpf, name)?.load(tracepoint, btf).map_err(|error| refused(&error))?;
+    }
+    for (name, _) in PROGRAMS {
+        typed(ebpf, name)?.attach().map_err(|error| refused(&error))?;
     }
     Ok(())
+}
+
+fn typed<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut BtfTracePoint, BpfError> {
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })
 }
 
 fn raw<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, BpfError> {

@@ -12,7 +12,7 @@ use aya::{
     Ebpf,
     maps::{MapError, ProgramArray},
     programs::{
-        UProbe,
+        ProgramError, ProgramFd, UProbe,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
     },
 };
@@ -197,7 +197,11 @@ fn attach_perf(
     let modern = modern && loads(ebpf, set.names())?;
     let mut loaded: Vec<&str> = if modern { set.names().to_vec() } else { Vec::new() };
     if !modern {
-        set_walk(ebpf)?;
+        let refused = |error: ProgramError| BpfError::Load { reason: chain(&error) };
+        let walk = uprobe(ebpf, "walk_old")?;
+        walk.load().map_err(refused)?;
+        let walk = walk.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(refused)?;
+        set_walk(ebpf, "WALK", &walk)?;
     }
     for (index, point) in plan.points.iter().enumerate() {
         let name = if modern { set.serves(point) } else { program_without_cookie(point) };
@@ -217,15 +221,12 @@ fn attach_perf(
     Ok(Links { mode, modern, multi: Vec::new(), _programs: None })
 }
 
-/// Gives the entry programs for older kernels the one that walks for them.
-fn set_walk(ebpf: &mut Ebpf) -> Result<(), BpfError> {
+/// Gives programs for older kernels the one that walks for them.
+pub(super) fn set_walk(ebpf: &mut Ebpf, name: &'static str, program: &ProgramFd) -> Result<(), BpfError> {
     let refused = |error: &dyn std::error::Error| BpfError::Load { reason: chain(error) };
-    let program = uprobe(ebpf, "walk_old")?;
-    program.load().map_err(|error| refused(&error))?;
-    let fd = program.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| refused(&error))?;
-    let map = ebpf.map_mut("WALK").ok_or(BpfError::Object { name: "WALK" })?;
+    let map = ebpf.map_mut(name).ok_or(BpfError::Object { name })?;
     let mut walk: ProgramArray<_> = map.try_into().map_err(|error: MapError| refused(&error))?;
-    walk.set(0, &fd, 0).map_err(|error| refused(&error))
+    walk.set(0, program, 0).map_err(|error| refused(&error))
 }
 
 fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, BpfError> {
