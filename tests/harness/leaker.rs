@@ -155,6 +155,16 @@ pub fn compile(file: &str) -> Result<PathBuf> {
     }
 }
 
+/// The Rust program with that allocator linked in, by cargo, in a folder of its own beside the other leakers.
+pub fn rust_with_allocator(feature: &str) -> Result<PathBuf> {
+    let folder = work_dir()?.join(format!("rust-{feature}"));
+    let mut command = Command::new("cargo");
+    command.args(["build", "--quiet", "--locked", "--release", "--features", feature, "--target-dir"]).arg(&folder);
+    let output = command.current_dir(leakers_dir().join("rust-allocators")).output().context("cannot run cargo")?;
+    ensure!(output.status.success(), "cargo: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(folder.join("release/rust-allocators"))
+}
+
 /// A running leaker.
 #[derive(Debug)]
 pub struct Leaker {

@@ -7,6 +7,7 @@
 
 pub mod compare;
 pub mod descriptors;
+pub mod doctor;
 pub mod gdb;
 pub mod leaker;
 pub mod ledger;
@@ -18,6 +19,7 @@ pub mod programs;
 pub mod random;
 pub mod report;
 pub mod services;
+pub mod terminal;
 pub mod text;
 pub mod tracer;
 

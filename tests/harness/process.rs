@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use crate::{DEADLINE, wait_for};
@@ -136,4 +136,11 @@ impl Lines {
         while self.next_line("the end of the output")?.is_some() {}
         Ok(self.seen.join("\n"))
     }
+}
+
+/// Runs a tool that makes something for a test, to its end, which must be good.
+pub fn run_tool(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }

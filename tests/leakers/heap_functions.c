@@ -1,4 +1,7 @@
-/* One site for each function of the allocator: leaks some, frees some, and a site that only frees. */
+/*
+ * One site for each function of the allocator: leaks some, frees some, and a site that only frees. -DNO_VALLOC and
+ * -DNO_PVALLOC leave out what not every C library and allocator has.
+ */
 #include "leaker.h"
 #include <malloc.h>
 
@@ -21,8 +24,12 @@ SITE void *site_posix_memalign(size_t alignment, size_t n)
 }
 SITE void *site_aligned_alloc(size_t alignment, size_t n) { return aligned_alloc(alignment, n); }
 SITE void *site_memalign(size_t alignment, size_t n) { return memalign(alignment, n); }
+#ifndef NO_VALLOC
 SITE void *site_valloc(size_t n) { return valloc(n); }
+#endif
+#ifndef NO_PVALLOC
 SITE void *site_pvalloc(size_t n) { return pvalloc(n); }
+#endif
 SITE void *site_freed(size_t n) { return malloc(n); }
 SITE void free_it(void *p) { free(p); }
 
@@ -69,10 +76,14 @@ int main(void)
         book(ALIGNED_ALLOC, site_aligned_alloc(128, 128 * 17), 128 * 17, i);
     for (int i = 0; i < 131; i++)
         book(MEMALIGN, site_memalign(256, 1019), 1019, i);
+#ifndef NO_VALLOC
     for (int i = 0; i < 137; i++)
         book(VALLOC, site_valloc(1021), 1021, i);
+#endif
+#ifndef NO_PVALLOC
     for (int i = 0; i < 139; i++)
         book(PVALLOC, site_pvalloc(1031), 1031, i);
+#endif
     for (int i = 0; i < 10007; i++) {
         void *p = site_freed(1033);
         CHECK(p != NULL);

@@ -12,8 +12,10 @@ pub const MAX_TARGETS: u32 = 4_096;
 pub const DEFAULT_MAX_FDS: u32 = 1 << 16;
 /// Connects that can be timed at once.
 pub const MAX_CONNECTING: u32 = 16_384;
+/// Requests of io_uring that open, connect or close descriptors and can be under way at once.
+pub const MAX_URING_PENDING: u32 = 16_384;
 /// Attached probe points whose hits are counted apart.
-pub const MAX_PROBES: u32 = 256;
+pub const MAX_PROBES: u32 = 1_024;
 /// Bytes of the ring buffer for new sites and lifecycle events.
 pub const EVENT_RING_BYTES: u32 = 8 << 20;
 

@@ -1,6 +1,6 @@
 //! Records of the event ring buffer. Each starts with an [`EventHeader`]; its kind says what follows.
 
-use crate::{assert_layout, stack::MAX_FRAMES, wire_enum};
+use crate::{assert_layout, fd::KernelFd, stack::MAX_FRAMES, wire_enum};
 
 wire_enum! {
     /// What a record is.
@@ -21,6 +21,8 @@ wire_enum! {
         Established = 7 => "established",
         /// The process mapped code from a file: the header alone.
         Mapped = 8 => "mapped",
+        /// A descriptor that was open when the process ended: an [`FdAtExit`].
+        FdAtExit = 9 => "fd_at_exit",
     }
 }
 
@@ -108,3 +110,14 @@ pub struct SocketEvent {
 /// Bytes of a [`SocketEvent`] before its address.
 pub const SOCKET_EVENT_PREFIX: usize = 64;
 assert_layout!(SocketEvent, size SOCKET_EVENT_PREFIX + ADDRESS_BYTES, fd at 24, other at 28, site at 32, address_len at 36, file at 40, sock at 48, latency_ns at 56, address at SOCKET_EVENT_PREFIX);
+
+/// A descriptor that was open when the process ended. There is one for each, before the kernel closes them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FdAtExit {
+    /// Kind [`EventKind::FdAtExit`].
+    pub header: EventHeader,
+    /// The descriptor.
+    pub open: KernelFd,
+}
+assert_layout!(FdAtExit, size 56, open at 24);

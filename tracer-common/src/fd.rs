@@ -63,7 +63,7 @@ pub struct FdRecord {
     pub born_ns: u64,
     /// The kernel's `struct file`, as an identity; 0 where it cannot be known.
     pub file: u64,
-    /// Flags: [`CONNECTED`].
+    /// [`CONNECTED`], and above it the system call's number: see [`call_flags`].
     pub flags: u32,
     /// The call stack that connected it, or [`NO_SITE`].
     pub connect_site: u32,
@@ -72,6 +72,20 @@ assert_layout!(FdRecord, size 32, word at 0, born_ns at 8, file at 16, flags at 
 
 /// In [`FdRecord::flags`]: a connection that was announced, so its end is to be announced too.
 pub const CONNECTED: u32 = 1;
+const CALL_SHIFT: u32 = 16;
+
+/// The flags of a descriptor that a system call opened.
+#[inline(always)]
+pub const fn call_flags(number: u64) -> u32 {
+    (number as u32) << CALL_SHIFT
+}
+
+/// The system call's number in flags.
+#[inline(always)]
+pub const fn flags_call(flags: u32) -> u32 {
+    flags >> CALL_SHIFT
+}
+
 /// In place of a site: none. Of a descriptor that was open before the attach.
 pub const NO_SITE: u32 = (1 << SITE_BITS) - 1;
 
@@ -148,12 +162,14 @@ pub struct KernelOffsets {
     pub inode_mode: u32,
     /// `socket.sk`
     pub socket_sk: u32,
-    /// `io_kiocb.opcode`
-    pub kiocb_opcode: u32,
+    /// `task_struct.signal`
+    pub task_signal: u32,
+    /// `signal_struct.live`
+    pub signal_live: u32,
     /// 1 when the offsets are known.
     pub known: u32,
 }
-assert_layout!(KernelOffsets, size 48, task_tgid at 0, known at 44);
+assert_layout!(KernelOffsets, size 52, task_tgid at 0, known at 48);
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,8 @@
 use crate::{assert_layout, wire_enum};
 
 wire_enum! {
-    /// The allocator functions that are probed. The code says how to read the arguments.
+    /// The functions that are probed. The code says how to read the arguments, and what the result means; allocators
+    /// have many names for one code. "heap" stands for an argument that says where to allocate.
     pub enum Function {
         /// `void *malloc(size_t size)`
         Malloc = 0 => "malloc",
@@ -25,6 +26,59 @@ wire_enum! {
         Pvalloc = 8 => "pvalloc",
         /// `void free(void *ptr)`
         Free = 9 => "free",
+        /// `void operator delete(void *ptr, …)`, `void sdallocx(void *ptr, …)`, …: frees, perhaps by calling `free`
+        Release = 10 => "release",
+        /// `void *operator new(size_t size, …)`: may throw
+        New = 11 => "new",
+        /// `void *mi_new_n(size_t n, size_t size)`: may throw
+        NewArray = 12 => "new_n",
+        /// `void *mi_heap_alloc_new(heap, size_t size)`: may throw
+        HeapNew = 13 => "heap_new",
+        /// `void *mi_heap_alloc_new_n(heap, size_t n, size_t size)`: may throw
+        HeapNewArray = 14 => "heap_new_n",
+        /// `void *reallocf(void *ptr, size_t size)`: frees `ptr` even if it fails
+        Reallocf = 15 => "reallocf",
+        /// `size_t xallocx(void *ptr, size_t size, size_t extra, int flags)`: resizes in place, returns the usable size
+        Xallocx = 16 => "xallocx",
+        /// `void *mi_heap_malloc(heap, size_t size)`
+        HeapMalloc = 17 => "heap_malloc",
+        /// `void *mi_heap_calloc(heap, size_t n, size_t size)`
+        HeapCalloc = 18 => "heap_calloc",
+        /// `void *mi_heap_realloc(heap, void *ptr, size_t size)`
+        HeapRealloc = 19 => "heap_realloc",
+        /// `void *mi_heap_reallocn(heap, void *ptr, size_t n, size_t size)`
+        HeapReallocarray = 20 => "heap_reallocarray",
+        /// `void *mi_heap_reallocf(heap, void *ptr, size_t size)`: frees `ptr` even if it fails
+        HeapReallocf = 21 => "heap_reallocf",
+        /// `void __cxa_throw(…)`: an exception leaves the allocator function that is under way
+        Throw = 22 => "throw",
+    }
+}
+
+impl Function {
+    /// Whether an exception may leave it. Its return address must stay what it is, or the exception ends the process.
+    #[inline(always)]
+    pub const fn may_throw(self) -> bool {
+        matches!(self, Self::New | Self::NewArray | Self::HeapNew | Self::HeapNewArray)
+    }
+
+    /// Whether it gives a block. The others take one, or neither.
+    #[inline(always)]
+    pub const fn allocates(self) -> bool {
+        !matches!(self, Self::Free | Self::Release | Self::Throw)
+    }
+
+    /// How many of its arguments, from the first, are read.
+    pub const fn arguments(self) -> usize {
+        match self {
+            Self::Throw => 0,
+            Self::Malloc | Self::Valloc | Self::Pvalloc | Self::Free | Self::Release | Self::New => 1,
+            Self::Calloc | Self::Realloc | Self::AlignedAlloc | Self::Memalign => 2,
+            Self::NewArray | Self::HeapNew | Self::Reallocf | Self::HeapMalloc => 2,
+            Self::Reallocarray | Self::PosixMemalign | Self::Xallocx => 3,
+            Self::HeapNewArray | Self::HeapCalloc | Self::HeapRealloc | Self::HeapReallocf => 3,
+            Self::HeapReallocarray => 4,
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub mod heap;
 mod pod;
 pub mod stack;
 pub mod unwind;
+pub mod uring;
 
 /// A code on the wire that no variant of the enum has: the two sides disagree on the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

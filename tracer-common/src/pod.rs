@@ -4,7 +4,13 @@ use crate::{
     fd::{FdKey, FdRecord, KernelFd, KernelOffsets},
     heap::{Block, BlockKey, Bucket, NearBlock, SiteCounters},
     unwind::{Mapping, MappingRange, PageRows, Row},
+    uring::{UringOffsets, UringOp},
 };
+
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for UringOp {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for UringOffsets {}
 
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for BlockKey {}

@@ -8,7 +8,8 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counter::LossCause,
-    event::{EventHeader, EventKind, NEW_SITE_PREFIX, NewSite, SOCKET_EVENT_PREFIX, SocketEvent},
+    event::{EventHeader, EventKind, FdAtExit, NEW_SITE_PREFIX, NewSite, SOCKET_EVENT_PREFIX, SocketEvent},
+    fd::KernelFd,
     stack::{MAX_FRAMES, StackEnd},
 };
 
@@ -72,6 +73,15 @@ fn lifecycle_with(kind: EventKind, flags: u64) {
     }
 }
 
+/// Reports a descriptor that is open when its process ends.
+#[inline(always)]
+pub(crate) fn at_exit(open: KernelFd) -> Result<(), ()> {
+    let mut record = EVENTS.reserve::<FdAtExit>(0).ok_or(())?;
+    record.write(FdAtExit { header: header(EventKind::FdAtExit), open });
+    record.submit(QUIETLY);
+    Ok(())
+}
+
 /// Begins a connection's record, whose fields the caller fills.
 #[inline(always)]
 pub(crate) fn socket(kind: EventKind) -> Option<RingBufEntry<SocketEvent>> {
@@ -83,6 +93,7 @@ pub(crate) fn socket(kind: EventKind) -> Option<RingBufEntry<SocketEvent>> {
 
 /// The fields of a connection's record that has no address.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub(crate) struct Socket {
     pub(crate) fd: u32,
     pub(crate) other: u32,

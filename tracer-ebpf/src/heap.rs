@@ -1,16 +1,17 @@
-//! The allocator probes: which call it is, what it returned, and what that means for the table of blocks.
+//! The allocator probes: which call it is, and what it returned. What that means for the table of blocks is in
+//! [`crate::account`].
 //!
 //! - Of nested calls the outermost counts. A call is known by the stack pointer at its entry, so a return finds its
 //!   call without a depth counter that could get stuck: a call from at or above a recorded one means that the
 //!   recorded one will never return.
-//! - A block leaves the table before it is freed. Realloc takes the old block out of the table at its entry and puts
-//!   it back if it fails; while it runs, another thread may already own the old address, and that entry is not touched.
+//! - A function that may throw has no return probe, because an exception cannot pass one: its exits are probed instead,
+//!   and so is the throwing.
 #![expect(clippy::needless_pass_by_value, reason = "the macros hand a program its context by value")]
 
 use aya_ebpf::{
     EbpfContext,
     bindings::pt_regs,
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user, generated::bpf_get_attach_cookie},
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_attach_cookie},
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
@@ -19,14 +20,14 @@ use tracer_common::{
     config::{cookie_function, cookie_probe},
     counter::{LossCause, Stat},
     event::SiteKind,
-    heap::{Block, Function},
+    heap::Function,
 };
 
 use crate::{
+    account::{commit, free, restore},
     count,
     live::{self, Tables},
-    maps::{SITE_COUNTERS, WALK},
-    site,
+    maps::WALK,
     thread::{self, Request, Thread},
     unwind::{self, Drive},
 };
@@ -62,6 +63,48 @@ fn alloc_return(ctx: RetProbeContext) -> u32 {
     returned(&ctx, Tables::Both, cookie_probe(cookie))
 }
 
+/// Entry of another function that frees.
+#[uprobe]
+fn release_enter(ctx: ProbeContext) -> u32 {
+    // SAFETY: a helper on the program's own context.
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    release_entered(&ctx, Tables::Both, cookie_probe(cookie))
+}
+
+/// A `ret` that ends a function which may throw, or one that it jumps to.
+#[uprobe]
+fn alloc_exit(ctx: ProbeContext) -> u32 {
+    // SAFETY: a helper on the program's own context.
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    exited(&ctx, Tables::Both, cookie_probe(cookie))
+}
+
+/// An exception is thrown.
+#[uprobe]
+fn throw_enter(ctx: ProbeContext) -> u32 {
+    // SAFETY: a helper on the program's own context.
+    let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
+    thrown(&ctx, Tables::Both, cookie_probe(cookie))
+}
+
+/// Entry of another function that frees, on older kernels.
+#[uprobe]
+fn release_enter_old(ctx: ProbeContext) -> u32 {
+    release_entered(&ctx, Tables::HashMap, Function::Release.code())
+}
+
+/// The same as `alloc_exit` on older kernels.
+#[uprobe]
+fn alloc_exit_old(ctx: ProbeContext) -> u32 {
+    exited(&ctx, Tables::HashMap, RETURN_PROBE)
+}
+
+/// An exception is thrown, on older kernels.
+#[uprobe]
+fn throw_enter_old(ctx: ProbeContext) -> u32 {
+    thrown(&ctx, Tables::HashMap, Function::Throw.code())
+}
+
 /// Entry of `free` on older kernels.
 #[uprobe]
 fn free_enter_old(ctx: ProbeContext) -> u32 {
@@ -83,6 +126,20 @@ fn free_entered(ctx: &ProbeContext, tables: Tables, probe: u32) -> u32 {
     0
 }
 
+/// What it frees it may hand on to `free`, or to another of its kind: remembered, so that it is not looked for in vain
+/// and counted as unknown. `free` itself need not pay for that.
+#[inline(always)]
+fn release_entered(ctx: &ProbeContext, tables: Tables, probe: u32) -> u32 {
+    count::hit(probe);
+    if let Some(address) = ctx.arg::<u64>(0) {
+        free(tables, address);
+        if let Some(thread) = thread::current(bpf_get_current_pid_tgid()) {
+            thread.released = address;
+        }
+    }
+    0
+}
+
 #[inline(always)]
 fn returned(ctx: &RetProbeContext, tables: Tables, probe: u32) -> u32 {
     count::hit(probe);
@@ -91,7 +148,6 @@ fn returned(ctx: &RetProbeContext, tables: Tables, probe: u32) -> u32 {
         count::seen(Stat::UnmatchedReturn);
         return 0;
     };
-    let returned = ctx.ret::<u64>();
     // SAFETY: the context of a uprobe program.
     let sp = unsafe { (*ctx.regs).rsp };
     // The call's return address has been popped.
@@ -103,10 +159,49 @@ fn returned(ctx: &RetProbeContext, tables: Tables, probe: u32) -> u32 {
         }
         return 0;
     }
+    end(tables, pid_tgid, thread, ctx.ret::<u64>());
+    0
+}
+
+/// The return address is still on the stack. Functions jumped to have other callers too, so a call that is not known is
+/// none of ours.
+#[inline(always)]
+fn exited(ctx: &ProbeContext, tables: Tables, probe: u32) -> u32 {
+    count::hit(probe);
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let Some(thread) = thread::existing(pid_tgid) else { return 0 };
+    // SAFETY: the context of a uprobe program.
+    let regs = unsafe { &*ctx.regs };
+    if thread.call_sp == regs.rsp {
+        end(tables, pid_tgid, thread, regs.rax);
+    }
+    0
+}
+
+/// The outermost call is over.
+#[inline(always)]
+fn end(tables: Tables, pid_tgid: u64, thread: &mut Thread, returned: u64) {
+    thread.returned_sp = thread.call_sp;
     thread.call_sp = 0;
-    thread.returned_sp = call_sp;
     if let Err(cause) = commit(tables, (pid_tgid >> 32) as u32, thread, returned) {
         count::lost(cause);
+    }
+}
+
+/// An exception from inside a function that may throw ends its call: there will be no return.
+#[inline(always)]
+fn thrown(ctx: &ProbeContext, tables: Tables, probe: u32) -> u32 {
+    count::hit(probe);
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let Some(thread) = thread::existing(pid_tgid) else { return 0 };
+    // SAFETY: the context of a uprobe program.
+    let sp = unsafe { (*ctx.regs).rsp };
+    let may_throw = Function::try_from(thread.function).is_ok_and(Function::may_throw);
+    if thread.call_sp != 0 && sp < thread.call_sp && may_throw {
+        thread.returned_sp = thread.call_sp;
+        thread.call_sp = 0;
+        count::seen(Stat::FailedCall);
+        restore(tables, (pid_tgid >> 32) as u32, thread);
     }
     0
 }
@@ -135,6 +230,17 @@ enter_without_cookie! {
     memalign_enter => Memalign,
     valloc_enter => Valloc,
     pvalloc_enter => Pvalloc,
+    new_enter => New,
+    new_array_enter => NewArray,
+    heap_new_enter => HeapNew,
+    heap_new_array_enter => HeapNewArray,
+    reallocf_enter => Reallocf,
+    xallocx_enter => Xallocx,
+    heap_malloc_enter => HeapMalloc,
+    heap_calloc_enter => HeapCalloc,
+    heap_realloc_enter => HeapRealloc,
+    heap_reallocarray_enter => HeapReallocarray,
+    heap_reallocf_enter => HeapReallocf,
 }
 
 /// The walk of the entry programs for older kernels.
@@ -155,17 +261,22 @@ fn walk(drive: Drive, ctx: &ProbeContext, thread: &mut Thread) {
 
 #[inline(always)]
 fn request(regs: &pt_regs, function: Function) -> Request {
-    let (a, b, c) = (regs.rdi, regs.rsi, regs.rdx);
-    match function {
-        Function::Malloc | Function::Valloc | Function::Pvalloc => Request { size: a, old: 0, out: 0 },
-        Function::AlignedAlloc | Function::Memalign => Request { size: b, old: 0, out: 0 },
-        // An overflowing product wraps here; the allocator refuses such a call, so its size is never used.
-        Function::Calloc => Request { size: a.wrapping_mul(b), old: 0, out: 0 },
-        Function::Realloc => Request { size: b, old: a, out: 0 },
-        Function::Reallocarray => Request { size: b.wrapping_mul(c), old: a, out: 0 },
-        Function::PosixMemalign => Request { size: c, old: 0, out: a },
-        Function::Free => Request { size: 0, old: 0, out: 0 },
-    }
+    let (a, b, c, d) = (regs.rdi, regs.rsi, regs.rdx, regs.rcx);
+    // An overflowing product wraps here; the allocator refuses such a call, so its size is never used.
+    let (size, old, out) = match function {
+        Function::Malloc | Function::Valloc | Function::Pvalloc | Function::New => (a, 0, 0),
+        Function::AlignedAlloc | Function::Memalign | Function::HeapMalloc | Function::HeapNew => (b, 0, 0),
+        Function::Calloc | Function::NewArray => (a.wrapping_mul(b), 0, 0),
+        Function::HeapCalloc | Function::HeapNewArray => (b.wrapping_mul(c), 0, 0),
+        Function::Realloc | Function::Reallocf => (b, a, 0),
+        Function::Reallocarray => (b.wrapping_mul(c), a, 0),
+        Function::HeapRealloc | Function::HeapReallocf => (c, b, 0),
+        Function::HeapReallocarray => (c.wrapping_mul(d), b, 0),
+        Function::PosixMemalign => (c, 0, a),
+        Function::Xallocx => (b, a, b.saturating_add(c)),
+        Function::Free | Function::Release | Function::Throw => (0, 0, 0),
+    };
+    Request { size, old, out }
 }
 
 /// Begins a call, unless it is nested: then there is nothing to walk for.
@@ -183,7 +294,7 @@ fn enter(tables: Tables, ctx: &ProbeContext, probe: u32, function: Function) -> 
     let tgid = (pid_tgid >> 32) as u32;
     if thread.call_sp != 0 {
         let tail_call = regs.rsp == thread.call_sp
-            && function.code() != thread.function
+            && regs.rip != thread.entry_ip
             && old == thread.old
             && (size == thread.size || thread.function == Function::Pvalloc.code());
         if regs.rsp < thread.call_sp || tail_call {
@@ -195,6 +306,7 @@ fn enter(tables: Tables, ctx: &ProbeContext, probe: u32, function: Function) -> 
         restore(tables, tgid, thread);
     }
     thread.call_sp = regs.rsp;
+    thread.entry_ip = regs.rip;
     thread.size = size;
     thread.old = old;
     thread.out = out;
@@ -204,116 +316,4 @@ fn enter(tables: Tables, ctx: &ProbeContext, probe: u32, function: Function) -> 
         thread.has_taken = 1;
     }
     Some(thread)
-}
-
-/// The outermost call has returned.
-#[inline(always)]
-fn commit(tables: Tables, tgid: u32, thread: &mut Thread, returned: u64) -> Result<(), LossCause> {
-    let address = if thread.function == Function::PosixMemalign.code() {
-        if returned == 0 {
-            // SAFETY: the helper checks the address and fails where it cannot be read.
-            unsafe { bpf_probe_read_user(thread.out as *const u64) }.map_err(|_| LossCause::ReadFault)?
-        } else {
-            0
-        }
-    } else {
-        returned
-    };
-    if address == 0 {
-        if thread.old != 0 && thread.size == 0 {
-            // realloc(p, 0) that returns NULL has freed p.
-            free_taken(thread);
-        } else {
-            count::seen(Stat::FailedCall);
-            restore(tables, tgid, thread);
-        }
-        return Ok(());
-    }
-    free_taken(thread);
-    let site = site::id(&mut thread.walker)?;
-    track(tables, tgid, address, thread, site)
-}
-
-#[inline(always)]
-fn now() -> u64 {
-    // SAFETY: a helper without arguments.
-    unsafe { bpf_ktime_get_ns() }
-}
-
-/// Puts a new block into the table and counts it. A block that does not fit is in no counter.
-#[inline(always)]
-fn track(tables: Tables, tgid: u32, address: u64, thread: &mut Thread, site: u32) -> Result<(), LossCause> {
-    let block = Block { size: thread.size, born_ns: now(), site, reserved: 0 };
-    match live::insert(tables, tgid, address, &block, &mut thread.taken) {
-        Ok(false) => {}
-        Ok(true) => {
-            count_free(&thread.taken);
-            count::lost(LossCause::MissedFree);
-        }
-        Err(live::Full) => return Err(LossCause::LiveFull),
-    }
-    if let Some(counters) = SITE_COUNTERS.get_ptr_mut(block.site) {
-        // SAFETY: a pointer into the map, checked by get_ptr_mut.
-        unsafe {
-            count::add(&raw mut (*counters).alloc_bytes, block.size);
-            count::add(&raw mut (*counters).alloc_objects, 1);
-        }
-    }
-    Ok(())
-}
-
-#[inline(always)]
-fn count_free(block: &Block) {
-    if let Some(counters) = SITE_COUNTERS.get_ptr_mut(block.site) {
-        // SAFETY: a pointer into the map, checked by get_ptr_mut.
-        unsafe {
-            count::add(&raw mut (*counters).free_bytes, block.size);
-            count::add(&raw mut (*counters).free_objects, 1);
-        }
-    }
-}
-
-/// A block is about to be freed. This holds inside other allocator calls too: what they free for themselves was
-/// never in the table.
-#[inline(always)]
-fn free(tables: Tables, address: u64) {
-    if address == 0 {
-        count::seen(Stat::NullFree);
-        return;
-    }
-    let pid_tgid = bpf_get_current_pid_tgid();
-    let mut block = Block::default();
-    if live::take(tables, (pid_tgid >> 32) as u32, address, &mut block) {
-        count_free(&block);
-        return;
-    }
-    // What an allocator frees for itself is nobody's loss: realloc(p, 0) frees a block that it was given.
-    let inside = thread::existing(pid_tgid).is_some_and(|thread| thread.call_sp != 0);
-    if !inside {
-        count::seen(Stat::UnknownFree);
-    }
-}
-
-/// The block that realloc was given is gone.
-#[inline(always)]
-fn free_taken(thread: &mut Thread) {
-    if thread.has_taken != 0 {
-        thread.has_taken = 0;
-        count_free(&thread.taken);
-    } else if thread.old != 0 {
-        count::seen(Stat::UnknownFree);
-    }
-}
-
-/// Realloc failed: the block it was given is still the caller's.
-#[inline(always)]
-fn restore(tables: Tables, tgid: u32, thread: &mut Thread) {
-    if thread.has_taken != 0 {
-        thread.has_taken = 0;
-        let mut none = Block::default();
-        if live::insert(tables, tgid, thread.old, &thread.taken, &mut none).is_err() {
-            count_free(&thread.taken);
-            count::lost(LossCause::RestoreFailed);
-        }
-    }
 }

@@ -19,7 +19,8 @@ pub(crate) static KERNEL: KernelOffsets = KernelOffsets {
     inode_ino: 0,
     inode_mode: 0,
     socket_sk: 0,
-    kiocb_opcode: 0,
+    task_signal: 0,
+    signal_live: 0,
     known: 0,
 };
 
@@ -82,6 +83,25 @@ pub(crate) fn behind(reach: Reach, fd: u32) -> Behind {
         Some(file) => Behind::File(file),
         None => Behind::Unknown,
     }
+}
+
+/// Whether the current thread is the last one of its process; as of `sched_process_exit`.
+#[inline(always)]
+pub(crate) fn is_last_thread() -> bool {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let signal = copied::<u64>(task.wrapping_add(offset(&KERNEL.task_signal) as u64));
+    let live = signal.and_then(|signal| copied::<u32>(signal.wrapping_add(offset(&KERNEL.signal_live) as u64)));
+    offset(&KERNEL.known) != 0 && live == Some(0)
+}
+
+/// Inode number and mode of a file.
+#[inline(always)]
+pub(crate) fn inode_of(file: u64) -> (u64, u32) {
+    let Some(inode) = copied::<u64>(file.wrapping_add(offset(&KERNEL.file_inode) as u64)) else { return (0, 0) };
+    let number = copied::<u64>(inode.wrapping_add(offset(&KERNEL.inode_ino) as u64)).unwrap_or(0);
+    let mode = copied::<u16>(inode.wrapping_add(offset(&KERNEL.inode_mode) as u64)).unwrap_or(0);
+    (number, u32::from(mode))
 }
 
 /// Length of the current thread's table of files; 0 when it cannot be known.

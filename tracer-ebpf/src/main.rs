@@ -13,6 +13,7 @@
     reason = "the target has no fetch_add; atomic_xadd is the one atomic that kernel 5.10 knows"
 )]
 
+mod account;
 mod count;
 mod emit;
 mod empty;

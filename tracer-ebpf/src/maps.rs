@@ -9,15 +9,19 @@ use aya_ebpf::{
 use tracer_common::{
     config::{
         DEFAULT_MAX_FDS, DEFAULT_MAX_LIVE, EVENT_RING_BYTES, MAX_CONNECTING, MAX_PROBES, MAX_SITES, MAX_TARGETS,
-        MAX_THREADS,
+        MAX_THREADS, MAX_URING_PENDING,
     },
     counter::{LOSS_SLOTS, STAT_SLOTS},
     fd::{FdKey, FdRecord, SYSCALLS},
     heap::{BUCKET, Block, BlockKey, Bucket, NearBlock, SiteCounters},
     unwind::{MAX_MAPPINGS, Mapping, MappingRange, PageRows, Row},
+    uring,
 };
 
-use crate::{fd::FdThread, thread::Thread};
+use crate::{
+    fd::{FdThread, Pending, UringKey},
+    thread::Thread,
+};
 
 /// Traced processes, by thread group id, and where their mappings are.
 #[map]
@@ -78,6 +82,19 @@ pub(crate) static FD_THREAD_TEMPLATE: Array<FdThread> = Array::with_max_entries(
 /// When the connects under way began, by the kernel's `struct sock`: `CLOCK_MONOTONIC`, nanoseconds.
 #[map]
 pub(crate) static CONNECTING: HashMap<u64, u64> = HashMap::with_max_entries(MAX_CONNECTING, BPF_F_NO_PREALLOC);
+
+/// What each kind of request of io_uring does to descriptors, by its code.
+#[map]
+pub(crate) static URING_OPS: Array<uring::UringOp> = Array::with_max_entries(uring::URING_OPS, 0);
+
+/// Requests of io_uring that were submitted.
+#[map]
+pub(crate) static URING_PENDING: HashMap<UringKey, Pending> =
+    HashMap::with_max_entries(MAX_URING_PENDING, BPF_F_NO_PREALLOC);
+
+/// A zeroed [`Pending`], to be filled in place.
+#[map]
+pub(crate) static URING_TEMPLATE: Array<Pending> = Array::with_max_entries(1, 0);
 
 /// Stack hash to site id.
 #[map]

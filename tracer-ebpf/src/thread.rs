@@ -21,9 +21,9 @@ use crate::{
 pub(crate) struct Request {
     /// Bytes.
     pub(crate) size: u64,
-    /// The block given to realloc; 0 for all other functions.
+    /// The block given to realloc and its like; 0 for all other functions.
     pub(crate) old: u64,
-    /// Where posix_memalign stores its result.
+    /// Where posix_memalign stores its result; the most that xallocx is to give.
     pub(crate) out: u64,
 }
 
@@ -38,10 +38,14 @@ pub(crate) struct Thread {
     pub(crate) request: Request,
     /// Bytes asked for.
     pub(crate) size: u64,
-    /// The block given to realloc; 0 for all other functions.
+    /// The block given to realloc and its like; 0 for all other functions.
     pub(crate) old: u64,
-    /// Where posix_memalign stores its result.
+    /// Where posix_memalign stores its result; the most that xallocx is to give.
     pub(crate) out: u64,
+    /// Where the call's probe is: another one at the same stack pointer is that of a function jumped to.
+    pub(crate) entry_ip: u64,
+    /// The block that a function was given last which may leave the freeing to another.
+    pub(crate) released: u64,
     /// What was known of `old`, taken out of the table for the time of the call.
     pub(crate) taken: Block,
     /// 1 when `taken` holds a block.

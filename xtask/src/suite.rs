@@ -11,7 +11,7 @@ use crate::{apt, shell};
 
 /// What the suite's target programs are made with, run on and compared against: Debian's package, and the program or
 /// file by which it is known to be there.
-const NEEDS: [(&str, &str); 14] = [
+const NEEDS: [(&str, &str); 18] = [
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("libc6-dev", "/usr/include/stdlib.h"),
@@ -27,6 +27,10 @@ const NEEDS: [(&str, &str); 14] = [
     // Its programs are in a folder by its version; this is the one in the path that only a server brings.
     ("postgresql", "pg_ctlcluster"),
     ("util-linux", "setpriv"),
+    ("tmux", "tmux"),
+    ("libjemalloc-dev", "/usr/include/jemalloc/jemalloc.h"),
+    ("libgoogle-perftools-dev", "/usr/include/gperftools/tcmalloc.h"),
+    ("libmimalloc-dev", "/usr/include/mimalloc.h"),
 ];
 
 /// Fails, with the command to run, unless this is root: the suite never skips.

@@ -14,7 +14,6 @@ FD_SITE(a_pair, (int type, int ends[2]), socketpair(AF_UNIX, type, 0, ends))
 FD_SITE(accepted, (int fd), accept(fd, NULL, NULL))
 FD_SITE(accepted4, (int fd, int flags), accept4(fd, NULL, NULL, flags))
 FD_SITE(passed, (int fd, struct msghdr *message, int flags), recvmsg(fd, message, flags))
-FD_SITE(passed_many, (int fd, struct mmsghdr *messages, unsigned n), recvmmsg(fd, messages, n, 0, NULL))
 FD_SITE(an_end, (int ends[2]), pipe2(ends, O_CLOEXEC))
 
 /* Not an opening: it gives a socket its other end. */
@@ -243,14 +242,17 @@ static void rights(void)
     CHECK(write(ends[0], "x", 1) == 1 && passed(ends[1], empty(&inbox, sizeof inbox.control), 0) == 1);
     CHECK(taken(&at_passed, &inbox.message, kinds) == 0);
     refused(&at_passed, EAGAIN, passed(ends[1], empty(&inbox, sizeof inbox.control), MSG_DONTWAIT));
-    /* Several messages by one call. */
+    /* Several messages by one call: a tracer would have to go through the headers of all of them, and looks for what they
+     * brought instead. */
     for (int i = 0; i < 5; i++) {
         give(ends[0], fds, (size_t)(i + 1));
         many[i] = (struct mmsghdr){.msg_hdr = *empty(&inboxes[i], sizeof inboxes[i].control)};
     }
-    CHECK(passed_many(ends[1], many, 5) == 5);
-    for (int i = 0; i < 5; i++)
-        CHECK(taken(&at_passed_many, &many[i].msg_hdr, kinds) == (size_t)(i + 1));
+    CHECK(recvmmsg(ends[1], many, 5, 0, NULL) == 5);
+    for (int i = 0; i < 5; i++) {
+        CHECK(taken(&from_nowhere, &many[i].msg_hdr, kinds) == (size_t)(i + 1));
+        unseen_opens += (unsigned long)i + 1;
+    }
     /* Sent, and never taken: nobody's. */
     give(ends[0], fds, 7);
 }

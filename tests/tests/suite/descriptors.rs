@@ -10,7 +10,7 @@ use leaktrace_tests::{
         FdLedger, ONLY_DESCRIPTORS, Traced,
         ledger::Correcting::Anything,
         observe, proc,
-        report::{FdReport, Limits},
+        report::{FdReport, Limits, OpenFd},
         trace_and_check, trace_with,
     },
     leaker::{Leaker, compile},
@@ -113,10 +113,12 @@ fn what_only_root_may_have() -> Result<()> {
     Ok(())
 }
 
-/// No system call returns these: they are found by looking, and said to be unseen.
+/// No system call returns these: their sites are those that submitted them.
 #[test]
-fn io_uring_opens_unseen() -> Result<()> {
-    check("uring", &[])?;
+fn io_uring_opens_and_closes() -> Result<()> {
+    let Traced { report, .. } = check("uring", &[])?;
+    let connected = |fd: &&OpenFd| report.site(fd.connected_by).is_some_and(|site| site.has("connected_by_ring"));
+    ensure!(report.fds.iter().filter(connected).count() == 2, "not two connected by the ring:\n{report}");
     Ok(())
 }
 

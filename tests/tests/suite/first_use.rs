@@ -45,9 +45,19 @@ fn the_demo_reports_as_text_by_itself() -> Result<()> {
 fn help_names_every_option_of_the_readme() -> Result<()> {
     let help = run(&["--help"])?;
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
-    for option in
-        ["--pid", "--duration", "--interval", "--format", "--output", "--top", "--max-live", "demo", "--verbose"]
-    {
+    for option in [
+        "--pid",
+        "--duration",
+        "--interval",
+        "--format",
+        "--output",
+        "--top",
+        "--max-live",
+        "demo",
+        "--verbose",
+        "doctor",
+        "--allocator",
+    ] {
         ensure!(help.contains(option), "no {option} in:\n{help}");
     }
     Ok(())

@@ -193,6 +193,35 @@ fn node_names_its_interpreted_functions_when_it_is_told_to() -> Result<()> {
     Ok(())
 }
 
+/// V8 takes pages of its range for code as it compiles: they are known before it does.
+#[test]
+fn code_that_node_has_just_made_does_not_end_a_stack() -> Result<()> {
+    const COUNT: u32 = 101;
+
+    let mut command = Command::new("node");
+    // Each function has code of its own from its first call on.
+    command.arg("--always-sparkplug").arg(leakers_dir().join("jit_many.js")).arg(COUNT.to_string());
+    let (ledger, report) = trace(Leaker::start_program(&mut command)?)?;
+    let entry = ledger.entry("leakBuffer")?;
+    let is_of_ledger = |site: &&Site| {
+        let counters = site.counters;
+        counters.inuse_objects > 0
+            && Some(counters.inuse_bytes * u64::from(COUNT))
+                == entry.inuse_bytes.map(|bytes| bytes * counters.inuse_objects)
+    };
+    let sites: Vec<&Site> = report.sites.iter().filter(is_of_ledger).collect();
+    let all: u64 = sites.iter().map(|site| site.counters.inuse_objects).sum();
+    ensure!(all == u64::from(COUNT), "{all} buffers instead of {COUNT}:\n{report}");
+    let short = sites.iter().filter(|site| site.stack != "complete").count();
+    ensure!(
+        short == 0,
+        "{short} of {} stacks end too soon, {:?}",
+        sites.len(),
+        sites.iter().find(|site| site.stack != "complete")
+    );
+    Ok(())
+}
+
 /// The Pythons that write maps (3.12 and newer), in the path and of pyenv's, one of each version.
 pub(crate) fn pythons() -> BTreeMap<String, PathBuf> {
     let minors = 12..20;

@@ -1,11 +1,13 @@
 //! leaktrace on real processes. One binary, so that it links once; a module for each kind of promise.
 //!
 //! Needs root, a kernel with uprobes and BPF, gcc and g++; and a leaktrace, see `harness/tracer.rs`. `jit` also needs
-//! node and a Python with `-X perf`, `stacks` gdb, binutils, musl-gcc and node, `descriptor_services` these two besides
-//! PostgreSQL, Redis and npm. `ledgers` runs without root: it proves the suite's own programs right. So do
+//! node and a Python with `-X perf`, `allocators` jemalloc, tcmalloc, mimalloc, musl-gcc and cargo, `stacks` gdb, binutils,
+//! musl-gcc and node, `descriptor_services` these two besides PostgreSQL, Redis and npm, `terminal` tmux. `ledgers` runs
+//! without root: it proves the suite's own programs right. So do
 //! `descriptors::the_programs_have_open_what_they_say` and `descriptor_services::the_services_leave_open_what_they_say`.
 
 mod accounting;
+mod allocators;
 mod bad_input;
 mod descriptor_services;
 mod descriptors;
@@ -19,4 +21,5 @@ mod random_programs;
 mod servers;
 mod sockets;
 mod stacks;
+mod terminal;
 mod threads;

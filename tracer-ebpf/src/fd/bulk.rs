@@ -1,4 +1,5 @@
-//! Descriptors that are closed many at once: close_range, and exec, which closes those marked close-on-exec.
+//! Descriptors many at once: those that close_range closes, or exec, which closes what is marked close-on-exec, and
+//! those that are open when the process ends.
 //!
 //! Kernels without `bpf_loop` leave them to the comparison with the kernel's table.
 
@@ -9,10 +10,18 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
-use tracer_common::{counter::LossCause, fd::FdKey};
+use tracer_common::{
+    counter::LossCause,
+    fd::{FdKey, KernelFd},
+};
 
 use super::{Call, MODERN, Means, socket};
-use crate::{count, kernel, maps::TARGETS, unwind::Drive};
+use crate::{
+    count, emit,
+    kernel::{self, Behind},
+    maps::TARGETS,
+    unwind::Drive,
+};
 
 /// `CLOSE_RANGE_CLOEXEC`: they are marked, not closed.
 const MARK_ONLY: u64 = 4;
@@ -41,6 +50,36 @@ fn fd_exec(_ctx: BtfTracePointContext) -> i32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     if TARGETS.get_ptr(tgid).is_some() {
         closed_between(MODERN, tgid, 0, u32::MAX);
+    }
+    0
+}
+
+/// `sched_process_exit`: runs in the last thread while the process still has its files, and says what they are.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn fd_exit(_ctx: BtfTracePointContext) -> i32 {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if TARGETS.get_ptr(tgid).is_none() || !kernel::is_last_thread() {
+        return 0;
+    }
+    let mut range = Range { tgid, first: 0 };
+    let len = kernel::table_len(MODERN.reach);
+    // SAFETY: a callback that takes exactly this context, which outlives the call.
+    unsafe { bpf_loop(len.min(MOST), at_exit_callback as *mut c_void, (&raw mut range).cast(), 0) };
+    0
+}
+
+/// One round of `bpf_loop`: 0 to go on, 1 to end.
+#[inline(never)]
+extern "C" fn at_exit_callback(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context that `fd_exit` passes.
+    let tgid = unsafe { (*context.cast::<Range>()).tgid };
+    let fd = index as u32;
+    if let Behind::File(file) = kernel::behind(MODERN.reach, fd) {
+        let (inode, mode) = kernel::inode_of(file);
+        if emit::at_exit(KernelFd { tgid, fd, file, inode, mode, reserved: 0 }).is_err() {
+            count::lost(LossCause::LifecycleLost);
+            return 1;
+        }
     }
     0
 }

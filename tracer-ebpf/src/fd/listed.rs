@@ -3,7 +3,10 @@
 use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_loop};
-use tracer_common::{counter::LossCause, fd::FdKey};
+use tracer_common::{
+    counter::LossCause,
+    fd::{FdKey, call_flags},
+};
 
 use super::{Call, Means, request::Request, table};
 use crate::unwind::Drive;
@@ -19,9 +22,9 @@ struct Descriptors {
     address: u64,
     tgid: u32,
     site: u32,
+    flags: u32,
     /// Index of the first failure's cause plus one.
     failure: u32,
-    reserved: u32,
 }
 
 /// Puts all of them into the table.
@@ -36,7 +39,7 @@ pub(super) fn open(means: Means, call: &Call, request: &Request, site: u32) -> R
         (*fields).tgid = call.tgid();
         (*fields).site = site;
         (*fields).failure = 0;
-        (*fields).reserved = 0;
+        (*fields).flags = call_flags(call.number);
         &mut *fields
     };
     match means.drive {
@@ -77,7 +80,7 @@ fn descriptor(means: Means, index: u32, context: &mut Descriptors) -> i64 {
     let address = context.address.wrapping_add(u64::from(index) << 2);
     // SAFETY: the helper checks the address and fails where it cannot be read.
     let opened = match unsafe { bpf_probe_read_user(address as *const u32) } {
-        Ok(fd) => table::open(means, FdKey { tgid: context.tgid, fd }, context.site, 0).map(|_| ()),
+        Ok(fd) => table::open(means, FdKey { tgid: context.tgid, fd }, context.site, context.flags).map(|_| ()),
         Err(_) => Err(LossCause::FdReadFault),
     };
     match opened {

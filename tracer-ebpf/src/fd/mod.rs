@@ -12,6 +12,7 @@ mod request;
 mod socket;
 mod table;
 mod thread;
+mod uring;
 
 use aya_ebpf::{
     bindings::pt_regs,
@@ -22,11 +23,14 @@ use aya_ebpf::{
 use tracer_common::{
     counter::LossCause,
     event::{EventKind, SiteKind},
-    fd::{Effect, FdKey},
+    fd::{Effect, FdKey, call_flags},
 };
 
-use self::request::{NO_FD, Turn};
-pub(crate) use self::thread::{FdThread, forget};
+use self::request::{NO_FD, Request, Turn};
+pub(crate) use self::{
+    thread::{FdThread, forget},
+    uring::{Pending, UringKey},
+};
 use crate::{
     count, emit,
     kernel::Reach,
@@ -57,6 +61,7 @@ const OLD: Means = Means { drive: Drive::Bounded, reach: Reach::Copied, atomics:
 /// A system call that has returned.
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
+    number: u64,
     /// The first four arguments.
     first: u64,
     second: u64,
@@ -86,13 +91,15 @@ impl Call {
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let regs: *const pt_regs = ctx.arg(0);
     // SAFETY: the kernel's registers of this call; the verifier knows their type.
-    let effect = effect_of(unsafe { (*regs).orig_rax });
+    let number = unsafe { (*regs).orig_rax };
+    let effect = effect_of(number);
     if effect == Effect::None.code() {
         return 0;
     }
     // SAFETY: as above.
     let call = unsafe {
         Call {
+            number,
             first: (*regs).rdi,
             second: (*regs).rsi,
             third: (*regs).rdx,
@@ -153,6 +160,7 @@ fn copied_call(ctx: &RawTracePointContext) -> Option<(Call, u32)> {
     // SAFETY: as above.
     let regs = unsafe { bpf_probe_read_kernel(regs) }.ok()?;
     let call = Call {
+        number,
         first: regs.rdi,
         second: regs.rsi,
         third: regs.rdx,
@@ -218,17 +226,29 @@ fn begin(call: &Call, effect: u32) -> Result<Option<&'static mut FdThread>, Loss
 /// Puts what the call brought into the table, at the stack from which it was made.
 #[inline(always)]
 fn open(means: Means, call: &Call, thread: &mut FdThread) -> Result<(), LossCause> {
+    let site = site_of(means, call, thread)?;
+    book(means, call, &thread.request, site)
+}
+
+/// The site of a call: where its thread went into the kernel.
+#[inline(always)]
+fn site_of(means: Means, call: &Call, thread: &mut FdThread) -> Result<u32, LossCause> {
     thread.walker.stack.site_kind = SiteKind::Fd.code();
     unwind::walk_from_interrupted(means.drive, call.user, call.tgid(), &mut thread.walker);
-    let site = site::id(&mut thread.walker)?;
-    if thread.request.count != 0 {
-        listed::open(means, call, &thread.request, site)?;
+    site::id(&mut thread.walker)
+}
+
+/// Puts what a call brought into the table, and announces connections.
+#[inline(always)]
+fn book(means: Means, call: &Call, request: &Request, site: u32) -> Result<(), LossCause> {
+    if request.count != 0 {
+        listed::open(means, call, request, site)?;
     }
-    let fd = thread.request.direct;
-    match thread.request.turn {
+    let fd = request.direct;
+    match request.turn {
         Turn::CONNECTED => socket::connected(means, call, fd, site),
         Turn::ACCEPTED => socket::accepted(means, call, fd, site),
-        _ if fd != NO_FD => table::open(means, call.key(fd), site, 0).map(|_| ()),
+        _ if fd != NO_FD => table::open(means, call.key(fd), site, call_flags(call.number)).map(|_| ()),
         _ => Ok(()),
     }
 }

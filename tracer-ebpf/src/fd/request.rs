@@ -70,7 +70,7 @@ struct ControlHeader {
 
 impl Request {
     #[inline(always)]
-    fn list(&mut self, address: u64, count: u32) {
+    pub(super) fn list(&mut self, address: u64, count: u32) {
         self.address = address;
         self.count = count;
     }

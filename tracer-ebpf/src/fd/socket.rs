@@ -8,7 +8,7 @@ use aya_ebpf::{
 use tracer_common::{
     counter::{LossCause, Stat},
     event::{ADDRESS_BYTES, EventKind},
-    fd::{CONNECTED, FdKey, NO_SITE},
+    fd::{CONNECTED, FdKey, NO_SITE, call_flags},
 };
 
 use super::{Call, Means, table};
@@ -28,6 +28,24 @@ const ESTABLISHED: u32 = 1;
 /// `connect` has returned.
 #[inline(always)]
 pub(super) fn connected(means: Means, call: &Call, fd: u32, site: u32) -> Result<(), LossCause> {
+    connected_to(means, call, fd, site, |address| {
+        // In 64 bits: before Linux 5.12 the verifier loses what a comparison of 32 says of a length.
+        let len = (call.third & u64::from(u32::MAX)).min(ADDRESS_BYTES as u64) as u32;
+        // SAFETY: the address has room for the length.
+        let read = unsafe { read_bytes(address.cast(), len, call.second as *const _) };
+        if read == 0 { len } else { 0 }
+    })
+}
+
+/// A descriptor was connected to the address that `write` writes, returning its length.
+#[inline(always)]
+pub(super) fn connected_to(
+    means: Means,
+    call: &Call,
+    fd: u32,
+    site: u32,
+    write: impl FnOnce(*mut [u8; ADDRESS_BYTES]) -> u32,
+) -> Result<(), LossCause> {
     let file = kernel::behind(means.reach, fd);
     if file == Behind::Nothing {
         return Ok(());
@@ -35,12 +53,9 @@ pub(super) fn connected(means: Means, call: &Call, fd: u32, site: u32) -> Result
     table::connect(means, call.key(fd), site, file)?;
     let mut event = emit::socket(EventKind::Connect).ok_or(LossCause::SocketEventLost)?;
     let record = event.as_mut_ptr();
-    // In 64 bits: before Linux 5.12 the verifier loses what a comparison of 32 says of a length.
-    let len = (call.third & u64::from(u32::MAX)).min(ADDRESS_BYTES as u64) as u32;
-    // SAFETY: within the record, whose address field has room for the length.
+    // SAFETY: within the record.
     unsafe {
-        let read = read_bytes((&raw mut (*record).address).cast(), len, call.second as *const _);
-        (*record).address_len = if read == 0 { len } else { 0 };
+        (*record).address_len = write(&raw mut (*record).address);
         (*record).fd = fd;
         (*record).other = call.result as u32;
         (*record).site = site;
@@ -55,7 +70,7 @@ pub(super) fn connected(means: Means, call: &Call, fd: u32, site: u32) -> Result
 /// `accept` has returned a connection.
 #[inline(always)]
 pub(super) fn accepted(means: Means, call: &Call, fd: u32, site: u32) -> Result<(), LossCause> {
-    let file = table::open(means, call.key(fd), site, CONNECTED)?;
+    let file = table::open(means, call.key(fd), site, CONNECTED | call_flags(call.number))?;
     emit::short_socket(
         EventKind::Accept,
         Socket {

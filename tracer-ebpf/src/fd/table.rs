@@ -121,7 +121,7 @@ pub(crate) struct Closed {
 /// A descriptor was closed. Returns its record if its end is to be announced.
 #[inline(always)]
 pub(crate) fn close(means: Means, key: FdKey) -> Option<Closed> {
-    let Some(record) = FDS.get_ptr_mut(key) else { return None };
+    let record = FDS.get_ptr_mut(key)?;
     // SAFETY: a map value.
     let (place, found, file, flags) = unsafe {
         let place = &raw mut (*record).word;
@@ -151,10 +151,11 @@ pub(crate) fn connect(means: Means, key: FdKey, site: u32, file: Behind) -> Resu
             let born_ns = bpf_ktime_get_ns();
             (*record).born_ns = born_ns;
             (*record).file = file.identity();
+            (*record).flags = 0;
             exchange(means, place, word(NO_SITE, born_ns));
         }
         (*record).connect_site = site;
-        (*record).flags = CONNECTED;
+        (*record).flags |= CONNECTED;
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ pub struct Session {
     pub started_ns: u64,
     /// The traced process.
     pub target: TargetInfo,
+    /// Whether memory is traced.
+    pub heap: bool,
     /// When descriptors are traced: the time without traffic after which a connection is stale.
     pub fds: Option<Duration>,
 }
@@ -77,7 +79,7 @@ impl Aggregator {
                 self.sites[index] = Some(Site { raw, stack, symbolized: false });
             }
             // A leader may exit before its threads: the process is gone when its pidfd says so.
-            RawEvent::Exit { tgid: _ } | RawEvent::Mapped { tgid: _ } => {}
+            RawEvent::Exit { tgid: _ } | RawEvent::Mapped { tgid: _ } | RawEvent::FdAtExit(_) => {}
             RawEvent::Connection(connection) => {
                 if let Some(fds) = &mut self.fds {
                     fds.apply(connection);
@@ -164,6 +166,7 @@ impl Aggregator {
             elapsed: Duration::from_nanos(now_ns.saturating_sub(self.session.started_ns)),
             window,
             target: self.session.target.clone(),
+            heap_traced: self.session.heap,
             state: if state == TargetState::Running { self.exited.clone().unwrap_or(state) } else { state },
             sites,
             totals,
@@ -252,7 +255,7 @@ mod tests {
 
     fn aggregator() -> Aggregator {
         let target = TargetInfo { pid: TARGET, comm: "made-up".into(), exe: String::new(), cmdline: Vec::new() };
-        Aggregator::new(Session { started: jiff::Timestamp::UNIX_EPOCH, started_ns: 0, target, fds: None })
+        Aggregator::new(Session { started: jiff::Timestamp::UNIX_EPOCH, started_ns: 0, target, heap: true, fds: None })
     }
 
     fn step(source: &mut Synthetic, aggregator: &mut Aggregator) -> Snapshot {

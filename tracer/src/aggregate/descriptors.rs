@@ -313,8 +313,10 @@ pub struct Peer {
     pub growing: bool,
     /// Median time to connect, of the connections that are open.
     pub connect_latency: Option<Duration>,
-    /// The call stacks that opened those that are open, the commonest first.
-    pub sites: Vec<SiteId>,
+    /// The call stacks that opened those that are open, each with how many, the commonest first.
+    pub sites: Vec<(SiteId, u64)>,
+    /// The call stacks that connected those that are open, where others opened them; the commonest first.
+    pub connected_by: Vec<(SiteId, u64)>,
 }
 
 /// The limit of descriptors of the target.
@@ -373,7 +375,7 @@ pub enum FdSignal {
     HalfOpen {
         /// Connections.
         count: u64,
-        /// For how long the first of them.
+        /// For how long the first of them, at least.
         oldest: Duration,
         /// The service.
         endpoint: Option<Endpoint>,
@@ -435,6 +437,11 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
+    /// Sites that opened descriptors, most open first: without those that only connected.
+    pub fn opening_sites(&self) -> impl Iterator<Item = &FdSite> {
+        self.sites.iter().filter(|site| site.opened > 0)
+    }
+
     /// Descriptors that were opened since attach and are open.
     pub fn open_since_attach(&self) -> u64 {
         self.sites.iter().map(FdSite::open).sum()

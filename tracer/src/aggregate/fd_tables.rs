@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use tracer_common::fd::{FdKey, FdRecord, KernelFd, NO_SITE, stamp, word_site, word_stamp};
+use tracer_common::fd::{FdKey, FdRecord, KernelFd, NO_SITE, flags_call, stamp, word_site, word_stamp};
 
 use super::{Corrections, Origin, SiteId};
 use crate::event::FdLook;
@@ -25,6 +25,10 @@ pub struct OpenRecord {
     pub born_ns: Option<u64>,
     /// The call stack that connected it.
     pub connected_by: Option<SiteId>,
+    /// Its file's type and permissions, as in `st_mode`; 0 where they cannot be known.
+    pub mode: u32,
+    /// The system call that opened it, by its number; `None` where there is no record of it.
+    pub call: Option<u32>,
 }
 
 /// What a comparison found.
@@ -109,6 +113,8 @@ impl FdTables {
                 origin,
                 born_ns: None,
                 connected_by: None,
+                mode: open.mode,
+                call: None,
             });
         }
         // What is left is not open.
@@ -152,6 +158,8 @@ fn of_record(key: FdKey, record: &FdRecord, open: Option<&KernelFd>) -> OpenReco
         origin: if before { Origin::BeforeAttach } else { Origin::Site(SiteId(site)) },
         born_ns: (!before).then_some(record.born_ns),
         connected_by,
+        mode: open.map_or(0, |open| open.mode),
+        call: (!before).then(|| flags_call(record.flags)),
     }
 }
 

@@ -90,6 +90,7 @@ struct SurveyedPeer {
     oldest_ns: Option<u64>,
     latencies: Vec<Duration>,
     sites: HashMap<SiteId, u64>,
+    connected_by: HashMap<SiteId, u64>,
 }
 
 impl Peers {
@@ -190,9 +191,12 @@ impl Peers {
             .collect();
         gone.into_iter().for_each(|key| self.close(key, 0));
         self.learn_listeners(survey);
+        let nothing = SurveyedSocket::default();
         let mut peers: HashMap<(Direction, Endpoint), SurveyedPeer> = HashMap::new();
         for fd in &survey.fds {
-            let Some(socket) = &fd.socket else { continue };
+            // One that was announced is a connection, also where nobody could ask the kernel about it in time.
+            let announced = self.open.contains_key(&fd.key).then_some(&nothing);
+            let Some(socket) = fd.socket.as_ref().or(announced) else { continue };
             let Some(key) = self.peer_of(fd, socket) else { continue };
             let opened_ns = self.open.get(&fd.key).map(|open| open.opened_ns).or(fd.born_ns);
             let peer = peers.entry(key).or_default();
@@ -205,6 +209,10 @@ impl Peers {
             let opener = if let Origin::Site(site) = fd.origin { Some(site) } else { None };
             if let Some(site) = opener.or(site) {
                 *peer.sites.entry(site).or_default() += 1;
+            }
+            // Of one from before the attach, the connecting call stack is the first that is known.
+            if let Some(site) = fd.connected_by.filter(|_| opener.is_some()) {
+                *peer.connected_by.entry(site).or_default() += 1;
             }
         }
         self.surveyed = peers.into_iter().map(|((direction, endpoint), peer)| (direction, endpoint, peer)).collect();
@@ -287,17 +295,16 @@ impl Peers {
             growing: false,
             connect_latency: None,
             sites: Vec::new(),
+            connected_by: Vec::new(),
         };
         for (direction, endpoint, surveyed) in &self.surveyed {
             let key = (*direction, endpoint.clone());
             let peer = peers.entry(key).or_insert_with(|| empty(*direction, endpoint.clone()));
-            let SurveyedPeer { open, idle, close_wait, oldest_ns, latencies, sites } = surveyed;
+            let SurveyedPeer { open, idle, close_wait, oldest_ns, latencies, sites, connected_by } = surveyed;
             (peer.open, peer.idle, peer.close_wait) = (*open, *idle, *close_wait);
             peer.oldest = oldest_ns.map(|born| Duration::from_nanos(now_ns.saturating_sub(born)));
             peer.connect_latency = median(latencies);
-            let mut sites: Vec<(SiteId, u64)> = sites.iter().map(|(site, count)| (*site, *count)).collect();
-            sites.sort_by_key(|(site, count)| (std::cmp::Reverse(*count), *site));
-            peer.sites = sites.into_iter().map(|(site, _)| site).collect();
+            (peer.sites, peer.connected_by) = (commonest(sites), commonest(connected_by));
         }
         for (key, counts) in &mut self.counts {
             let PeerKey::Known(direction, endpoint) = key else { continue };
@@ -355,6 +362,13 @@ struct Recent {
     opened_per_min: f64,
     closed_per_min: f64,
     growing: bool,
+}
+
+/// The commonest first.
+fn commonest(counts: &HashMap<SiteId, u64>) -> Vec<(SiteId, u64)> {
+    let mut counts: Vec<_> = counts.iter().map(|(site, count)| (*site, *count)).collect();
+    counts.sort_by_key(|(site, count)| (std::cmp::Reverse(*count), *site));
+    counts
 }
 
 fn median(values: &[Duration]) -> Option<Duration> {

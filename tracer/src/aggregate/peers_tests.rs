@@ -130,5 +130,16 @@ fn a_handshake_is_timed_by_its_socket() {
     peers.survey(&survey(2, vec![fd]), STALE);
     let all = peers.snapshot(3 * SECOND);
     assert_eq!((all[0].open, all[0].connect_latency), (1, Some(Duration::from_micros(70))));
-    assert_eq!(all[0].sites, [SiteId(3)], "the site that opened the socket");
+    assert_eq!(all[0].sites, [(SiteId(3), 1)], "the site that opened the socket");
+}
+
+#[test]
+fn an_announced_connection_counts_without_its_socket() {
+    let mut peers = Peers::new(0);
+    peers.apply(connected(3, 30, 1, "10.0.0.7:5432"));
+    let ended = SurveyedFd { socket: None, ..surveyed(3, 30, SurveyedSocket::default()) };
+    let file = SurveyedFd { socket: None, ..surveyed(4, 40, SurveyedSocket::default()) };
+    peers.survey(&survey(2, vec![ended, file]), STALE);
+    let all = peers.snapshot(3 * SECOND);
+    assert_eq!((all.len(), all[0].open, all[0].closed), (1, 1, 0));
 }

@@ -167,6 +167,8 @@ pub struct Snapshot {
     pub target: TargetInfo,
     /// Whether it is still there.
     pub state: TargetState,
+    /// Whether memory is traced; if not, everything about blocks is empty.
+    pub heap_traced: bool,
     /// All sites that ever allocated, most outstanding bytes first, then most allocated, then by id.
     pub sites: Vec<SiteSnapshot>,
     /// Sum over the sites.

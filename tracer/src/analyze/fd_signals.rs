@@ -19,8 +19,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 const SHORTEST: Duration = Duration::from_secs(8);
 /// Parts of the time that must all have grown.
 const PARTS: usize = 4;
-/// Fewer descriptors more than this are no growth.
-const LEAST_GROWTH: u64 = 8;
+/// Fewer descriptors more than this, from the first part to the last, are no growth.
+const LEAST_GROWTH: u64 = 6;
 /// Fewer unreleased connections than this are nothing to speak of.
 const LEAST_UNRELEASED: u64 = 5;
 /// Traffic that grew by less than this share did not grow.
@@ -45,6 +45,8 @@ pub struct FdHistory {
     moments: VecDeque<Moment>,
     bytes: HashMap<FdKey, (u64, u64)>,
     traffic: u64,
+    /// Connects under way, with their files, and the first survey that saw them: a socket may be older.
+    connecting: HashMap<FdKey, (u64, u64)>,
     /// Open descriptors of each site, at the moments.
     sites: VecDeque<HashMap<SiteId, u64>>,
 }
@@ -53,17 +55,22 @@ impl FdHistory {
     /// Takes a survey.
     pub fn push(&mut self, time_ns: u64, fds: &[SurveyedFd]) {
         let before = std::mem::take(&mut self.bytes);
+        let connecting = std::mem::take(&mut self.connecting);
         let mut sites: HashMap<SiteId, u64> = HashMap::new();
         for fd in fds {
             if let Origin::Site(site) = fd.origin {
                 *sites.entry(site).or_default() += 1;
             }
             let Some(socket) = &fd.socket else { continue };
-            let bytes = socket.rx_bytes.unwrap_or(0) + socket.tx_bytes.unwrap_or(0);
+            if socket.state == Some(TcpState::SynSent) {
+                let known = connecting.get(&fd.key).filter(|(file, _)| *file == fd.file);
+                self.connecting.insert(fd.key, known.copied().unwrap_or((fd.file, time_ns)));
+            }
+            let bytes = socket.rx_bytes.unwrap_or(0).saturating_add(socket.tx_bytes.unwrap_or(0));
             let earlier = before.get(&fd.key).filter(|(file, _)| *file == fd.file).map(|(_, bytes)| *bytes);
             // What a connection carried before the first survey is not of this time.
             let earlier = earlier.or(self.moments.is_empty().then_some(bytes)).unwrap_or(0);
-            self.traffic += bytes.saturating_sub(earlier);
+            self.traffic = self.traffic.saturating_add(bytes.saturating_sub(earlier));
             self.bytes.insert(fd.key, (fd.file, bytes));
         }
         self.moments.push_back(Moment { time_ns, open: fds.len() as u64, traffic: self.traffic });
@@ -82,35 +89,59 @@ impl FdHistory {
         signals.extend(close_wait(descriptors));
         signals.extend(unreleased(descriptors));
         signals.extend(self.growth());
-        signals.extend(half_open(descriptors));
+        signals.extend(self.half_open(descriptors));
         signals
     }
 
-    /// Descriptors grew in every part of the time, and traffic did not.
+    /// Connects that nobody answers.
+    fn half_open(&self, descriptors: &Descriptors) -> Vec<FdSignal> {
+        let Some(last) = self.moments.back() else { return Vec::new() };
+        let mut groups: Groups<Option<&Endpoint>> = BTreeMap::new();
+        for (fd, socket) in sockets(descriptors) {
+            let key = FdKey { tgid: fd.tgid.0, fd: fd.fd.0 };
+            let Some((_, since)) = self.connecting.get(&key) else { continue };
+            let age = Duration::from_nanos(last.time_ns.saturating_sub(*since));
+            if age >= HANDSHAKE && socket.state == Some(TcpState::SynSent) {
+                let group = groups.entry(socket.peer.as_ref()).or_default();
+                *group = (group.0 + 1, group.1.max(age));
+            }
+        }
+        by_count(groups)
+            .map(|(endpoint, (count, oldest))| FdSignal::HalfOpen { count, oldest, endpoint: endpoint.cloned() })
+            .collect()
+    }
+
+    /// Descriptors grew in every part of the time, and traffic did not. What a part has open is the least that it had:
+    /// ups and downs within it are none.
     fn growth(&self) -> Option<FdSignal> {
         let (first, last) = (self.moments.front()?, self.moments.back()?);
-        let over = Duration::from_nanos(last.time_ns - first.time_ns);
-        let grown = last.open.saturating_sub(first.open);
-        if over < SHORTEST || grown < LEAST_GROWTH {
+        let over = Duration::from_nanos(last.time_ns.saturating_sub(first.time_ns));
+        if over < SHORTEST {
             return None;
         }
-        let at = |part: usize| {
-            let time = first.time_ns + (over.as_nanos() as u64 / PARTS as u64) * part as u64;
-            self.moments.iter().rev().find(|moment| moment.time_ns <= time)
-        };
-        let parts: Option<Vec<&Moment>> = (0..PARTS).map(at).chain([Some(last)]).collect();
+        let part_ns = over.as_nanos() as u64 / PARTS as u64 + 1;
+        let part_of = |moment: &&Moment| moment.time_ns.saturating_sub(first.time_ns) / part_ns;
+        let least = |part: u64| self.moments.iter().filter(|moment| part_of(moment) == part).min_by_key(|m| m.open);
+        let parts: Option<Vec<&Moment>> = (0..PARTS as u64).map(least).collect();
         let parts = parts?;
-        let grew = parts.windows(2).all(|pair| pair[1].open > pair[0].open);
-        let middle = parts[PARTS / 2];
+        let (low, high) = (parts[0], parts[PARTS - 1]);
+        let grew = parts.windows(2).all(|pair| pair[1].open > pair[0].open) && last.open > high.open;
+        let grown = high.open.saturating_sub(low.open);
+        let took = Duration::from_nanos(high.time_ns.saturating_sub(low.time_ns));
+        if !grew || grown < LEAST_GROWTH || took.is_zero() {
+            return None;
+        }
+        let half = first.time_ns + over.as_nanos() as u64 / 2;
+        let middle = self.moments.iter().rev().find(|moment| moment.time_ns <= half)?;
         let (earlier, later) = (middle.traffic - first.traffic, last.traffic - middle.traffic);
-        if !grew || later as f64 > earlier as f64 * STEADY {
+        if later as f64 > earlier as f64 * STEADY {
             return None;
         }
         let (begin, end) = (self.sites.front()?, self.sites.back()?);
         let more = |site: &SiteId, now: u64| now.saturating_sub(begin.get(site).copied().unwrap_or(0));
         let site = end.iter().map(|(site, now)| (more(site, *now), Reverse(*site))).max().filter(|(more, _)| *more > 0);
         Some(FdSignal::Growth {
-            per_min: grown as f64 / over.as_secs_f64() * 60.0,
+            per_min: grown as f64 / took.as_secs_f64() * 60.0,
             over,
             site: site.map(|(_, Reverse(site))| site),
         })
@@ -156,20 +187,6 @@ fn close_wait(descriptors: &Descriptors) -> Vec<FdSignal> {
             site,
             endpoint: endpoint.cloned(),
         })
-        .collect()
-}
-
-fn half_open(descriptors: &Descriptors) -> Vec<FdSignal> {
-    let mut groups: Groups<Option<&Endpoint>> = BTreeMap::new();
-    for (fd, socket) in sockets(descriptors) {
-        let Some(age) = fd.age.filter(|age| *age >= HANDSHAKE) else { continue };
-        if socket.state == Some(TcpState::SynSent) {
-            let group = groups.entry(socket.peer.as_ref()).or_default();
-            *group = (group.0 + 1, group.1.max(age));
-        }
-    }
-    by_count(groups)
-        .map(|(endpoint, (count, oldest))| FdSignal::HalfOpen { count, oldest, endpoint: endpoint.cloned() })
         .collect()
 }
 

@@ -13,7 +13,7 @@ use aya::{
 };
 use tracer_common::fd::{FdKey, FdRecord, KernelFd};
 
-use super::{BpfError, error::chain, links::set_walk, mapped, sys, syscalls::EFFECTS};
+use super::{BpfError, error::chain, links::set_walk, mapped, sys, syscalls::EFFECTS, uring::UringLayout};
 use crate::event::FdLook;
 
 /// Records read in one system call, and bytes of an iterator's output.
@@ -25,12 +25,12 @@ const CHUNK: usize = 64 << 10;
 pub(super) struct FdPrograms {
     /// Whether the typed program is in use.
     pub(super) modern: bool,
-    iterator: Option<OwnedFd>,
+    pub(super) iterator: Option<OwnedFd>,
     correct: OwnedFd,
 }
 
 /// Loads and attaches the programs. Nothing is counted before the process is a target.
-pub(super) fn attach(ebpf: &mut Ebpf, pid: u32) -> Result<FdPrograms, BpfError> {
+pub(super) fn attach(ebpf: &mut Ebpf, pid: u32, uring: Option<&UringLayout>) -> Result<FdPrograms, BpfError> {
     fill_effects(ebpf)?;
     let btf = Btf::from_sys_fs().map_err(|error| log::debug!("no BTF: {}", chain(&error))).ok();
     let modern = btf.as_ref().is_some_and(|btf| match attach_typed(ebpf, btf) {
@@ -47,6 +47,11 @@ pub(super) fn attach(ebpf: &mut Ebpf, pid: u32) -> Result<FdPrograms, BpfError> 
         set_walk(ebpf, "FD_WALK", &walk)?;
         attach_raw(ebpf, "sys_exit_old", "sys_exit")?;
     }
+    if let (true, Some(btf), Some(uring)) = (modern, &btf, uring)
+        && let Err(error) = attach_uring(ebpf, btf, uring)
+    {
+        log::debug!("what io_uring opens cannot be followed: {error}");
+    }
     attach_raw(ebpf, "sock_state", "inet_sock_set_state")?;
     let correct = load_raw(ebpf, if modern { "fd_correct" } else { "fd_correct_old" })?;
     let iterator = btf.as_ref().and_then(|btf| match iterator(ebpf, btf, pid) {
@@ -60,15 +65,23 @@ pub(super) fn attach(ebpf: &mut Ebpf, pid: u32) -> Result<FdPrograms, BpfError> 
 }
 
 fn fill_effects(ebpf: &mut Ebpf) -> Result<(), BpfError> {
-    let map = ebpf.map_mut("EFFECTS").ok_or(BpfError::Object { name: "EFFECTS" })?;
+    fill(ebpf, "EFFECTS", EFFECTS.iter().map(|(number, effect)| (*number as u32, effect.code())))
+}
+
+fn fill<T: aya::Pod>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    values: impl Iterator<Item = (u32, T)>,
+) -> Result<(), BpfError> {
+    let map = ebpf.map_mut(name).ok_or(BpfError::Object { name })?;
     let failed = |error: aya::maps::MapError| BpfError::Map {
-        map: "EFFECTS",
+        map: name,
         what: "cannot fill it",
         source: std::io::Error::other(chain(&error)),
     };
-    let mut effects: Array<_, u32> = Array::try_from(map).map_err(failed)?;
-    for (number, effect) in EFFECTS {
-        effects.set(*number as u32, effect.code(), 0).map_err(failed)?;
+    let mut array: Array<_, T> = Array::try_from(map).map_err(failed)?;
+    for (index, value) in values {
+        array.set(index, value, 0).map_err(failed)?;
     }
     Ok(())
 }
@@ -78,7 +91,8 @@ fn refused(error: &dyn std::error::Error) -> BpfError {
 }
 
 fn attach_typed(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BpfError> {
-    const PROGRAMS: [(&str, &str); 2] = [("sys_exit", "sys_exit"), ("fd_exec", "sched_process_exec")];
+    const PROGRAMS: [(&str, &str); 3] =
+        [("sys_exit", "sys_exit"), ("fd_exec", "sched_process_exec"), ("fd_exit", "sched_process_exit")];
     // None is attached before all are loaded, or what replaces them would count besides.
     for (name, tracepoint) in PROGRAMS {
         typed(ebpf, name)?.load(tracepoint, btf).map_err(|error| refused(&error))?;
@@ -91,6 +105,20 @@ fn attach_typed(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BpfError> {
 
 fn typed<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut BtfTracePoint, BpfError> {
     ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })
+}
+
+fn attach_btf(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, tracepoint: &str) -> Result<(), BpfError> {
+    let program = typed(ebpf, name)?;
+    program.load(tracepoint, btf).map_err(|error| refused(&error))?;
+    program.attach().map_err(|error| refused(&error))?;
+    Ok(())
+}
+
+/// Completions come first: one without its submission does nothing.
+fn attach_uring(ebpf: &mut Ebpf, btf: &Btf, uring: &UringLayout) -> Result<(), BpfError> {
+    fill(ebpf, "URING_OPS", uring.ops.iter().copied())?;
+    attach_btf(ebpf, btf, uring.complete, "io_uring_complete")?;
+    attach_btf(ebpf, btf, "uring_submit", uring.submit)
 }
 
 fn raw<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, BpfError> {

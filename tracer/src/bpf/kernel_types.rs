@@ -7,13 +7,17 @@ use std::collections::HashMap;
 
 use tracer_common::fd::KernelOffsets;
 
+use super::uring::UringLayout;
+
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
 const KIND_INT: u32 = 1;
+const KIND_PTR: u32 = 2;
 const KIND_ARRAY: u32 = 3;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_ENUM: u32 = 6;
+const KIND_TYPEDEF: u32 = 8;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -23,28 +27,71 @@ const KINDS: u32 = 20;
 /// Unnamed structures within structures that are followed.
 const DEEPEST: usize = 4;
 
-/// The offsets of the running kernel; all zero when it has no BTF or lacks one of the fields.
-pub(super) fn offsets() -> KernelOffsets {
-    let found = std::fs::read(VMLINUX).ok().and_then(|bytes| Types::parse(&bytes)?.offsets());
-    if found.is_none() {
+/// What the programs need to know of the running kernel's structures.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    /// All zero when it has no BTF or lacks one of the fields.
+    pub(super) offsets: KernelOffsets,
+    pub(super) uring: Option<UringLayout>,
+}
+
+/// The layout of the running kernel.
+pub(super) fn layout() -> Layout {
+    let bytes = std::fs::read(VMLINUX).unwrap_or_default();
+    let types = Types::parse(&bytes);
+    let offsets = types.as_ref().and_then(Types::offsets);
+    if offsets.is_none() {
         log::warn!(
             "{VMLINUX} does not tell the layout of the kernel's files: descriptors are told apart by number alone"
         );
     }
-    found.unwrap_or_default()
+    let uring = types.as_ref().and_then(UringLayout::of);
+    if uring.is_none() {
+        log::debug!("{VMLINUX} does not tell the layout of io_uring's requests");
+    }
+    Layout { offsets: offsets.unwrap_or_default(), uring }
+}
+
+/// A parameter of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parameter<'a> {
+    /// A pointer to this structure; without a name, to anything else.
+    Pointer(&'a str),
+    /// Anything else.
+    Other,
 }
 
 /// The structures of interest.
-struct Types<'a> {
+pub(super) struct Types<'a> {
     strings: &'a [u8],
     /// Members of each structure by its name.
     named: HashMap<&'a str, &'a [u8]>,
+    /// The types that the names of tracepoints' functions stand for.
+    tracepoints: HashMap<&'a str, u32>,
     /// Where the type with each id begins.
     starts: Vec<usize>,
     types: &'a [u8],
 }
 
-const WANTED: [&str; 8] = ["task_struct", "files_struct", "fdtable", "file", "inode", "socket", "io_kiocb", "sock"];
+const WANTED: &[&str] = &[
+    "task_struct",
+    "signal_struct",
+    "files_struct",
+    "fdtable",
+    "file",
+    "inode",
+    "socket",
+    "io_kiocb",
+    "io_cqe",
+    "io_accept",
+    "io_connect",
+    "io_open",
+    "io_close",
+    "io_socket",
+    "io_fixed_install",
+    "io_pipe",
+];
+const TRACEPOINTS: &str = "btf_trace_io_uring_";
 
 impl<'a> Types<'a> {
     fn parse(bytes: &'a [u8]) -> Option<Self> {
@@ -58,7 +105,8 @@ impl<'a> Types<'a> {
         };
         let (types, strings) = (section(8)?, section(16)?);
         // Type 0 is void, and has no record.
-        let mut this = Self { strings, named: HashMap::new(), starts: vec![usize::MAX], types };
+        let mut this =
+            Self { strings, named: HashMap::new(), tracepoints: HashMap::new(), starts: vec![usize::MAX], types };
         let mut at = 0;
         while at < types.len() {
             let (name, info) = (word(types, at)?, word(types, at + 4)?);
@@ -78,6 +126,11 @@ impl<'a> Types<'a> {
             {
                 this.named.entry(wanted).or_insert(types.get(at..at + 12 + len)?);
             }
+            if kind == KIND_TYPEDEF
+                && let Some(name) = this.text(name).filter(|name| name.starts_with(TRACEPOINTS))
+            {
+                this.tracepoints.insert(name, word(types, at + 8)?);
+            }
             at += 12 + len;
         }
         Some(this)
@@ -91,10 +144,7 @@ impl<'a> Types<'a> {
     }
 
     fn offsets(&self) -> Option<KernelOffsets> {
-        let of = |structure: &str, member: &str| {
-            let bits = self.member(self.named.get(structure)?, member, 0)?;
-            (bits % 8 == 0).then_some(bits / 8)
-        };
+        let of = |structure, member| self.offset(structure, member);
         Some(KernelOffsets {
             task_tgid: of("task_struct", "tgid")?,
             task_files: of("task_struct", "files")?,
@@ -106,10 +156,37 @@ impl<'a> Types<'a> {
             inode_ino: of("inode", "i_ino")?,
             inode_mode: of("inode", "i_mode")?,
             socket_sk: of("socket", "sk")?,
-            // A kernel may be built without io_uring.
-            kiocb_opcode: of("io_kiocb", "opcode").unwrap_or(0),
+            task_signal: of("task_struct", "signal")?,
+            signal_live: of("signal_struct", "live")?,
             known: 1,
         })
+    }
+
+    /// Offset of a member of one of the structures of interest, in bytes.
+    pub(super) fn offset(&self, structure: &str, member: &str) -> Option<u32> {
+        let bits = self.member(self.named.get(structure)?, member, 0)?;
+        (bits % 8 == 0).then_some(bits / 8)
+    }
+
+    /// Kind, number of members and the rest of the record of a type.
+    fn record(&self, id: u32) -> Option<(u32, usize, &'a [u8])> {
+        let record = self.types.get(*self.starts.get(id as usize)?..)?;
+        let info = word(record, 4)?;
+        Some((info >> 24 & 0x1f, (info & 0xffff) as usize, record))
+    }
+
+    /// The parameters of the function that a tracepoint's name stands for.
+    pub(super) fn parameters(&self, tracepoint: &str) -> Option<Vec<Parameter<'a>>> {
+        let (KIND_PTR, _, pointer) = self.record(*self.tracepoints.get(tracepoint)?)? else { return None };
+        let (KIND_FUNC_PROTO, count, function) = self.record(word(pointer, 8)?)? else { return None };
+        let parameters = function.get(12..12 + 8 * count)?;
+        parameters.chunks_exact(8).map(|parameter| Some(self.parameter(word(parameter, 4)?))).collect()
+    }
+
+    fn parameter(&self, id: u32) -> Parameter<'a> {
+        let Some((KIND_PTR, _, pointer)) = self.record(id) else { return Parameter::Other };
+        let target = word(pointer, 8).and_then(|id| self.record(id)).filter(|(kind, ..)| *kind == KIND_STRUCT);
+        Parameter::Pointer(target.and_then(|(_, _, record)| self.text(word(record, 0)?)).unwrap_or(""))
     }
 
     /// Offset of a member in bits, within unnamed structures too.
@@ -182,6 +259,18 @@ mod tests {
         assert!(offsets.task_files > offsets.task_tgid, "{offsets:?}");
     }
 
+    #[test]
+    fn io_uring_s_requests_are_found_where_there_are_any() {
+        let Ok(bytes) = std::fs::read(VMLINUX) else { return };
+        let types = Types::parse(&bytes).expect("is BTF");
+        let Some(parameters) = types.parameters("btf_trace_io_uring_submit_req") else { return };
+        assert_eq!(parameters, [Parameter::Pointer(""), Parameter::Pointer("io_kiocb")]);
+        let UringLayout { offsets, ops, .. } = UringLayout::of(&types).expect("io_uring");
+        assert!(offsets.opcode > 0 && offsets.flags > offsets.opcode && offsets.ring > 0, "{offsets:?}");
+        assert!(ops.len() >= 6, "{ops:?}");
+        assert_eq!(types.parameters("btf_trace_io_uring_none"), None);
+    }
+
     proptest! {
         #[test]
         fn damaged_bytes_do_no_harm(at in 0usize..200, value in any::<u8>(), cut in 0usize..200) {
@@ -191,7 +280,10 @@ mod tests {
             }
             bytes.truncate(bytes.len().saturating_sub(cut));
             if let Some(types) = Types::parse(&bytes) {
-                let _ = types.offsets();
+                let _ = (types.offsets(), UringLayout::of(&types));
+                for id in 0..4 {
+                    let _ = types.parameter(id);
+                }
                 for record in types.named.values() {
                     let _ = types.member(record, "f_inode", 0);
                 }

@@ -28,7 +28,10 @@ use crate::probe::{AttachPlan, AttachPoint, ProbeKind};
 
 const ALLOC_ENTER: &str = "alloc_enter";
 const ALLOC_RETURN: &str = "alloc_return";
+const ALLOC_EXIT: &str = "alloc_exit";
 const FREE_ENTER: &str = "free_enter";
+const RELEASE_ENTER: &str = "release_enter";
+const THROW_ENTER: &str = "throw_enter";
 const EMPTY_ENTER: &str = "empty_enter";
 const EMPTY_RETURN: &str = "empty_return";
 
@@ -86,9 +89,9 @@ pub enum ProgramSet {
 
 impl ProgramSet {
     /// In the order of attaching.
-    fn names(self) -> &'static [&'static str] {
+    pub(super) fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Counting => &[FREE_ENTER, ALLOC_RETURN, ALLOC_ENTER],
+            Self::Counting => &[RELEASE_ENTER, FREE_ENTER, THROW_ENTER, ALLOC_EXIT, ALLOC_RETURN, ALLOC_ENTER],
             Self::Empty => &[EMPTY_RETURN, EMPTY_ENTER],
         }
     }
@@ -97,18 +100,23 @@ impl ProgramSet {
     fn serves(self, point: &AttachPoint) -> &'static str {
         match (self, point.kind, point.function) {
             (Self::Counting, _, Function::Free) => FREE_ENTER,
+            (Self::Counting, _, Function::Release) => RELEASE_ENTER,
+            (Self::Counting, _, Function::Throw) => THROW_ENTER,
+            (Self::Counting, ProbeKind::Exit, _) => ALLOC_EXIT,
             (Self::Counting, ProbeKind::Return, _) => ALLOC_RETURN,
             (Self::Counting, ProbeKind::Entry, _) => ALLOC_ENTER,
             (Self::Empty, ProbeKind::Return, _) => EMPTY_RETURN,
-            (Self::Empty, ProbeKind::Entry, _) => EMPTY_ENTER,
+            (Self::Empty, ProbeKind::Entry | ProbeKind::Exit, _) => EMPTY_ENTER,
         }
     }
 }
 
 /// The program that serves a point without cookies: entries need one each.
 fn program_without_cookie(point: &AttachPoint) -> &'static str {
-    if point.kind == ProbeKind::Return {
-        return "alloc_return_old";
+    match point.kind {
+        ProbeKind::Return => return "alloc_return_old",
+        ProbeKind::Exit => return "alloc_exit_old",
+        ProbeKind::Entry => {}
     }
     match point.function {
         Function::Malloc => "malloc_enter",
@@ -121,6 +129,19 @@ fn program_without_cookie(point: &AttachPoint) -> &'static str {
         Function::Valloc => "valloc_enter",
         Function::Pvalloc => "pvalloc_enter",
         Function::Free => "free_enter_old",
+        Function::Release => "release_enter_old",
+        Function::New => "new_enter",
+        Function::NewArray => "new_array_enter",
+        Function::HeapNew => "heap_new_enter",
+        Function::HeapNewArray => "heap_new_array_enter",
+        Function::Reallocf => "reallocf_enter",
+        Function::Xallocx => "xallocx_enter",
+        Function::HeapMalloc => "heap_malloc_enter",
+        Function::HeapCalloc => "heap_calloc_enter",
+        Function::HeapRealloc => "heap_realloc_enter",
+        Function::HeapReallocarray => "heap_reallocarray_enter",
+        Function::HeapReallocf => "heap_reallocf_enter",
+        Function::Throw => "throw_enter_old",
     }
 }
 
@@ -129,7 +150,7 @@ pub(super) fn hit_slot(modern: bool, index: usize, point: &AttachPoint) -> u32 {
     match (modern, point.kind) {
         (true, _) => index as u32,
         (false, ProbeKind::Entry) => point.function.code(),
-        (false, ProbeKind::Return) => Function::ALL.len() as u32,
+        (false, ProbeKind::Return | ProbeKind::Exit) => Function::ALL.len() as u32,
     }
 }
 
@@ -234,7 +255,7 @@ fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, 
 }
 
 /// Whether the kernel takes all these programs.
-fn loads(ebpf: &mut Ebpf, names: &[&'static str]) -> Result<bool, BpfError> {
+pub(super) fn loads(ebpf: &mut Ebpf, names: &[&'static str]) -> Result<bool, BpfError> {
     for &name in names {
         let program = uprobe(ebpf, name)?;
         if let Err(error) = program.load() {
@@ -269,7 +290,7 @@ fn refused(
     }
     BpfError::Attach {
         module: module.path.clone(),
-        symbol: point.symbol.to_owned(),
+        symbol: point.symbol.to_string(),
         offset: point.offset,
         reason: chain(error),
     }

@@ -3,6 +3,7 @@
 //! In: an [`crate::probe::AttachPlan`]. Out: a [`Session`], which is an [`crate::event::EventSource`]: counters read
 //! from mapped memory, events drained from the ring buffer, and surveys of the table of outstanding blocks.
 
+mod checkup;
 mod error;
 mod fds;
 mod features;
@@ -16,7 +17,9 @@ mod sys;
 mod syscalls;
 mod tables;
 mod uprobe_multi;
+mod uring;
 
+pub use checkup::{Check, Checkup, State, checkup};
 pub use error::BpfError;
 pub use fds::FdReader;
 pub use features::{AttachMode, Features, WalkBy};

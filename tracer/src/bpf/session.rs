@@ -10,9 +10,9 @@ use aya::{
 use tracer_common::{
     config::MAX_SITES,
     counter::{LOSS_SLOTS, LossCause, Stat},
-    fd::KernelOffsets,
     heap::BUCKET,
     unwind::MappingRange,
+    uring::UringOffsets,
 };
 
 pub use super::links::{Module, ProgramSet};
@@ -21,11 +21,12 @@ use super::{
     error::chain,
     fds::{self, FdReader},
     features::{AttachMode, Features},
-    kernel_types,
+    kernel_types::{self, Layout},
     links::{self, Links},
     mapped::{self, MappedCounters},
     object,
     tables::{KernelTables, Tables},
+    uring::UringLayout,
 };
 use crate::{
     aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount},
@@ -85,13 +86,13 @@ impl Session {
     ) -> Result<Self, BpfError> {
         let AttachOptions { pid, max_live, kernel_log, programs, mode, fds } = options;
         let features = Features::detect();
-        let mut ebpf = load(max_live, kernel_log, tables.capacities(), fds)?;
+        let (mut ebpf, uring) = load(max_live, kernel_log, tables.capacities(), fds)?;
         fill_free_sites(&mut ebpf)?;
         attach_lifecycle(&mut ebpf)?;
         let links = links::attach(&mut ebpf, plan, modules, pid, features, programs, mode)?;
         let fd_reader = match fds {
             Some(_) => {
-                let programs = fds::attach(&mut ebpf, pid)?;
+                let programs = fds::attach(&mut ebpf, pid, uring.as_ref())?;
                 log::debug!("system calls by a {} program", if programs.modern { "typed" } else { "raw" });
                 Some(FdReader::new(fds::records(&ebpf)?, programs)?)
             }
@@ -134,7 +135,7 @@ impl Session {
     /// # Errors
     /// When the kernel does not take them.
     pub fn update_mappings(&mut self, mappings: &ModuleMap) -> Result<(), BpfError> {
-        let range = self.tables.describe(mappings);
+        let Some(range) = self.tables.describe(mappings) else { return Ok(()) };
         let map = self.ebpf.map_mut("TARGETS").ok_or(BpfError::Object { name: "TARGETS" })?;
         let mut targets: HashMap<_, u32, MappingRange> =
             HashMap::try_from(map).map_err(|error| map_error("TARGETS", &error))?;
@@ -242,14 +243,19 @@ fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> 
 fn status(point: &crate::probe::AttachPoint, modules: &[Module]) -> ProbeStatus {
     ProbeStatus {
         module: modules.get(point.module).map(|m| m.path.to_string_lossy().into_owned()).unwrap_or_default(),
-        symbol: point.symbol.to_owned(),
+        symbol: point.symbol.to_string(),
         offset: point.offset,
         kind: point.kind.name(),
         hits: 0,
     }
 }
 
-fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32), fds: Option<u64>) -> Result<Ebpf, BpfError> {
+pub(super) fn load(
+    max_live: u32,
+    kernel_log: bool,
+    (rows, pages): (u32, u32),
+    fds: Option<u64>,
+) -> Result<(Ebpf, Option<UringLayout>), BpfError> {
     // Before 5.11 maps count as locked memory.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
@@ -257,7 +263,8 @@ fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32), fds: Option<
     }
     let buckets = near_buckets(max_live);
     let near_mask = buckets - 1;
-    let offsets = if fds.is_some() { kernel_types::offsets() } else { KernelOffsets::default() };
+    let Layout { offsets, uring } = if fds.is_some() { kernel_types::layout() } else { Layout::default() };
+    let uring_offsets = uring.as_ref().map_or(UringOffsets::default(), |uring| uring.offsets);
     let log_level = if kernel_log { u8::MAX } else { 0 };
     // What was refused is said without every instruction that was followed, which takes minutes where a program is large.
     let verifier_log = if log::log_enabled!(log::Level::Trace) {
@@ -271,12 +278,14 @@ fn load(max_live: u32, kernel_log: bool, (rows, pages): (u32, u32), fds: Option<
         .map_max_entries("NEAR", buckets)
         .map_max_entries("NEAR_BLOCKS", buckets * BUCKET as u32)
         .override_global("KERNEL", &offsets, true)
+        .override_global("URING_KERNEL", &uring_offsets, true)
         .map_max_entries("FDS", fds.map_or(1, fds::capacity))
         .override_global("AYA_LOG_LEVEL", &log_level, false)
         .map_max_entries("LIVE", max_live)
         .map_max_entries("ROWS", rows)
         .map_max_entries("PAGES", pages)
         .load(object())
+        .map(|ebpf| (ebpf, uring))
         .map_err(|error| BpfError::Load { reason: chain(&error) })
 }
 

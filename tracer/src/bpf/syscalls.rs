@@ -9,7 +9,7 @@ const SYS_FSMOUNT: i64 = 432;
 const SYS_OPEN_TREE: i64 = 428;
 const SYS_LANDLOCK_CREATE_RULESET: i64 = 444;
 
-/// Every system call that opens, closes or connects a descriptor, by number. What others bring (recvmmsg, io_uring,
+/// Every system call that opens, closes or connects a descriptor, by number. What others bring (recvmmsg,
 /// ioctls) is found by comparing with the kernel's table.
 pub(super) const EFFECTS: &[(i64, Effect)] = &[
     (libc::SYS_open, Effect::Opens),

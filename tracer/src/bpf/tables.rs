@@ -129,7 +129,8 @@ pub(super) struct KernelTables {
     arenas: Vec<(Box<[u8]>, Option<TablePlace>)>,
     /// Runs of the array of mappings that are free, by position.
     free: Vec<MappingRange>,
-    in_use: HashMap<u32, MappingRange>,
+    /// Each process's list, and where it is.
+    in_use: HashMap<u32, (MappingRange, Vec<Mapping>)>,
     /// Given up by the last change: a walk may still be reading it.
     resting: Option<MappingRange>,
 }
@@ -151,29 +152,32 @@ impl KernelTables {
     }
 
     /// Writes the process's present mappings and the tables they need. Returns where they are; the caller points the
-    /// process at them.
-    pub(super) fn describe(&mut self, modules: &ModuleMap) -> MappingRange {
+    /// process at them. `None` when nothing has changed.
+    pub(super) fn describe(&mut self, modules: &ModuleMap) -> Option<MappingRange> {
         let mut memory = ArenaMemory::of(modules, self.tables.by);
         let mut list = Vec::with_capacity(modules.mappings().len());
         for mapping in modules.mappings() {
             match &mapping.kind {
                 MappingKind::Module(module) => list.push(self.mapping(mapping, module)),
                 MappingKind::Anonymous(_) => self.add_anonymous(mapping, &mut memory, &mut list),
-                MappingKind::Kernel(_) => list.push(plain(mapping.start, mapping.end)),
+                MappingKind::Kernel(_) | MappingKind::Reserved => push_plain(mapping.start, mapping.end, &mut list),
             }
         }
-        let old = self.in_use.remove(&modules.pid());
+        if self.in_use.get(&modules.pid()).is_some_and(|(_, known)| *known == list) {
+            return None;
+        }
+        let old = self.in_use.remove(&modules.pid()).map(|(range, _)| range);
         // What the change before last gave up has not been read for a while.
         if let Some(rested) = std::mem::replace(&mut self.resting, old) {
             self.give_back(rested);
         }
         let Some(range) = self.take(list.len() as u32) else {
             log::warn!("no room for {} mappings: stacks end at the allocator's caller", list.len());
-            return MappingRange::default();
+            return Some(MappingRange::default());
         };
-        self.mappings.write(range.first as usize, list.into_iter());
-        self.in_use.insert(modules.pid(), range);
-        range
+        self.mappings.write(range.first as usize, list.iter().copied());
+        self.in_use.insert(modules.pid(), (range, list));
+        Some(range)
     }
 
     fn mapping(&mut self, mapping: &maps::Mapping, module: &Module) -> Mapping {
@@ -195,9 +199,7 @@ impl KernelTables {
             list.push(place.mapping(start, arena_end, start));
             start = arena_end;
         }
-        if start < end {
-            list.push(plain(start, end));
-        }
+        push_plain(start, end, list);
     }
 
     fn arena_place(&mut self, arena: &[u8]) -> Option<TablePlace> {
@@ -258,6 +260,15 @@ impl KernelTables {
 /// Code without rows.
 fn plain(start: u64, end: u64) -> Mapping {
     Mapping { start, end, ..Mapping::default() }
+}
+
+/// Adds code without rows, in one piece with such code that it touches.
+fn push_plain(start: u64, end: u64, list: &mut Vec<Mapping>) {
+    match list.last_mut() {
+        Some(last) if *last == plain(last.start, start) => last.end = end,
+        _ if start < end => list.push(plain(start, end)),
+        _ => {}
+    }
 }
 
 /// Reads arenas of trampolines out of a process, so many and no more.

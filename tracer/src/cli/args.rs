@@ -7,6 +7,7 @@ use tracer_common::config::DEFAULT_MAX_LIVE;
 
 use crate::{
     bpf::{AttachMode, WalkBy},
+    probe::NamedAllocator,
     report::Sort,
 };
 
@@ -22,6 +23,7 @@ use crate::{
         sudo leaktrace -p 4127                          live dashboard\n  \
         sudo leaktrace -p 4127 --duration 30s | less    a report after 30 seconds\n  \
         sudo leaktrace -p 4127 --duration 5m --format json -o leaks.json\n  \
+        sudo leaktrace doctor -p 4127                   what would be probed, and what not\n  \
         leaktrace demo                                  a leaky server to look at"
 )]
 pub struct Arguments {
@@ -41,9 +43,17 @@ pub struct Arguments {
 pub enum Command {
     /// Start a small server with known leaks and trace it.
     Demo(DemoArguments),
+    /// Say what works on this kernel, and with -p what would be probed in a process, and why not the rest.
+    Doctor(DoctorArguments),
     /// The server that `demo` traces.
     #[command(hide = true)]
     DemoServer,
+    /// The clients of that server, at this address.
+    #[command(hide = true)]
+    DemoSurroundings {
+        /// Where the server listens.
+        server: std::net::SocketAddr,
+    },
 }
 
 /// How the demo is shown.
@@ -55,6 +65,20 @@ pub struct DemoArguments {
     /// What to print without the dashboard.
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+}
+
+/// What to examine.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// Process to examine; without it the kernel alone.
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+    /// An allocator that is not recognised by itself, as in tracing.
+    #[arg(long, value_name = "PATH[:PREFIX]", value_parser = allocator)]
+    pub allocator: Vec<NamedAllocator>,
+    /// What to print.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
 }
 
 /// What to trace, and how.
@@ -93,6 +117,10 @@ pub struct LiveArguments {
     /// Outstanding blocks that can be kept track of; more are counted as loss. A block takes about 100 bytes.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_LIVE, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
     pub max_live: u32,
+    /// An allocator that is not recognised by itself: the file that holds it, by its path or name, and what stands before
+    /// the names of its functions, if anything; for example libpool.so:pool_ for pool_malloc and pool_free.
+    #[arg(long, value_name = "PATH[:PREFIX]", value_parser = allocator)]
+    pub allocator: Vec<NamedAllocator>,
     /// Attach programs that do nothing, to measure what the probes cost by themselves.
     #[arg(long, hide = true)]
     pub empty_probes: bool,
@@ -126,6 +154,18 @@ pub enum Format {
     Text,
     /// For programs: one object, schema "leaktrace/1".
     Json,
+}
+
+fn allocator(text: &str) -> Result<NamedAllocator, String> {
+    let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let (path, prefix) = match text.rsplit_once(':') {
+        Some((path, prefix)) if is_word(prefix) => (path, prefix),
+        _ => (text, ""),
+    };
+    if path.is_empty() {
+        return Err(format!("\"{text}\" names no file; write PATH or PATH:PREFIX, for example libpool.so:pool_"));
+    }
+    Ok(NamedAllocator { path: path.to_owned(), prefix: prefix.to_owned() })
 }
 
 /// A positive length of time such as `5s`, `500ms`, `2m` or `1h30m`.
@@ -163,6 +203,15 @@ mod tests {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert!(interval("1ms").is_err());
+    }
+
+    #[test]
+    fn allocators_are_named_by_path_and_prefix() {
+        let named = |path: &str, prefix: &str| Ok(NamedAllocator { path: path.to_owned(), prefix: prefix.to_owned() });
+        assert_eq!(allocator("libpool.so"), named("libpool.so", ""));
+        assert_eq!(allocator("/opt/libpool.so:pool_"), named("/opt/libpool.so", "pool_"));
+        assert_eq!(allocator("/opt/a:b/libpool.so"), named("/opt/a:b/libpool.so", ""));
+        assert!(allocator(":pool_").is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, IsTerminal as _},
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -14,6 +14,8 @@ use crate::{bpf::WalkBy, report::Sort};
 
 /// How long the demo runs when nobody can end it.
 const UNATTENDED: Duration = Duration::from_secs(5);
+/// How long the server may take to end when it is asked to.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Starts the server and traces it. Without root it starts itself again through sudo.
 pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> {
@@ -28,7 +30,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
     let live = LiveArguments {
         heap: false,
         fds: false,
-        stale: std::time::Duration::from_secs(60),
+        stale: Duration::from_secs(60),
         pid: Some(server.0.id()),
         duration,
         interval: None,
@@ -38,6 +40,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
         sort: Sort::default(),
         min_age: Duration::ZERO,
         max_live: tracer_common::config::DEFAULT_MAX_LIVE,
+        allocator: Vec::new(),
         empty_probes: false,
         attach: None,
         unwind: WalkBy::default(),
@@ -78,6 +81,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Asked first: it has a child of its own to wait for.
+        drop(self.0.stdin.take());
+        let asked = Instant::now();
+        while asked.elapsed() < PATIENCE {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tracer_common::fd::{FdKey, KernelFd};
 
 use crate::{
@@ -45,6 +45,8 @@ pub(super) struct FdWatch {
     reader: FdReader,
     listed: FdTable,
     sockets: Option<SocketReader>,
+    /// As of the last look, by inode: a process that has ended has them no more.
+    seen_sockets: HashMap<u64, SocketEntry>,
     tables: FdTables,
     described: HashMap<FdKey, Described>,
     limitations: Vec<String>,
@@ -66,6 +68,7 @@ impl FdWatch {
             reader,
             listed,
             sockets,
+            seen_sockets: HashMap::new(),
             tables: FdTables::default(),
             described: HashMap::new(),
             limitations,
@@ -79,6 +82,10 @@ impl FdWatch {
     /// Both tables. Where the kernel's cannot be walked, /proc shows its numbers.
     fn look(&mut self) -> anyhow::Result<FdLook> {
         let mut look = self.reader.look()?;
+        if look.kernel.as_ref().is_some_and(Vec::is_empty) {
+            // It has none, or it is gone: /proc tells.
+            self.listed.numbers()?;
+        }
         if look.kernel.is_none() {
             // Read after the records: what is open by then and has no record may be newer than them.
             let numbers = self.listed.numbers()?;
@@ -88,12 +95,24 @@ impl FdWatch {
         Ok(look)
     }
 
+    /// Whether the process gives up its descriptors because it ends, which is not closing them.
+    fn is_ending(&self) -> bool {
+        /// `PF_EXITING` in the kernel's `include/linux/sched.h`.
+        const EXITING: u32 = 0x4;
+        let stat =
+            i32::try_from(self.listed.pid()).ok().and_then(|pid| procfs::process::Process::new(pid).ok()?.stat().ok());
+        stat.is_none_or(|stat| stat.flags & EXITING != 0)
+    }
+
     /// What is open now, with details. Puts right what two looks found wrong.
     pub(super) fn survey(&mut self) -> anyhow::Result<FdSurvey> {
         let look = self.look()?;
+        if look.kernel.as_ref().is_some_and(Vec::is_empty) && self.is_ending() {
+            bail!(TargetError::Zombie { pid: self.listed.pid() });
+        }
         let Comparison { open, wrong } = self.tables.compare(&look);
         self.reader.correct(&wrong);
-        Ok(self.with_details(&look, &open))
+        Ok(self.with_details(&look, &open, true))
     }
 
     /// The last survey: what is wrong is put right at once.
@@ -105,31 +124,36 @@ impl FdWatch {
         self.survey()
     }
 
-    /// What was open when the process ended: nobody closed it.
-    pub(super) fn survey_of_ended(&mut self) -> anyhow::Result<FdSurvey> {
-        let look = FdLook { kernel: None, ..self.reader.look()? };
+    /// What was open when the process ended, as it was announced: nobody closed it.
+    pub(super) fn survey_of_ended(&mut self, announced: Vec<KernelFd>) -> anyhow::Result<FdSurvey> {
+        // A kernel that announces nothing leaves the records.
+        let kernel = (!announced.is_empty()).then_some(announced);
+        let look = FdLook { kernel, ..self.reader.look()? };
         let Comparison { open, wrong: _ } = self.tables.compare(&look);
-        Ok(self.with_details(&look, &open))
+        Ok(self.with_details(&look, &open, false))
     }
 
-    fn with_details(&mut self, look: &FdLook, open: &[OpenRecord]) -> FdSurvey {
+    fn with_details(&mut self, look: &FdLook, open: &[OpenRecord], alive: bool) -> FdSurvey {
         match self.listed.limits() {
             Ok(limits) => self.nofile = Some((limits.nofile_soft, limits.nofile_hard)),
             Err(error) => log::debug!("limits: {error}"),
         }
         let mut limitations = self.limitations.clone();
-        let mut sockets = HashMap::new();
-        if look.kernel.is_some()
-            && let Some(reader) = &mut self.sockets
-        {
+        let mut sockets = std::mem::take(&mut self.seen_sockets);
+        // A process that is gone has none any more; those that it had are remembered.
+        if alive && let Some(reader) = &mut self.sockets {
             match reader.read() {
                 Ok(read) => sockets = read,
-                Err(error) => limitations.push(format!("no details of sockets: {error}")),
+                Err(error) => {
+                    sockets.clear();
+                    limitations.push(format!("no details of sockets: {error}"));
+                }
             }
         }
         let mut described = HashMap::with_capacity(open.len());
         let fds = open.iter().map(|record| self.surveyed(record, &sockets, &mut described)).collect();
         self.described = described;
+        self.seen_sockets = sockets;
         FdSurvey {
             time_ns: look.time_ns,
             fds,
@@ -145,7 +169,7 @@ impl FdWatch {
         sockets: &HashMap<u64, SocketEntry>,
         described: &mut HashMap<FdKey, Described>,
     ) -> SurveyedFd {
-        let OpenRecord { key, file, inode, origin, born_ns, connected_by } = *record;
+        let OpenRecord { key, file, inode, origin, born_ns, connected_by, mode: _, call: _ } = *record;
         let known = self.described.remove(&key).filter(|known| {
             // Without the kernel's table there is no inode to go by.
             known.file == file && known.born_ns == born_ns && (inode == 0 || known.inode == inode)
@@ -171,12 +195,49 @@ impl FdWatch {
         let listed = self.listed.describe(Fd(record.key.fd));
         let (kind, detail, inode) = match listed {
             Some(listed) => (listed.kind, listed.detail, listed.inode),
-            None => (FdKind::Other, "".into(), None),
+            // Closed since, or the process is gone.
+            None => (kind_of(record), "".into(), None),
         };
         // The kernel's own number is of the file at the time of the look.
         let inode = if record.inode == 0 { inode.unwrap_or(0) } else { record.inode };
         Described { kind, detail, inode, file: record.file, born_ns: record.born_ns }
     }
+}
+
+/// What a descriptor must be by its file's type and the system call that opened it.
+fn kind_of(record: &OpenRecord) -> FdKind {
+    let by_call = record.call.and_then(|number| opened_kind(i64::from(number)));
+    match record.mode & libc::S_IFMT {
+        libc::S_IFDIR => FdKind::Directory,
+        libc::S_IFCHR | libc::S_IFBLK => FdKind::Device,
+        libc::S_IFIFO => FdKind::Pipe,
+        libc::S_IFSOCK => FdKind::Socket,
+        // A memfd is a regular file, too.
+        libc::S_IFREG => by_call.filter(|kind| *kind == FdKind::Memfd).unwrap_or(FdKind::File),
+        // Anonymous inodes have no type.
+        _ => by_call.unwrap_or(FdKind::Other),
+    }
+}
+
+/// What a system call opens, when it opens one kind of thing.
+fn opened_kind(number: i64) -> Option<FdKind> {
+    Some(match number {
+        libc::SYS_socket | libc::SYS_socketpair | libc::SYS_accept | libc::SYS_accept4 => FdKind::Socket,
+        libc::SYS_pipe | libc::SYS_pipe2 => FdKind::Pipe,
+        libc::SYS_epoll_create | libc::SYS_epoll_create1 => FdKind::Epoll,
+        libc::SYS_eventfd | libc::SYS_eventfd2 => FdKind::Eventfd,
+        libc::SYS_timerfd_create => FdKind::Timerfd,
+        libc::SYS_signalfd | libc::SYS_signalfd4 => FdKind::Signalfd,
+        libc::SYS_inotify_init | libc::SYS_inotify_init1 => FdKind::Inotify,
+        libc::SYS_fanotify_init => FdKind::Fanotify,
+        libc::SYS_memfd_create => FdKind::Memfd,
+        libc::SYS_pidfd_open => FdKind::Pidfd,
+        libc::SYS_userfaultfd => FdKind::Userfaultfd,
+        libc::SYS_perf_event_open => FdKind::PerfEvent,
+        libc::SYS_bpf => FdKind::Bpf,
+        libc::SYS_io_uring_setup => FdKind::IoUring,
+        _ => return None,
+    })
 }
 
 fn is_socket(kind: FdKind) -> bool {

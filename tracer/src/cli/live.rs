@@ -19,6 +19,7 @@ use super::{
     Format, LiveArguments,
     output::Output,
     prepare::{Prepared, prepare},
+    privileges,
     tracing::Tracing,
 };
 use crate::{
@@ -71,15 +72,17 @@ impl Interrupts {
 /// Traces the process of the arguments.
 pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<()> {
     let pid = arguments.pid.context("which process? give its pid with -p PID")?;
+    let options = ReportOptions { top: arguments.top, sort: arguments.sort, min_age: arguments.min_age };
+    let output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?;
+    // Before there are other threads.
+    privileges::give_up();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(trace(pid, arguments, verbose))
+    runtime.block_on(trace(pid, arguments, output, verbose))
 }
 
-async fn trace(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Result<()> {
+async fn trace(pid: u32, arguments: &LiveArguments, mut output: Output, verbose: u8) -> anyhow::Result<()> {
     let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let dashboard = arguments.format.is_none() && arguments.output.is_none() && on_terminal;
-    let options = ReportOptions { top: arguments.top, sort: arguments.sort, min_age: arguments.min_age };
-    let mut output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?;
     let Prepared { target, session, fds, symbolizer, modules, about, summary } = prepare(pid, arguments, verbose)?;
     let pidfd = target.pidfd().try_clone_to_owned()?;
     // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
@@ -194,7 +197,7 @@ fn on_exit(tracing: &mut Tracing, view: &mut View) -> anyhow::Result<ControlFlow
     match view {
         View::Reports { .. } => Ok(ControlFlow::Break(TargetState::Exited)),
         View::Dashboard { terminal, app, .. } => {
-            tracing.set_state(TargetState::Exited);
+            tracing.target_exited()?;
             app.update(tracing.snapshot()?);
             terminal.draw(app)?;
             Ok(ControlFlow::Continue(()))
@@ -222,9 +225,11 @@ fn on_input(
             }
         }
         Some(Ok(Input::Resize)) => {}
-        Some(Err(error)) => return Err(error).context("reading the terminal"),
+        Some(Err(error)) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
+            return Err(error).context("reading the terminal");
+        }
         // The terminal is gone.
-        None => return Ok(ControlFlow::Break(())),
+        Some(Err(_)) | None => return Ok(ControlFlow::Break(())),
     }
     terminal.draw(app)?;
     tracing.want(&app.visible_sites());

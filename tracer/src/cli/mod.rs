@@ -3,13 +3,16 @@
 //! In: arguments, signals, keys. Out: a live dashboard, reports, and the exit codes 0 (fine), 2 (usage) and 3 (cannot
 //! trace, and why).
 
+mod allocators;
 mod args;
 mod demo;
+mod doctor;
 mod fd_watch;
 mod follower;
 mod live;
 mod output;
 mod prepare;
+mod privileges;
 mod tracing;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -29,17 +32,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     raise_file_limit();
     let result = match arguments.command {
         Some(Command::Demo(demo)) => demo::run(&demo, arguments.verbose),
+        Some(Command::Doctor(doctor)) => return doctor::run(&doctor),
         Some(Command::DemoServer) => crate::demo::serve(),
+        Some(Command::DemoSurroundings { server }) => crate::demo::surround(server),
         None => live::run(&arguments.live, arguments.verbose),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let line = format!("leaktrace: error: {error:#}");
-            eprintln!("{}", crate::report::untrusted::displayable(&line.replace('\n', " ")));
-            ExitCode::from(CANNOT_TRACE)
-        }
+        Err(error) => cannot_trace(&error),
     }
+}
+
+fn cannot_trace(error: &anyhow::Error) -> ExitCode {
+    let line = format!("leaktrace: error: {error:#}");
+    eprintln!("{}", crate::report::untrusted::displayable(&line.replace('\n', " ")));
+    ExitCode::from(CANNOT_TRACE)
 }
 
 /// Every module of the target is held open, so that its symbols outlive the process.

@@ -6,15 +6,17 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use object::ReadCache;
 
-use super::{LiveArguments, fd_watch::FdWatch};
+use super::{
+    LiveArguments,
+    allocators::{Probes, no_allocator, probes},
+    fd_watch::FdWatch,
+};
 use crate::{
     aggregate,
     bpf::{self, AttachOptions, ProgramSet, Session, Tables},
-    probe::AttachPlan,
     symbolize::{SharedModules, Symbolizer},
-    target::{Target, maps::ModuleMap},
+    target::Target,
 };
 
 /// A target with its probes in place.
@@ -42,9 +44,10 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
     // A process that ends meanwhile makes any of the steps fail, in its own way: say what it means.
     let alive = |error: anyhow::Error| if target.is_alive() { error } else { bpf::BpfError::TargetGone { pid }.into() };
     let modules = target.modules().map_err(|error| alive(error.into()))?;
-    let (plan, probed) = if arguments.traces_heap() { plan(&modules) } else { Default::default() };
+    let Probes { plan, modules: probed, findings } =
+        if arguments.traces_heap() { probes(&modules, &arguments.allocator)? } else { Probes::default() };
     if arguments.traces_heap() && plan.points.is_empty() {
-        return Err(alive(no_allocator(&target)));
+        return Err(alive(no_allocator(target.info(), &findings)));
     }
     let fds = arguments.traces_fds().then(|| target.descriptors()).transpose()?;
     let nofile = fds.as_ref().map(|fds| fds.limits().map_or(1 << 16, |limits| limits.nofile_soft));
@@ -72,9 +75,12 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
         started: jiff::Timestamp::now(),
         started_ns,
         target: target.info().clone(),
+        heap: arguments.traces_heap(),
         fds: fds.is_some().then_some(arguments.stale),
     };
-    let places = || probed.iter().map(|module| module.path.to_string_lossy()).collect::<Vec<_>>().join(", ");
+    let is_used = |index: usize| plan.points.iter().any(|point| point.module == index);
+    let used = probed.iter().enumerate().filter(|(index, _)| is_used(*index));
+    let places = || used.clone().map(|(_, module)| module.path.to_string_lossy()).collect::<Vec<_>>().join(", ");
     let heap = arguments.traces_heap().then(|| format!("{} probes in {}", plan.points.len(), places()));
     let descriptors = fds.is_some().then(|| "descriptors".to_owned());
     let summary = format!(
@@ -84,30 +90,4 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
         time = begun.elapsed(),
     );
     Ok(Prepared { target, session, fds, symbolizer, modules: shared, about, summary })
-}
-
-/// The probes for every module that is an allocator. A module that cannot be read or parsed is none.
-fn plan(modules: &ModuleMap) -> (AttachPlan, Vec<bpf::Module>) {
-    let (mut plan, mut probed) = (AttachPlan::default(), Vec::new());
-    for module in modules.modules() {
-        let Some(file) = module.file() else { continue };
-        // Read, not mapped: a file that is truncated meanwhile would end this process.
-        match plan.add_module(probed.len(), &ReadCache::new(&**file)) {
-            Ok(0) => {}
-            Ok(_) => probed.push(bpf::Module { path: module.path().as_ref().into(), file: Arc::clone(file) }),
-            Err(error) => log::debug!("{}: {error}", module.path()),
-        }
-    }
-    (plan, probed)
-}
-
-fn no_allocator(target: &Target) -> anyhow::Error {
-    let info = target.info();
-    anyhow::anyhow!(
-        "process {} ({}) has no allocator to probe (nothing mapped defines malloc and free): a static binary without symbols, or a runtime \
-         with a heap of its own, such as Go; check with: grep -c libc /proc/{}/maps; --fds traces its descriptors alone",
-        info.pid.0,
-        info.comm,
-        info.pid.0,
-    )
 }

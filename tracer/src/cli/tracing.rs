@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tracer_common::stack::StackEnd;
+use tracer_common::{fd::KernelFd, stack::StackEnd};
 
 use super::{
     fd_watch::{FdWatch, Watching},
@@ -47,6 +47,8 @@ pub(super) struct Tracing {
     state: TargetState,
     reading: Reading,
     events: Vec<RawEvent>,
+    /// What was open when the target ended.
+    at_exit: Vec<KernelFd>,
     latest: Option<SharedSnapshot>,
 }
 
@@ -71,6 +73,7 @@ impl Tracing {
             state: TargetState::Running,
             reading: Reading::default(),
             events: Vec::new(),
+            at_exit: Vec::new(),
             latest: None,
         })
     }
@@ -96,7 +99,12 @@ impl Tracing {
         if self.state == TargetState::Running && self.follower.is_due() {
             self.follower.follow(&mut self.session)?;
         }
-        self.events.drain(..).for_each(|event| self.aggregator.apply(event));
+        for event in self.events.drain(..) {
+            match event {
+                RawEvent::FdAtExit(open) => self.at_exit.push(open),
+                event => self.aggregator.apply(event),
+            }
+        }
         Ok(())
     }
 
@@ -119,8 +127,12 @@ impl Tracing {
         any
     }
 
-    pub(super) fn set_state(&mut self, state: TargetState) {
-        self.state = state;
+    /// The target has ended: what it had open then stays to be looked at.
+    pub(super) fn target_exited(&mut self) -> anyhow::Result<()> {
+        self.state = TargetState::Exited;
+        self.drain()?;
+        self.last_fd_survey();
+        Ok(())
     }
 
     /// Whether the target replaced its program.
@@ -201,6 +213,7 @@ impl Tracing {
     pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<Snapshot> {
         self.state = state;
         self.aggregator.widen_window();
+        self.drain()?;
         self.last_fd_survey();
         let last = self.snapshot()?;
         let survey = self.session.surveyor()?.survey()?;
@@ -216,10 +229,13 @@ impl Tracing {
     /// Looks at the descriptors for the last time.
     fn last_fd_survey(&mut self) {
         let Some(mut watch) = self.fds.take().and_then(Watching::stop) else { return };
-        let ended = self.state == TargetState::Exited;
-        let survey = if ended { watch.survey_of_ended() } else { watch.last_survey() };
-        // A process that ends just now still has its records.
-        match survey.or_else(|_| watch.survey_of_ended()) {
+        let announced = std::mem::take(&mut self.at_exit);
+        let survey = match self.state {
+            TargetState::Exited => watch.survey_of_ended(announced),
+            // A process that ends just now still has its records.
+            _ => watch.last_survey().or_else(|_| watch.survey_of_ended(announced)),
+        };
+        match survey {
             Ok(survey) => self.aggregator.apply_fd_survey(survey),
             Err(error) => log::warn!("descriptors cannot be looked at: {error:#}"),
         }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tracer_common::{
     UnknownCode,
-    event::{ADDRESS_BYTES, EventHeader, EventKind, NEW_SITE_PREFIX, SOCKET_EVENT_PREFIX, SiteKind},
+    event::{ADDRESS_BYTES, EventHeader, EventKind, FdAtExit, NEW_SITE_PREFIX, SOCKET_EVENT_PREFIX, SiteKind},
+    fd::KernelFd,
     stack::{MAX_FRAMES, StackEnd},
 };
 
@@ -31,6 +32,12 @@ pub fn decode(bytes: &[u8]) -> Result<RawEvent, DecodeError> {
     match kind {
         EventKind::Exit => Ok(RawEvent::Exit { tgid }),
         EventKind::Exec => Ok(RawEvent::Exec { tgid }),
+        EventKind::FdAtExit => {
+            need(bytes, size_of::<FdAtExit>())?;
+            let (fd, mode) = (u32_at(bytes, 28), u32_at(bytes, 48));
+            let (file, inode) = (u64_at(bytes, 32), u64_at(bytes, 40));
+            Ok(RawEvent::FdAtExit(KernelFd { tgid: tgid.0, fd, file, inode, mode, reserved: 0 }))
+        }
         EventKind::Mapped => Ok(RawEvent::Mapped { tgid }),
         EventKind::NewSite => new_site(bytes, tgid).map(RawEvent::NewSite),
         EventKind::Connect | EventKind::Accept | EventKind::Disconnect | EventKind::Established => {
@@ -158,7 +165,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..1200), kind in 0u32..10) {
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..1200), kind in 0u32..11) {
             let _ = decode(&bytes);
             let mut typed = kind.to_ne_bytes().to_vec();
             typed.extend(&bytes);

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
-use tracer_common::{event::SiteKind, stack::StackEnd};
+use tracer_common::{event::SiteKind, fd::KernelFd, stack::StackEnd};
 
 use crate::aggregate::{Endpoint, Fd, SiteId, Tgid};
 
@@ -110,6 +110,8 @@ pub enum RawEvent {
         /// Time since the connect.
         latency: Duration,
     },
+    /// A descriptor that was open when its process ended.
+    FdAtExit(KernelFd),
     /// A process mapped code from a file.
     Mapped {
         /// The process.

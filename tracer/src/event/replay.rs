@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tracer_common::{
     counter::{LossCause, Stat},
     event::SiteKind,
+    fd::KernelFd,
     stack::StackEnd,
 };
 
@@ -41,6 +42,7 @@ enum Event {
     Close { at: At },
     Established { sock: u64, latency_ns: u64 },
     Mapped { tgid: u32 },
+    FdAtExit { tgid: u32, fd: u32, file: u64, inode: u64, mode: u32 },
 }
 
 /// Which connection, and when.
@@ -123,6 +125,9 @@ impl TryFrom<Event> for RawEvent {
             Event::Established { sock, latency_ns } => {
                 Self::Established { sock, latency: Duration::from_nanos(latency_ns) }
             }
+            Event::FdAtExit { tgid, fd, file, inode, mode } => {
+                Self::FdAtExit(KernelFd { tgid, fd, file, inode, mode, reserved: 0 })
+            }
             Event::Mapped { tgid } => Self::Mapped { tgid: Tgid(tgid) },
         })
     }
@@ -158,6 +163,9 @@ impl From<&RawEvent> for Event {
             }
             RawEvent::Established { sock, latency } => {
                 Self::Established { sock: *sock, latency_ns: latency.as_nanos() as u64 }
+            }
+            RawEvent::FdAtExit(KernelFd { tgid, fd, file, inode, mode, reserved: _ }) => {
+                Self::FdAtExit { tgid: *tgid, fd: *fd, file: *file, inode: *inode, mode: *mode }
             }
             RawEvent::Mapped { tgid } => Self::Mapped { tgid: tgid.0 },
         }

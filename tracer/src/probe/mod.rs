@@ -1,12 +1,18 @@
 //! Where to put probes: from the modules of a process to an [`AttachPlan`].
 //!
-//! In: the bytes of the modules mapped into the target. Out: a table of probe points, each with the file offset to
-//! probe and what a hit will cost. Pure: works on bytes, attaches nothing.
+//! In: the bytes of the modules mapped into the target, and of their debug files. Out: a table of probe points, each with
+//! the file offset to probe and what a hit will cost, and [`Findings`]: which allocators there are, and what became of each
+//! of their functions. Pure: works on bytes, attaches nothing.
 
 mod allocator;
+mod exits;
+mod findings;
+mod image;
 mod plan;
 mod point;
+mod symbols;
 
-pub use allocator::FUNCTIONS;
-pub use plan::{AttachPlan, AttachPoint, PlanError, ProbeKind};
+pub use allocator::Family;
+pub use findings::{Findings, FunctionFinding, Outcome, ResultBy};
+pub use plan::{AttachPlan, AttachPoint, NamedAllocator, PlanError, Planner, ProbeKind};
 pub use point::{Cost, Needs, ProbePoint, choose};

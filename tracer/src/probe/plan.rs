@@ -1,26 +1,33 @@
 //! The attach plan: a table of probe points, made from the symbols and the code of the modules.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use object::{
-    Object, ObjectSegment, ObjectSymbol, ReadRef, SymbolKind,
-    read::elf::{ElfFile64, FileHeader},
+    Endianness, Object, ReadRef, elf,
+    read::elf::{ElfFile64, ProgramHeader as _},
 };
 use thiserror::Error;
-use tracer_common::heap::Function;
+use tracer_common::{config::MAX_PROBES, heap::Function};
 
 use super::{
-    allocator::{FUNCTIONS, FunctionRow},
-    point::{Cost, choose},
+    Cost, Findings, FunctionFinding, Needs, Outcome,
+    allocator::{Allocator, Family, FunctionRow, NOT_PROBED, recognise},
+    exits::exits,
+    findings::ResultBy,
+    image::Image,
+    point::{choose, forwards, mnemonic},
+    symbols::{Symbol, Symbols},
 };
 
-/// Entry or return.
+/// Entry, return, or one of several exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeKind {
     /// Hit when the function is called.
     Entry,
     /// Hit when it returns.
     Return,
+    /// Hit when it is about to return, by this `ret`.
+    Exit,
 }
 
 impl ProbeKind {
@@ -29,6 +36,7 @@ impl ProbeKind {
         match self {
             Self::Entry => "entry",
             Self::Return => "return",
+            Self::Exit => "exit",
         }
     }
 }
@@ -39,12 +47,12 @@ pub struct AttachPoint {
     /// Index into the list of modules the plan was made from.
     pub module: usize,
     /// The symbol, for people.
-    pub symbol: &'static str,
+    pub symbol: Arc<str>,
     /// What the program must know of it.
     pub function: Function,
-    /// Entry or return.
+    /// Entry, return or exit.
     pub kind: ProbeKind,
-    /// Bytes from the function's start.
+    /// Bytes from the function's start. Of an exit, which may be in another function, bytes from there as well.
     pub offset: u64,
     /// Where that is in the module's file.
     pub file_offset: u64,
@@ -55,7 +63,7 @@ pub struct AttachPoint {
 /// All probes for a target.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttachPlan {
-    /// In the order of attaching: returns before entries, so that a call whose entry is seen has its return seen too.
+    /// In the order of attaching: returns and exits before entries, so that a call whose entry is seen has its end seen too.
     pub points: Vec<AttachPoint>,
 }
 
@@ -65,167 +73,239 @@ pub enum PlanError {
     /// Not an ELF file for x86-64.
     #[error("not an x86-64 ELF file: {0}")]
     NotElf(String),
+    /// The user named an allocator that is not there.
+    #[error(
+        "it defines no {prefix}malloc and {prefix}free; see which functions it has with: nm -D --defined-only FILE"
+    )]
+    NotAllocator {
+        /// The prefix given.
+        prefix: String,
+    },
 }
 
-impl AttachPlan {
-    /// Adds the probes of a module. A module that defines no `malloc` and `free` adds none.
-    ///
-    /// Returns how many probe points were added.
+/// An allocator that the user names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedAllocator {
+    /// Path of the module, or the end of it.
+    pub path: String,
+    /// What stands before the names of its functions.
+    pub prefix: String,
+}
+
+/// Makes a plan, module by module.
+#[derive(Debug, Default)]
+pub struct Planner {
+    points: Vec<AttachPoint>,
+    /// Where exceptions are thrown.
+    throws: Vec<AttachPoint>,
+}
+
+impl Planner {
+    /// Adds the probes of a module. `separate` is its debug file, where it has one; `named` the prefixes under which the user
+    /// says that there is an allocator. A module without an allocator adds no probes.
     ///
     /// # Errors
-    /// When the module cannot be parsed.
-    pub fn add_module<'data>(&mut self, module: usize, data: impl ReadRef<'data>) -> Result<usize, PlanError> {
-        let file =
-            ElfFile64::<object::Endianness, _>::parse(data).map_err(|error| PlanError::NotElf(error.to_string()))?;
-        if file.elf_header().e_machine(file.endian()) != object::elf::EM_X86_64 {
-            return Err(PlanError::NotElf("another machine".into()));
-        }
-        let symbols = defined_functions(&file);
-        if !(symbols.contains_key("malloc") && symbols.contains_key("free")) || is_dynamic_linker(&symbols) {
-            return Ok(0);
-        }
-        let mut seen = Vec::new();
-        let before = self.points.len();
-        for row in FUNCTIONS {
-            let Some(&(address, size)) = symbols.get(row.symbol) else { continue };
-            // Aliases are one function: aligned_alloc and memalign in glibc.
-            if seen.contains(&address) {
-                continue;
+    /// When the module cannot be parsed, or has no allocator of that name.
+    pub fn add_module<'data, R: ReadRef<'data>>(
+        &mut self,
+        module: usize,
+        data: R,
+        separate: Option<R>,
+        named: &[&str],
+    ) -> Result<Findings, PlanError> {
+        let image = Image::parse(data)?;
+        let mut symbols = Symbols::default();
+        symbols.add(&image.file, false);
+        if !symbols.tables.contains(&".symtab") {
+            symbols.add_packed(&image.file);
+            if let Some(file) = separate.and_then(|data| ElfFile64::<Endianness, _>::parse(data).ok()) {
+                symbols.add(&file, true);
             }
-            seen.push(address);
-            self.add_function(module, &file, data, *row, address, size);
         }
-        self.points.sort_by_key(|point| point.kind == ProbeKind::Entry);
-        Ok(self.points.len() - before)
+        let mut allocators = recognise(&symbols);
+        for prefix in named {
+            let has = |name: &str| symbols.get(&format!("{prefix}{name}")).is_some();
+            if !(has("malloc") && has("free")) {
+                return Err(PlanError::NotAllocator { prefix: (*prefix).to_owned() });
+            }
+            if !allocators.iter().any(|allocator| allocator.prefix == *prefix) {
+                allocators.push(Allocator { family: Family::Named, prefix: (*prefix).to_owned() });
+            }
+        }
+        let functions = self.add_functions(module, &image, &symbols, &allocators);
+        if let Some(throw) = symbols.get("__cxa_throw").filter(|throw| !throw.local) {
+            self.add_throw(module, &image, throw);
+        }
+        Ok(Findings {
+            allocators: allocators.into_iter().map(|allocator| (allocator.family, allocator.prefix)).collect(),
+            functions,
+            symbols: symbols.tables,
+            is_static: is_static(&image.file),
+        })
+    }
+
+    /// The plan.
+    pub fn finish(self) -> AttachPlan {
+        let Self { mut points, throws } = self;
+        if points.iter().any(|point| point.function.may_throw()) {
+            points.extend(throws);
+        }
+        points.sort_by_key(|point| point.kind == ProbeKind::Entry);
+        AttachPlan { points }
+    }
+
+    fn add_functions<'data, R: ReadRef<'data>>(
+        &mut self,
+        module: usize,
+        image: &Image<'data, R>,
+        symbols: &Symbols,
+        allocators: &[Allocator],
+    ) -> Vec<FunctionFinding> {
+        let mut selected: Vec<(String, FunctionRow, Symbol)> = Vec::new();
+        // Aliases are one function: aligned_alloc and memalign in many versions of glibc.
+        let mut by_address: BTreeMap<u64, (String, Function)> = BTreeMap::new();
+        let mut findings = Vec::new();
+        for allocator in allocators {
+            for row in allocator.tables().iter().copied().flatten() {
+                let name = format!("{}{}", allocator.prefix, row.symbol);
+                let Some(symbol) = symbols.get(&name) else { continue };
+                if selected.iter().any(|(known, ..)| *known == name) {
+                    continue;
+                }
+                by_address.entry(symbol.address).or_insert_with(|| (name.clone(), row.function));
+                selected.push((name, *row, symbol));
+            }
+        }
+        for (name, row, symbol) in selected {
+            let outcome = match by_address.get(&symbol.address) {
+                Some((known, _)) if *known != name => Outcome::Alias(known.clone()),
+                _ => self.add_function(module, image, &name, row.function, symbol, &by_address),
+            };
+            findings.push(FunctionFinding { symbol: name, outcome });
+        }
+        if !allocators.is_empty() {
+            let unprobed = NOT_PROBED.iter().filter(|(name, _)| symbols.get(name).is_some());
+            findings.extend(
+                unprobed.map(|(name, why)| FunctionFinding { symbol: (*name).to_owned(), outcome: Outcome::Not(why) }),
+            );
+        }
+        findings
     }
 
     fn add_function<'data, R: ReadRef<'data>>(
         &mut self,
         module: usize,
-        file: &ElfFile64<'data, object::Endianness, R>,
-        data: R,
-        row: FunctionRow,
-        address: u64,
-        size: u64,
-    ) {
-        let Some(start) = file_offset(file, address) else { return };
-        let Ok(code) = data.read_bytes_at(start, size.clamp(1, MAX_FUNCTION)) else { return };
-        let point = choose(code, row.needs());
+        image: &Image<'data, R>,
+        name: &str,
+        function: Function,
+        symbol: Symbol,
+        others: &BTreeMap<u64, (String, Function)>,
+    ) -> Outcome {
+        let code = image.code(symbol.address, symbol.size.clamp(1, MAX_FUNCTION));
+        let (Some(start), Some(code)) = (image.file_offset(symbol.address), code) else {
+            return Outcome::Not("its address is outside of the module's code");
+        };
+        let needs = Needs { arguments: function.arguments(), stack: function.allocates() };
+        if let Some(other) = forwarded_to(image, code, symbol.address, needs, others)
+            && other.0 != name
+            && is_alike(function, other.1)
+        {
+            return Outcome::Forwards(other.0.clone());
+        }
+        let point = choose(code, needs);
         let base = AttachPoint {
             module,
-            symbol: row.symbol,
-            function: row.function,
+            symbol: Arc::from(name),
+            function,
             kind: ProbeKind::Entry,
             offset: point.offset,
             file_offset: start + point.offset,
             cost: point.cost,
         };
-        if row.returns {
+        let result = if function.may_throw() {
+            let exits = exits(image, symbol.address);
+            if exits.addresses.is_empty() {
+                return Outcome::Not("it may throw, and no end of it was found");
+            }
+            for &address in &exits.addresses {
+                self.add_exit(&base, address.wrapping_sub(symbol.address), image.file_offset(address));
+            }
+            ResultBy::Exits { count: exits.addresses.len(), complete: exits.complete }
+        } else if function.allocates() {
             self.points.push(AttachPoint { kind: ProbeKind::Return, ..base.clone() });
-        }
+            ResultBy::Return
+        } else {
+            ResultBy::Nothing
+        };
         self.points.push(base);
+        if self.points.len() > MAX_PROBES as usize {
+            log::warn!("more than {MAX_PROBES} probes: the hits of some will not be counted");
+        }
+        Outcome::Probed { offset: point.offset, instruction: mnemonic(code, point.offset), cost: point.cost, result }
+    }
+
+    /// Functions that may throw share exits: one probe serves them all.
+    fn add_exit(&mut self, entry: &AttachPoint, offset: u64, file_offset: Option<u64>) {
+        let Some(file_offset) = file_offset else { return };
+        let same = |point: &AttachPoint| {
+            (point.kind, point.module, point.file_offset) == (ProbeKind::Exit, entry.module, file_offset)
+        };
+        if !self.points.iter().any(same) {
+            let cost = Cost::SingleStepped;
+            self.points.push(AttachPoint { kind: ProbeKind::Exit, offset, file_offset, cost, ..entry.clone() });
+        }
+    }
+
+    fn add_throw<'data, R: ReadRef<'data>>(&mut self, module: usize, image: &Image<'data, R>, symbol: Symbol) {
+        let code = image.code(symbol.address, symbol.size.clamp(1, MAX_FUNCTION));
+        let (Some(start), Some(code)) = (image.file_offset(symbol.address), code) else { return };
+        let point = choose(code, Needs { arguments: 0, stack: false });
+        self.throws.push(AttachPoint {
+            module,
+            symbol: Arc::from("__cxa_throw"),
+            function: Function::Throw,
+            kind: ProbeKind::Entry,
+            offset: point.offset,
+            file_offset: start + point.offset,
+            cost: point.cost,
+        });
+    }
+
+    /// Whether a module has anything in the plan, now or with what is added at its end.
+    pub fn uses(&self, module: usize) -> bool {
+        self.points.iter().chain(&self.throws).any(|point| point.module == module)
     }
 }
 
 /// A function larger than this is not looked through for branches beyond it.
 const MAX_FUNCTION: u64 = 1 << 20;
 
-/// Functions with an address in the module, by name, from the dynamic symbols and, where there are any, the static
-/// ones. With several versions of a symbol the first one holds.
-fn defined_functions<'data, R: ReadRef<'data>>(
-    file: &ElfFile64<'data, object::Endianness, R>,
-) -> BTreeMap<&'data str, (u64, u64)> {
-    let mut found = BTreeMap::new();
-    for symbol in file.dynamic_symbols().chain(file.symbols()) {
-        if symbol.is_definition()
-            && symbol.kind() == SymbolKind::Text
-            && symbol.is_global()
-            && let Ok(name) = symbol.name()
-            && (FUNCTIONS.iter().any(|row| row.symbol == name) || name == DYNAMIC_LINKER_SYMBOL)
-        {
-            found.entry(name).or_insert((symbol.address(), symbol.size()));
-        }
-    }
-    found
+/// The function among `others` that this one does nothing but jump to.
+fn forwarded_to<'a, 'data, R: ReadRef<'data>>(
+    image: &Image<'data, R>,
+    code: &[u8],
+    address: u64,
+    needs: Needs,
+    others: &'a BTreeMap<u64, (String, Function)>,
+) -> Option<&'a (String, Function)> {
+    let jump = image.instruction(address + forwards(code, needs)?)?;
+    others.get(&image.jump_target(&jump)?)
 }
 
-/// A function that dynamic linkers define. Before glibc 2.31 its linker also had a small malloc of its own for its own
-/// start, which is not the program's heap.
-const DYNAMIC_LINKER_SYMBOL: &str = "__tls_get_addr";
-/// A function of every whole allocator. musl's dynamic linker has it: it is one file with the C library.
-const WHOLE_ALLOCATOR_SYMBOL: &str = "posix_memalign";
-
-/// Whether the module is a dynamic linker and nothing else.
-fn is_dynamic_linker(symbols: &BTreeMap<&str, (u64, u64)>) -> bool {
-    symbols.contains_key(DYNAMIC_LINKER_SYMBOL) && !symbols.contains_key(WHOLE_ALLOCATOR_SYMBOL)
+/// Whether a probe of one serves for the other.
+fn is_alike(function: Function, other: Function) -> bool {
+    let frees = |function| matches!(function, Function::Free | Function::Release);
+    function == other || frees(function) && frees(other)
 }
 
-fn file_offset<'data, R: ReadRef<'data>>(file: &ElfFile64<'data, object::Endianness, R>, address: u64) -> Option<u64> {
-    file.segments().find_map(|segment| {
-        let (offset, size) = segment.file_range();
-        let within = address.checked_sub(segment.address())?;
-        (within < size).then(|| offset.checked_add(within)).flatten()
-    })
+/// Whether a file is a program that runs without a dynamic linker.
+fn is_static<'data, R: ReadRef<'data>>(file: &ElfFile64<'data, Endianness, R>) -> bool {
+    let endian = file.endian();
+    let has_interpreter = file.elf_program_headers().iter().any(|header| header.p_type(endian) == elf::PT_INTERP);
+    let is_program = file.entry() != 0 && file.dynamic_symbols().next().is_none();
+    !has_interpreter && is_program
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn libc() -> Vec<u8> {
-        let maps = std::fs::read_to_string("/proc/self/maps").expect("own maps");
-        let path = maps
-            .lines()
-            .filter_map(|line| line.split_whitespace().nth(5))
-            .find(|path| path.contains("/libc.so") || path.contains("/libc-2"));
-        std::fs::read(path.expect("a glibc in the test's own maps")).expect("libc's file")
-    }
-
-    #[test]
-    fn libc_gives_an_entry_for_each_function_and_a_return_for_each_that_allocates() {
-        let mut plan = AttachPlan::default();
-        let added = plan.add_module(3, &libc()[..]).expect("libc is an ELF file");
-        assert_eq!(added, plan.points.len());
-        let entries: Vec<_> = plan.points.iter().filter(|p| p.kind == ProbeKind::Entry).collect();
-        let returns: Vec<_> = plan.points.iter().filter(|p| p.kind == ProbeKind::Return).collect();
-        for symbol in
-            ["malloc", "calloc", "realloc", "reallocarray", "posix_memalign", "aligned_alloc", "valloc", "pvalloc"]
-        {
-            let entry = entries.iter().find(|p| p.symbol == symbol).unwrap_or_else(|| panic!("no entry for {symbol}"));
-            let back = returns.iter().find(|p| p.symbol == symbol).unwrap_or_else(|| panic!("no return for {symbol}"));
-            assert_eq!(entry.file_offset, back.file_offset, "one breakpoint must serve both");
-            assert_eq!(entry.module, 3);
-        }
-        assert_eq!(entries.iter().filter(|p| p.symbol == "free").count(), 1);
-        assert!(!returns.iter().any(|p| p.symbol == "free"));
-        let first_entry = plan.points.iter().position(|p| p.kind == ProbeKind::Entry).expect("entries");
-        assert!(plan.points[first_entry..].iter().all(|p| p.kind == ProbeKind::Entry), "returns come first");
-    }
-
-    #[test]
-    fn libc_s_hot_functions_are_cheap() {
-        let mut plan = AttachPlan::default();
-        plan.add_module(0, &libc()[..]).expect("libc is an ELF file");
-        for symbol in ["malloc", "calloc", "realloc", "free"] {
-            let point = plan.points.iter().find(|p| p.symbol == symbol).expect(symbol);
-            assert_eq!(point.cost, Cost::Emulated, "{symbol}");
-        }
-    }
-
-    #[test]
-    fn no_file_and_a_file_without_malloc_add_nothing() {
-        let mut plan = AttachPlan::default();
-        assert!(matches!(plan.add_module(0, &b"\x7fELF"[..]), Err(PlanError::NotElf(_))));
-        let own = std::fs::read("/proc/self/exe").expect("own executable");
-        assert_eq!(plan.add_module(0, &own[..]), Ok(0));
-        assert!(plan.points.is_empty());
-    }
-
-    #[test]
-    fn a_truncated_libc_is_refused_or_gives_less_but_never_panics() {
-        let libc = libc();
-        for len in (0..libc.len()).step_by(libc.len() / 97) {
-            let _ = AttachPlan::default().add_module(0, &libc[..len]);
-        }
-    }
-}
+#[path = "plan_tests.rs"]
+mod tests;

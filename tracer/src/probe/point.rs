@@ -31,7 +31,7 @@ impl Cost {
 /// What must still hold at the probed instruction.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
-    /// Argument registers that the program reads, of the first three: rdi, rsi, rdx.
+    /// Argument registers that the program reads, of the first four: rdi, rsi, rdx, rcx.
     pub arguments: usize,
     /// The stack pointer is as at the call.
     pub stack: bool,
@@ -78,6 +78,29 @@ fn first_emulated(code: &[u8], needs: Needs) -> Option<u64> {
     None
 }
 
+/// Where a function does nothing but jump to, with what it needs as it was at its start: the jump's offset. It is the same
+/// function under another name.
+pub(super) fn forwards(code: &[u8], needs: Needs) -> Option<u64> {
+    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
+    let mut info = InstructionInfoFactory::new();
+    while decoder.can_decode() && decoder.ip() < REACH {
+        let instruction = decoder.decode();
+        match instruction.flow_control() {
+            FlowControl::Next if !instruction.is_invalid() && !breaks(&instruction, &mut info, needs) => {}
+            FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => return Some(instruction.ip()),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The name of the instruction at an offset, for people.
+pub(super) fn mnemonic(code: &[u8], offset: u64) -> String {
+    let rest = code.get(offset as usize..).unwrap_or_default();
+    let instruction = Decoder::with_ip(64, rest, offset, DecoderOptions::NONE).decode();
+    format!("{:?}", instruction.mnemonic()).to_lowercase()
+}
+
 /// Whether the kernel emulates the instruction (arch/x86/kernel/uprobes.c, the `branch` and `push` operations, as of
 /// Linux 5.10; later kernels only add to them).
 fn is_emulated(instruction: &Instruction, bytes: &[u8]) -> bool {
@@ -102,12 +125,12 @@ fn breaks(instruction: &Instruction, info: &mut InstructionInfoFactory, needs: N
     if needs.stack && instruction.is_stack_instruction() || instruction.mnemonic() == Mnemonic::Leave {
         return true;
     }
-    let arguments = [Register::RDI, Register::RSI, Register::RDX];
+    let arguments = [Register::RDI, Register::RSI, Register::RDX, Register::RCX];
     info.info(instruction).used_registers().iter().any(|used| {
         let writes =
             !matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess | OpAccess::None);
         let register = used.register().full_register();
-        writes && (arguments[..needs.arguments.min(3)].contains(&register) || needs.stack && register == Register::RSP)
+        writes && (arguments[..needs.arguments.min(4)].contains(&register) || needs.stack && register == Register::RSP)
     })
 }
 

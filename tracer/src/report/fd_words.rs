@@ -1,6 +1,6 @@
 //! Descriptors in words, for the report and the dashboard alike. Text of the target in them is displayable.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use super::{
     FrameText, basename, call_site, no_symbol_words, place, short_name, stack_end_words,
@@ -62,6 +62,50 @@ pub(crate) fn site_words(descriptors: &Descriptors, id: SiteId) -> String {
     }
 }
 
+/// Those of the connecting call sites that are another function than all that opened: `socket` and `connect` one line
+/// apart are one place to a reader.
+pub(crate) fn connecting_elsewhere(
+    descriptors: &Descriptors,
+    opened: impl IntoIterator<Item = SiteId>,
+    connected: &[(SiteId, u64)],
+) -> Vec<(SiteId, u64)> {
+    if connected.is_empty() {
+        return Vec::new();
+    }
+    let function = |id: SiteId| {
+        let site = descriptors.sites.iter().find(|site| site.id == id)?;
+        call_site(&site.stack)?.function.as_deref().ok()
+    };
+    let opened: Vec<&str> = opened.into_iter().filter_map(function).collect();
+    let elsewhere = |id: SiteId| function(id).is_none_or(|function| !opened.contains(&function));
+    connected.iter().copied().filter(|&(id, _)| elsewhere(id)).collect()
+}
+
+/// [`site_words`] of these sites and their numbers; sites that differ in who called them only are one place.
+pub(crate) fn places_words(descriptors: &Descriptors, sites: &[(SiteId, u64)]) -> Vec<(String, u64)> {
+    let mut places: Vec<(String, u64)> = Vec::new();
+    for &(id, number) in sites {
+        let words = site_words(descriptors, id);
+        match places.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, sum)) => *sum += number,
+            None => places.push((words, number)),
+        }
+    }
+    places
+}
+
+/// `connected by pg::handshake conn.cc:31 (13), redis::connect redis.cc:7 (2)`; nothing for nobody.
+pub(crate) fn connected_by_words(descriptors: &Descriptors, connecting: &[(SiteId, u64)]) -> Option<String> {
+    let all = match &places_words(descriptors, connecting)[..] {
+        [] => return None,
+        [(words, _)] => words.clone(),
+        several => {
+            several.iter().map(|(words, number)| format!("{words} ({})", count(*number))).collect::<Vec<_>>().join(", ")
+        }
+    };
+    Some(format!("connected by {all}"))
+}
+
 /// Share of the limit in whole percent, not rounded up: 80 % is said when it is reached.
 pub(crate) fn share_words(limits: &FdLimits) -> String {
     format!("{} %", (limits.share() * 100.0).floor())
@@ -73,12 +117,13 @@ pub(crate) fn signal_words(signal: &FdSignal, descriptors: &Descriptors) -> Stri
         let peer = descriptors.peers.iter().find(|peer| peer.endpoint == *endpoint);
         peer_words(endpoint, peer.and_then(|peer| peer.service), NAME)
     };
-    let connections = |number| counted(number, "connection", "connections");
     match signal {
         FdSignal::CloseWait { count, oldest, site, endpoint } => {
             let site = site.map_or_else(|| "from before attach".to_owned(), |id| site_words(descriptors, id));
             let at = endpoint.as_ref().map_or_else(String::new, |endpoint| format!(", {}", service(endpoint)));
-            format!("{} in CLOSE_WAIT, up to {}: {site}{at}", connections(*count), duration(*oldest))
+            // Younger ones may be on their way.
+            let (least, most) = (duration(descriptors.stale), duration(*oldest));
+            format!("{} in CLOSE_WAIT for {least} to {most}: {site}{at}", self::count(*count))
         }
         FdSignal::Growth { per_min, over, site } => {
             let most = site.map_or_else(String::new, |id| format!(", most from {}", site_words(descriptors, id)));
@@ -119,8 +164,8 @@ pub(crate) fn signal_meaning(signal: &FdSignal) -> &'static str {
     }
 }
 
-/// Whether a signal is about this descriptor in particular.
-pub(crate) fn concerns(signal: &FdSignal, fd: &OpenFd) -> bool {
+/// Whether a signal is about this descriptor in particular. `stale` is the time after which it would be.
+pub(crate) fn concerns(signal: &FdSignal, fd: &OpenFd, stale: Duration) -> bool {
     let Some(socket) = &fd.socket else { return false };
     let leads_to = |endpoint: &Option<Endpoint>| endpoint.as_ref().is_none_or(|endpoint| leads_to(socket, endpoint));
     match signal {
@@ -129,7 +174,7 @@ pub(crate) fn concerns(signal: &FdSignal, fd: &OpenFd) -> bool {
                 Origin::Site(id) => *site == Some(id),
                 Origin::BeforeAttach | Origin::Unseen => site.is_none(),
             };
-            socket.state == Some(TcpState::CloseWait) && opened_there && leads_to(endpoint)
+            socket.close_wait.is_some_and(|span| span >= stale) && opened_there && leads_to(endpoint)
         }
         FdSignal::HalfOpen { endpoint, .. } => socket.state == Some(TcpState::SynSent) && leads_to(endpoint),
         FdSignal::Growth { .. } | FdSignal::Unreleased { .. } | FdSignal::NearLimit { .. } => false,
@@ -196,7 +241,7 @@ mod tests {
     fn a_signal_is_about_as_many_descriptors_as_it_counts() {
         let descriptors = normal();
         for signal in &descriptors.signals {
-            let concerned = descriptors.open.iter().filter(|fd| concerns(signal, fd)).count() as u64;
+            let concerned = descriptors.open.iter().filter(|fd| concerns(signal, fd, descriptors.stale)).count() as u64;
             match signal {
                 FdSignal::CloseWait { count, .. } | FdSignal::HalfOpen { count, .. } => assert_eq!(concerned, *count),
                 _ => assert_eq!(concerned, 0),
@@ -212,7 +257,7 @@ mod tests {
             words,
             [
                 "112 of 128 descriptors open, 87 % of the limit",
-                "13 connections in CLOSE_WAIT, up to 3m 02s: http_accept server.c:41, 0.0.0.0:8080 (http-alt)",
+                "13 in CLOSE_WAIT for 1m 00s to 3m 02s: http_accept server.c:41, 0.0.0.0:8080 (http-alt)",
                 "connections to 127.0.0.1:5432 (postgresql): 52.5/min opened, 41.0/min closed",
                 "+17.5 descriptors/min over 3m 00s, most from pg::Connection::open connection.cc:88",
                 "3 connects to [2001:db8::17]:9200 without an answer, up to 13s",

@@ -5,6 +5,7 @@
 //! displayable, [`units`] writes quantities, and the order and the naming of call sites are shared.
 
 mod call_site;
+pub mod doctor;
 pub(crate) mod fd_words;
 mod frame_text;
 mod json;
@@ -17,7 +18,7 @@ pub mod units;
 pub mod untrusted;
 mod words;
 
-pub(crate) use call_site::{call_site, short_name};
+pub(crate) use call_site::{FOLD, call_site, call_site_index, library_runs, short_name};
 pub(crate) use frame_text::{FrameText, basename, place};
 pub use json::{SCHEMA, write_json};
 pub use order::Sort;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    FrameText, Sort, sort_indices, stack_end_words, state_words,
+    FrameText, Sort, library_runs, sort_indices, stack_end_words, state_words,
     text_fds::write_descriptors,
     units::{bytes, count, counted, duration, rate, signed_bytes},
     untrusted::{LONGEST, clean, displayable},
@@ -17,7 +17,7 @@ use crate::{
     symbolize::Stack,
 };
 
-/// Frames of a stack that are listed.
+/// Lines of a stack. Runs of library frames take one; JSON has them all.
 const FRAMES: usize = 32;
 /// Columns of the command line that are shown.
 const CMDLINE_COLUMNS: usize = 160;
@@ -43,29 +43,36 @@ impl Default for ReportOptions {
 /// show.
 pub fn write_text(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
     header(snapshot, out)?;
-    let listing = Listing::new(snapshot, options);
-    for (rank, site) in listing.shown.iter().enumerate() {
-        writeln!(out)?;
-        write_site(rank + 1, site, out)?;
+    if snapshot.heap_traced {
+        heap_sites(snapshot, options, out)?;
     }
-    writeln!(out)?;
-    listing.write_rest(options, out)?;
     match &snapshot.descriptors {
         Some(descriptors) => write_descriptors(descriptors, snapshot.target.pid, options, out),
         None => Ok(()),
     }
 }
 
+fn heap_sites(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
+    let listing = Listing::new(snapshot, options);
+    for (rank, site) in listing.shown.iter().enumerate() {
+        writeln!(out)?;
+        write_site(rank + 1, site, out)?;
+    }
+    writeln!(out)?;
+    listing.write_rest(options, out)
+}
+
 fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     let Snapshot {
         started,
         elapsed,
-        window,
+        window: _,
         target,
         state,
-        sites,
-        totals,
-        rates,
+        heap_traced,
+        sites: _,
+        totals: _,
+        rates: _,
         loss,
         incomplete,
         stats: _,
@@ -77,6 +84,28 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "command      {}", command(exe, cmdline))?;
     let since = started.strftime("%Y-%m-%d %H:%M:%S UTC");
     writeln!(out, "traced       {} since {since}", duration(*elapsed))?;
+    if *heap_traced {
+        heap_numbers(snapshot, out)?;
+    } else {
+        writeln!(out, "memory       not traced: started with --fds")?;
+    }
+    if loss.is_empty() {
+        writeln!(out, "loss         none")?;
+    }
+    for (index, &LossCount { cause, count: lost }) in loss.iter().enumerate() {
+        let label = if index == 0 { "LOSS" } else { "" };
+        writeln!(out, "{label:<12} {} {} [{}]", count(lost), loss_words(cause), cause.name())?;
+    }
+    for (index, &IncompleteCount { end, objects }) in incomplete.iter().enumerate() {
+        let label = if index == 0 { "stacks" } else { "" };
+        let words = stack_end_words(end).unwrap_or_default();
+        writeln!(out, "{label:<12} of {} not whole: {words} [{}]", counted(objects, "object", "objects"), end.name())?;
+    }
+    Ok(())
+}
+
+fn heap_numbers(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
+    let Snapshot { window, sites, totals, rates, .. } = snapshot;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *totals;
     let from = counted(sites.len() as u64, "call site", "call sites");
     writeln!(out, "outstanding  {} from {from}", amount(totals.inuse_bytes(), totals.inuse_objects()))?;
@@ -91,20 +120,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         signed_bytes(alloc_bytes_per_s).trim_start_matches('+'),
         signed_bytes(inuse_bytes_per_s),
         duration(*window),
-    )?;
-    if loss.is_empty() {
-        writeln!(out, "loss         none")?;
-    }
-    for (index, &LossCount { cause, count: lost }) in loss.iter().enumerate() {
-        let label = if index == 0 { "LOSS" } else { "" };
-        writeln!(out, "{label:<12} {} {} [{}]", count(lost), loss_words(cause), cause.name())?;
-    }
-    for (index, &IncompleteCount { end, objects }) in incomplete.iter().enumerate() {
-        let label = if index == 0 { "stacks" } else { "" };
-        let words = stack_end_words(end).unwrap_or_default();
-        writeln!(out, "{label:<12} of {} not whole: {words} [{}]", counted(objects, "object", "objects"), end.name())?;
-    }
-    Ok(())
+    )
 }
 
 fn command(exe: &str, cmdline: &[String]) -> String {
@@ -133,11 +149,25 @@ fn write_site(rank: usize, site: &SiteSnapshot, out: &mut dyn Write) -> io::Resu
 }
 
 pub(super) fn write_stack(stack: &Stack, out: &mut dyn Write) -> io::Result<()> {
-    for frame in stack.frames.iter().take(FRAMES) {
-        writeln!(out, "    {}", FrameText::new(frame, LONGEST))?;
+    let frames = &stack.frames;
+    let mut runs = library_runs(stack).into_iter().peekable();
+    let (mut index, mut lines) = (0, 0);
+    while index < frames.len() && lines < FRAMES {
+        let text = FrameText::new(&frames[index], LONGEST);
+        match runs.next_if(|run| run.start == index) {
+            Some(run) => {
+                writeln!(out, "    … {} and {} more library frames", text.name, run.len() - 1)?;
+                index = run.end;
+            }
+            None => {
+                writeln!(out, "    {text}")?;
+                index += 1;
+            }
+        }
+        lines += 1;
     }
-    if stack.frames.len() > FRAMES {
-        writeln!(out, "    … {} more", stack.frames.len() - FRAMES)?;
+    if index < frames.len() {
+        writeln!(out, "    … {} more", frames.len() - index)?;
     }
     match stack_end_words(stack.end) {
         Some(words) => writeln!(out, "    [incomplete stack: {words}]"),

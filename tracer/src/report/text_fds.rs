@@ -9,13 +9,14 @@ use std::{
 use super::{
     ReportOptions, Sort,
     fd_words::{
-        concerns, correction_words, fd_words, kinds_words, peer_words, share_words, signal_meaning, signal_words,
+        concerns, connected_by_words, connecting_elsewhere, correction_words, fd_words, kinds_words, peer_words,
+        places_words, share_words, signal_meaning, signal_words,
     },
     text::write_stack,
     units::{UNKNOWN, count, counted, duration, latency, rate},
     untrusted::{columns, displayable},
 };
-use crate::aggregate::{Descriptors, Direction, FdKind, FdLimits, FdSite, OpenFd, Origin, Peer, Tgid};
+use crate::aggregate::{Descriptors, Direction, FdKind, FdLimits, FdSite, OpenFd, Origin, Peer, SiteId, Tgid};
 
 /// Descriptors that are listed for a signal.
 const CONCERNED: usize = 5;
@@ -31,7 +32,7 @@ pub(super) fn write_descriptors(
     writeln!(out)?;
     header(descriptors, target, out)?;
     sites(descriptors, options, out)?;
-    peers(&descriptors.peers, options.top, out)
+    peers(descriptors, options.top, out)
 }
 
 fn line(label: &str, words: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -44,8 +45,7 @@ fn labelled(label: &str, lines: impl IntoIterator<Item = String>, out: &mut dyn 
 }
 
 fn header(descriptors: &Descriptors, target: Tgid, out: &mut dyn Write) -> io::Result<()> {
-    let Descriptors { sites, open, looked, peers: _, limits, signals, corrections, limitations, stale: _ } =
-        descriptors;
+    let Descriptors { sites, open, looked, peers: _, limits, signals, corrections, limitations, stale } = descriptors;
     let stand = match limits {
         Some(limits) => {
             let FdLimits { nofile_soft, nofile_hard, open } = *limits;
@@ -61,7 +61,7 @@ fn header(descriptors: &Descriptors, target: Tgid, out: &mut dyn Write) -> io::R
     line("descriptors", &stand, out)?;
     let (opened, closed) =
         sites.iter().fold((0, 0), |(opened, closed), site| (opened + site.opened, closed + site.closed));
-    let from = counted(sites.len() as u64, "call site", "call sites");
+    let from = counted(descriptors.opening_sites().count() as u64, "call site", "call sites");
     let held = count(descriptors.open_since_attach());
     line(
         "opened",
@@ -80,9 +80,10 @@ fn header(descriptors: &Descriptors, target: Tgid, out: &mut dyn Write) -> io::R
     for signal in signals {
         let words = format!("{} ({}) [{}]", signal_words(signal, descriptors), signal_meaning(signal), signal.name());
         line("SIGNAL", &words, out)?;
-        let mut concerned: Vec<&OpenFd> = open.iter().filter(|fd| concerns(signal, fd)).collect();
+        let mut concerned: Vec<&OpenFd> = open.iter().filter(|fd| concerns(signal, fd, *stale)).collect();
         concerned.sort_by_key(|fd| Reverse(fd.age));
-        labelled("", concerned.iter().take(CONCERNED).map(|fd| concerned_words(fd, target)), out)?;
+        let words = concerned.iter().take(CONCERNED).map(|fd| concerned_words(fd, descriptors, target));
+        labelled("", words, out)?;
         if concerned.len() > CONCERNED {
             line("", &format!("  … {} more", count((concerned.len() - CONCERNED) as u64)), out)?;
         }
@@ -104,7 +105,7 @@ fn kinds_of<'a>(fds: impl Iterator<Item = &'a OpenFd>) -> Vec<(FdKind, u64)> {
     kinds
 }
 
-fn concerned_words(fd: &OpenFd, target: Tgid) -> String {
+fn concerned_words(fd: &OpenFd, descriptors: &Descriptors, target: Tgid) -> String {
     let process = if fd.tgid == target { String::new() } else { format!(" of process {}", fd.tgid.0) };
     let mut words = format!("  fd {}{process}, {}, {}", fd.fd.0, fd.kind.name(), fd_words(fd, false));
     let socket = fd.socket.as_deref();
@@ -117,12 +118,18 @@ fn concerned_words(fd: &OpenFd, target: Tgid) -> String {
             words += &format!(", {what} {}", duration(span));
         }
     }
+    let connected: Vec<_> = socket.and_then(|socket| socket.connected_by).into_iter().map(|id| (id, 1)).collect();
+    let opened = if let Origin::Site(id) = fd.origin { Some(id) } else { None };
+    let elsewhere = connecting_elsewhere(descriptors, opened, &connected);
+    if let Some(by) = connected_by_words(descriptors, &elsewhere) {
+        words += &format!(", {by}");
+    }
     words
 }
 
 fn sites(descriptors: &Descriptors, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
     let ReportOptions { top, sort, min_age: _ } = *options;
-    let mut sites: Vec<&FdSite> = descriptors.sites.iter().collect();
+    let mut sites: Vec<&FdSite> = descriptors.opening_sites().collect();
     let by = match sort {
         Sort::Inuse | Sort::Objects => {
             sites.sort_by_key(|site| Reverse(site.open()));
@@ -142,9 +149,15 @@ fn sites(descriptors: &Descriptors, options: &ReportOptions, out: &mut dyn Write
     sites.retain(|site| site.open() > 0 || sort == Sort::Allocs);
     let idle = all - sites.len();
     let shown = sites.len().min(top);
+    let connected = connected_by(&descriptors.open);
     for (rank, site) in sites[..shown].iter().enumerate() {
         writeln!(out)?;
         write_site(rank + 1, site, out)?;
+        let connected = connected.get(&site.id).map_or(&[][..], |counts| counts);
+        let elsewhere = connecting_elsewhere(descriptors, [site.id], connected);
+        if let Some(by) = connected_by_words(descriptors, &elsewhere) {
+            writeln!(out, "    {by}")?;
+        }
     }
     let number = |number: usize| counted(number as u64, "descriptor site", "descriptor sites");
     let mut rest = Vec::new();
@@ -164,6 +177,20 @@ fn sites(descriptors: &Descriptors, options: &ReportOptions, out: &mut dyn Write
     }
 }
 
+/// Who connected what each site opened, where that is another site; the commonest first.
+fn connected_by(open: &[OpenFd]) -> BTreeMap<SiteId, Vec<(SiteId, u64)>> {
+    let mut pairs = BTreeMap::new();
+    for fd in open {
+        if let (Origin::Site(id), Some(by)) = (fd.origin, fd.socket.as_ref().and_then(|socket| socket.connected_by)) {
+            *pairs.entry((id, by)).or_insert(0) += 1;
+        }
+    }
+    let mut counts: BTreeMap<SiteId, Vec<(SiteId, u64)>> = BTreeMap::new();
+    pairs.into_iter().for_each(|((id, by), number)| counts.entry(id).or_default().push((by, number)));
+    counts.values_mut().for_each(|counts| counts.sort_by_key(|&(_, number)| Reverse(number)));
+    counts
+}
+
 fn write_site(rank: usize, site: &FdSite, out: &mut dyn Write) -> io::Result<()> {
     let FdSite { id, tgid: _, opened, closed, oldest, kinds, stack } = site;
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds_words(kinds)) };
@@ -181,8 +208,11 @@ fn write_site(rank: usize, site: &FdSite, out: &mut dyn Write) -> io::Result<()>
 
 const HEADINGS: [&str; 9] =
     ["PEER", "DIR", "OPEN", "IDLE", "CLOSE_WAIT", "OLDEST", "OPENED/MIN", "CLOSED/MIN", "CONNECT"];
+/// Of the last column, which is as wide as it is.
+const OPENED_BY: &str = "OPENED BY";
 
-fn peers(peers: &[Peer], top: usize, out: &mut dyn Write) -> io::Result<()> {
+fn peers(descriptors: &Descriptors, top: usize, out: &mut dyn Write) -> io::Result<()> {
+    let peers = &descriptors.peers;
     if peers.is_empty() {
         return Ok(());
     }
@@ -193,13 +223,14 @@ fn peers(peers: &[Peer], top: usize, out: &mut dyn Write) -> io::Result<()> {
     let table = || std::iter::once(&headings).chain(&rows);
     let widths: [usize; 9] =
         std::array::from_fn(|column| table().map(|row| columns(&row[column])).max().unwrap_or_default());
-    for row in table() {
+    let opened_by = std::iter::once(OPENED_BY.to_owned()).chain(shown.iter().map(|peer| opened_by(peer, descriptors)));
+    for (row, opened_by) in table().zip(opened_by) {
         let [peer, direction, numbers @ ..] = row;
         write!(out, "{peer}{}  {direction:<width$}", " ".repeat(widths[0] - columns(peer)), width = widths[1])?;
         for (cell, width) in numbers.iter().zip(&widths[2..]) {
             write!(out, "  {cell:>width$}")?;
         }
-        writeln!(out)?;
+        writeln!(out, "  {opened_by}")?;
     }
     if shown.len() < peers.len() {
         let left = counted((peers.len() - shown.len()) as u64, "peer", "peers");
@@ -207,6 +238,22 @@ fn peers(peers: &[Peer], top: usize, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "Not shown: {left} with {} (--top {top}).", counted(open, "connection", "connections"))?;
     }
     Ok(())
+}
+
+/// The call sites of most of the connections.
+fn opened_by(peer: &Peer, descriptors: &Descriptors) -> String {
+    let mut words = match &places_words(descriptors, &peer.sites)[..] {
+        [] => UNKNOWN.to_owned(),
+        [(words, _)] => words.clone(),
+        [(words, number), others @ ..] => {
+            format!("{words} ({}), {} more", count(*number), count(others.len() as u64))
+        }
+    };
+    let elsewhere = connecting_elsewhere(descriptors, peer.sites.iter().map(|(id, _)| *id), &peer.connected_by);
+    if let Some(by) = connected_by_words(descriptors, &elsewhere) {
+        words += &format!("; {by}");
+    }
+    words
 }
 
 fn peer_row(peer: &Peer) -> [String; 9] {
@@ -248,6 +295,18 @@ mod tests {
     #[test]
     fn normal() {
         insta::assert_snapshot!(report(testing::normal_fds(), &ReportOptions::default()));
+    }
+
+    #[test]
+    fn without_memory_there_is_nothing_about_blocks() {
+        let mut out = Vec::new();
+        let snapshot = Snapshot { heap_traced: false, sites: Vec::new(), ..testing::normal_fds() };
+        write_text(&snapshot, &ReportOptions::default(), &mut out).expect("writes to memory");
+        let text = String::from_utf8(out).expect("is text");
+        assert!(text.contains("\nmemory       not traced: started with --fds\nloss         none\n"), "{text}");
+        for words in ["outstanding", "allocat", "freed"] {
+            assert!(!text.contains(words), "{words} in:\n{text}");
+        }
     }
 
     #[test]

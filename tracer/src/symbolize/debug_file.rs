@@ -12,7 +12,10 @@ use std::{
 };
 
 use super::elf::{DebugLink, Elf};
-use crate::target::{Root, maps::fd_path};
+use crate::target::{
+    Root,
+    maps::{Module, fd_path},
+};
 
 const DEBUG_DIRECTORY: &str = "/usr/lib/debug";
 /// Bytes of a debug file whose checksum is computed; without a build id only.
@@ -34,6 +37,17 @@ pub(super) fn find(path: &str, module: &Elf, roots: &[Arc<Root>]) -> Option<(Arc
         // blazesym follows a link by paths of its own; none of the known tools writes one into a debug file.
         (fits && elf.debug_link.is_none()).then(|| (Arc::new(file), elf))
     })
+}
+
+/// The debug file of a module of a process whose root is `target`, to read symbols from that the module has not.
+pub(crate) fn of_module(module: &Module, target: Option<&Arc<Root>>) -> Option<Arc<File>> {
+    let look = || {
+        let elf = Elf::read(module.file()?).ok().filter(|elf| !elf.has_symbols)?;
+        let host = Root::host().ok().map(Arc::new);
+        let roots: Vec<_> = target.cloned().into_iter().chain(host).collect();
+        find(module.path(), &elf, &roots).map(|(file, _)| file)
+    };
+    super::guard::contain(look).ok().flatten()
 }
 
 fn belongs(module: &Elf, debug: &Elf, file: &File) -> bool {

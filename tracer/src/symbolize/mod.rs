@@ -25,6 +25,7 @@ mod symbolizer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use debug_file::of_module as separate_symbols;
 pub use fake::FakeSymbolizer;
 pub use frame::{Frame, NoSymbol, Stack};
 pub use guard::panic_is_contained;

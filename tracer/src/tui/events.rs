@@ -7,16 +7,20 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossterm::event::{self, Event, KeyEvent};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::sync::mpsc;
 
 /// Keys that may wait for the program. A full channel leaves the rest in the terminal's own buffer.
 const CAPACITY: usize = 64;
 /// How long the thread may take to notice that it is to stop.
 const POLL: Duration = Duration::from_millis(50);
+
+/// How long an end waits for the thread. One that does not return from crossterm goes with the process.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What the user did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +31,7 @@ pub enum Input {
     Resize,
 }
 
-/// The reading end. Dropping it stops the thread, within a twentieth of a second.
+/// The reading end. Dropping it stops the thread, within a twentieth of a second, or leaves it to itself.
 #[derive(Debug)]
 pub struct Events {
     receiver: mpsc::Receiver<io::Result<Input>>,
@@ -37,7 +41,27 @@ pub struct Events {
 
 /// Starts reading from the terminal, which [`super::Terminal::enter`] should have put into raw mode.
 pub fn events() -> io::Result<Events> {
-    Events::from_reader(|timeout| if event::poll(timeout)? { event::read().map(Some) } else { Ok(None) })
+    Events::from_reader(|timeout| {
+        wait_for_terminal(timeout)?;
+        if event::poll(Duration::ZERO)? { event::read().map(Some) } else { Ok(None) }
+    })
+}
+
+/// Waits until there is something to read or a signal has come. A terminal that is gone is an error: crossterm would read its end over and
+/// over.
+fn wait_for_terminal(timeout: Duration) -> io::Result<()> {
+    let stdin = io::stdin();
+    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+    match rustix::event::poll(&mut fds, Some(&timeout)) {
+        // A resize comes as a signal.
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the terminal is gone"));
+    }
+    Ok(())
 }
 
 impl Events {
@@ -79,10 +103,17 @@ impl Drop for Events {
         self.stop.store(true, Ordering::Relaxed);
         // Or the thread would wait for room in the channel.
         self.receiver.close();
-        if let Some(thread) = self.thread.take() {
-            // Its panic was reported by the hook.
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else { return };
+        let begun = Instant::now();
+        while !thread.is_finished() {
+            if begun.elapsed() > PATIENCE {
+                log::debug!("the thread that reads keys does not end");
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
+        // Its panic was reported by the hook.
+        let _ = thread.join();
     }
 }
 
@@ -112,6 +143,14 @@ mod tests {
         assert_eq!(events.next().await.and_then(Result::ok), Some(Input::Resize));
         assert_eq!(events.next().await.and_then(Result::err).map(|error| error.to_string()), Some("hung up".into()));
         assert!(events.next().await.is_none());
+    }
+
+    #[test]
+    fn a_reader_that_never_returns_is_left_to_itself() {
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let events = Events::from_reader(move |_| held.recv().map(|()| None).map_err(io::Error::other));
+        events.expect("a thread").stop();
+        drop(hold);
     }
 
     #[test]

@@ -31,6 +31,9 @@ golden!(descriptors_before_attach, normal(), &[Char('2'), End, KeyCode::Up], 120
 golden!(descriptors_sorted_by_oldest, normal(), &[Char('2'), Char('s'), Char('s')], 80 x 24);
 golden!(descriptors_empty, app([testing::no_fds()]), &[Char('2')], 80 x 24);
 golden!(descriptors_not_traced, app([testing::normal()]), &[Char('2')], 80 x 24);
+golden!(descriptors_alone, app([testing::fds_alone()]), &[], 80 x 24);
+golden!(leaks_not_traced, app([testing::fds_alone()]), &[Char('1')], 80 x 24);
+golden!(descriptors_connected_elsewhere, normal(), &[Char('2'), Down, Down, Down, Down, Down], 80 x 24);
 golden!(descriptors_hostile_80x24, app([testing::hostile_fds()]), &[Char('2')], 80 x 24);
 golden!(descriptors_hostile_220x60, app([testing::hostile_fds()]), &[Char('2'), Down], 220 x 60);
 golden!(descriptors_5000_at_the_end, app([testing::many_fds(5_000)]), &[Char('2'), Tab, End, PageUp], 80 x 24);

@@ -24,7 +24,8 @@ const PANE_HEIGHT: u16 = 8;
 const TAB_BAR: u16 = 12;
 
 /// On the tabs that have nothing to show for it.
-const NOT_TRACED: &str = "descriptors are not traced: started with --heap";
+const NO_DESCRIPTORS: &str = "descriptors are not traced: started with --heap";
+const NO_HEAP: &str = "memory is not traced: started with --fds";
 
 pub(super) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>) {
     let area = frame.area();
@@ -52,6 +53,9 @@ pub(super) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>) {
 fn draw_tab(state: &mut State, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
     let Some(snapshot) = state.snapshot.clone() else { return say(sites::WAITING, frame, body) };
     let focus = state.focus();
+    if state.tab == Tab::Leaks && !snapshot.heap_traced {
+        return say(NO_HEAP, frame, body);
+    }
     if state.tab == Tab::Leaks {
         let panes = Panes::new(body, focus);
         if let Some(area) = panes.table {
@@ -62,7 +66,7 @@ fn draw_tab(state: &mut State, theme: Theme, frame: &mut Frame<'_>, body: Rect) 
         }
         return;
     }
-    let Some(descriptors) = &snapshot.descriptors else { return say(NOT_TRACED, frame, body) };
+    let Some(descriptors) = &snapshot.descriptors else { return say(NO_DESCRIPTORS, frame, body) };
     if state.tab == Tab::Peers {
         let panes = Panes::new(body, focus);
         if let Some(area) = panes.table {

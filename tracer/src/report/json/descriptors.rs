@@ -208,6 +208,7 @@ struct JsonPeer<'a> {
     growing: bool,
     connect_latency_s: Option<f64>,
     sites: Vec<u32>,
+    connected_by: Vec<u32>,
 }
 
 impl<'a> From<&'a Peer> for JsonPeer<'a> {
@@ -227,7 +228,9 @@ impl<'a> From<&'a Peer> for JsonPeer<'a> {
             growing,
             connect_latency,
             sites,
+            connected_by,
         } = peer;
+        let ids = |sites: &[(SiteId, u64)]| sites.iter().map(|(id, _)| id.0).collect();
         Self {
             direction: direction.name(),
             endpoint: JsonEndpoint(endpoint),
@@ -242,7 +245,8 @@ impl<'a> From<&'a Peer> for JsonPeer<'a> {
             closed_per_min: *closed_per_min,
             growing: *growing,
             connect_latency_s: seconds(*connect_latency),
-            sites: sites.iter().map(|id| id.0).collect(),
+            sites: ids(sites),
+            connected_by: ids(connected_by),
         }
     }
 }

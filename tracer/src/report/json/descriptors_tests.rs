@@ -20,7 +20,7 @@ fn fd_sites_come_after_heap_sites_with_every_field() {
     let document = parsed(&testing::normal_fds());
     let sites = document["sites"].as_array().expect("a list");
     let kinds: Vec<_> = sites.iter().map(|site| site["kind"].as_str().expect("a kind")).collect();
-    assert_eq!(kinds, [vec!["heap"; 7], vec!["fd"; 7]].concat());
+    assert_eq!(kinds, [vec!["heap"; 7], vec!["fd"; 8]].concat());
     let mut site = sites[7].clone();
     let frames = site["frames"].take();
     assert_eq!(frames.as_array().map(Vec::len), Some(5));
@@ -37,6 +37,8 @@ fn fd_sites_come_after_heap_sites_with_every_field() {
     );
     assert_eq!(sites[11]["kinds"], json!({"eventfd": 2, "pipe": 2, "epoll": 1}));
     assert_eq!((&sites[13]["open"], &sites[13]["oldest_age_s"]), (&json!(0), &Value::Null));
+    assert_eq!((&sites[14]["id"], &sites[14]["opened"]), (&json!(43), &json!(0)), "it only connected");
+    assert_eq!(document["traced"], json!(["heap", "fds"]));
 }
 
 #[test]
@@ -79,10 +81,10 @@ fn every_other_field_reads_back() {
         peers[0],
         json!({"direction": "outbound", "endpoint": "127.0.0.1:5432", "service": "postgresql", "open": 41, "idle": 36,
                "close_wait": 0, "oldest_age_s": 241.0, "opened": 211, "closed": 170, "opened_per_min": 52.5,
-               "closed_per_min": 41.0, "growing": true, "connect_latency_s": 0.00031, "sites": [17]})
+               "closed_per_min": 41.0, "growing": true, "connect_latency_s": 0.00031, "sites": [17], "connected_by": []})
     );
     assert_eq!((&peers[1]["direction"], &peers[1]["close_wait"]), (&json!("inbound"), &json!(13)));
-    assert_eq!((&peers[4]["service"], &peers[4]["sites"]), (&Value::Null, &json!([41, 43])));
+    assert_eq!((&peers[4]["sites"], &peers[4]["connected_by"]), (&json!([41]), &json!([43])));
     assert_eq!(
         fields,
         json!({

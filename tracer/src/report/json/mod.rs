@@ -41,6 +41,8 @@ struct JsonDocument<'a> {
     state: &'static str,
     started: String,
     elapsed_s: f64,
+    /// What is traced, of `heap` and `fds`: an empty list of what is not says nothing.
+    traced: Vec<&'static str>,
     totals: JsonCounters,
     rates: JsonRates,
     loss: BTreeMap<&'static str, u64>,
@@ -60,6 +62,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             window,
             target,
             state,
+            heap_traced,
             sites,
             totals,
             rates,
@@ -76,6 +79,10 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             state: state_name(state),
             started: started.to_string(),
             elapsed_s: elapsed.as_secs_f64(),
+            traced: [("heap", *heap_traced), ("fds", descriptors.is_some())]
+                .into_iter()
+                .filter_map(|(what, traced)| traced.then_some(what))
+                .collect(),
             totals: (*totals).into(),
             rates: JsonRates::new(*rates, *window),
             incomplete_stacks: nonzero(

@@ -42,6 +42,7 @@ fn every_field_of_the_document_reads_back() {
                 "cmdline": ["imgserver", "--port", "8080"],
             },
             "state": "running",
+            "traced": ["heap"],
             "started": "2026-03-01T09:30:00Z",
             "elapsed_s": 245.5,
             "totals": {

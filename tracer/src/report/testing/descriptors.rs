@@ -162,6 +162,8 @@ fn normal_sites() -> Vec<FdSite> {
             None,
             served(vec![frame(0x5555_0003_8000, "thumb::load", PROGRAM, "src/thumb.cc:71")]),
         ),
+        // Opened nothing: it only connected.
+        site(43, (0, 0), None, served(vec![frame(0x5555_0003_9000, "search::reconnect", PROGRAM, "src/search.cc:53")])),
     ]
 }
 
@@ -242,7 +244,8 @@ fn peer(direction: Direction, endpoint: Endpoint, service: Option<&'static str>,
         closed_per_min: 0.0,
         growing: false,
         connect_latency: None,
-        sites: sites.iter().copied().map(SiteId).collect(),
+        sites: sites.iter().map(|&id| (SiteId(id), open / sites.len() as u64)).collect(),
+        connected_by: Vec::new(),
     }
 }
 
@@ -282,7 +285,8 @@ fn normal_peers() -> Vec<Peer> {
             opened: 3,
             opened_per_min: 3.0,
             connect_latency: Some(Duration::from_millis(1_307)),
-            ..peer(Outbound, inet("[2001:db8::17]:9200"), None, 3, &[41, 43])
+            connected_by: vec![(SiteId(43), 1)],
+            ..peer(Outbound, inet("[2001:db8::17]:9200"), None, 3, &[41])
         },
     ]
 }
@@ -320,6 +324,17 @@ pub(crate) fn normal_fds() -> Snapshot {
 /// Traced, and nothing was opened yet; nothing is known of the limit.
 pub(crate) fn no_fds() -> Snapshot {
     with(empty(), Descriptors { stale: seconds(60), ..Descriptors::default() })
+}
+
+/// [`normal_fds`] where memory is not traced.
+pub(crate) fn fds_alone() -> Snapshot {
+    Snapshot {
+        heap_traced: false,
+        sites: Vec::new(),
+        totals: Default::default(),
+        rates: Default::default(),
+        ..normal_fds()
+    }
 }
 
 /// A target whose paths and socket names attack the terminal and the layout.

@@ -18,7 +18,7 @@ use crate::{
     symbolize::{Frame, NoSymbol, Stack},
 };
 
-pub(crate) use descriptors::{hostile_fds, many_fds, no_fds, normal_fds};
+pub(crate) use descriptors::{fds_alone, hostile_fds, many_fds, no_fds, normal_fds};
 
 const PROGRAM: &str = "/usr/bin/imgserver";
 
@@ -90,6 +90,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
             cmdline: ["imgserver", "--port", "8080"].map(str::to_owned).to_vec(),
         },
         state: TargetState::Running,
+        heap_traced: true,
         sites,
         totals,
         rates: Rates::default(),

@@ -8,7 +8,8 @@
 pub(super) struct MapsLine<'a> {
     pub(super) start: u64,
     pub(super) end: u64,
-    pub(super) executable: bool,
+    /// Read, write, execute, and private or shared: `r-xp`.
+    pub(super) permissions: [u8; 4],
     pub(super) file_offset: u64,
     /// Major and minor number.
     pub(super) device: (u32, u32),
@@ -34,12 +35,16 @@ impl<'a> MapsLine<'a> {
         Some(Self {
             start,
             end,
-            executable: *permissions.get(2)? == b'x',
+            permissions: permissions.try_into().ok()?,
             file_offset: hex(file_offset)?,
             device: (hex(major)?.try_into().ok()?, hex(minor)?.try_into().ok()?),
             inode: std::str::from_utf8(inode).ok()?.parse().ok()?,
             name,
         })
+    }
+
+    pub(super) fn is_executable(&self) -> bool {
+        self.permissions[2] == b'x'
     }
 }
 
@@ -80,7 +85,7 @@ mod tests {
         let expected = MapsLine {
             start: 0x7f5c_1e22_8000,
             end: 0x7f5c_1e37_d000,
-            executable: true,
+            permissions: *b"r-xp",
             file_offset: 0x26000,
             device: (0xfe, 1),
             inode: 1_234_567,
@@ -96,7 +101,7 @@ mod tests {
             assert_eq!(MapsLine::parse(&with(name)).expect("parses").name, name);
         }
         let bare = MapsLine::parse(b"1000-2000 rw-p 00000000 00:00 0").expect("a line may end after the inode");
-        assert_eq!((bare.name, bare.executable), (&b""[..], false));
+        assert_eq!((bare.name, bare.is_executable()), (&b""[..], false));
     }
 
     #[test]

@@ -8,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{FileIdentity, Module, line::MapsLine};
+use super::{
+    FileIdentity, Module,
+    line::MapsLine,
+    reservation::{Span, reserved},
+};
 use crate::target::{Owner, Root, TargetError, proc_dir::ProcDir};
 
 /// Files held open at most: a target that maps more distinct ones gets no names for the rest.
@@ -25,9 +29,11 @@ pub enum MappingKind {
     Kernel(Arc<str>),
     /// Memory without a file, with the name the process gave it, if any.
     Anonymous(Option<Arc<str>>),
+    /// Memory beside such code that is to hold more of it, and is not executable yet.
+    Reserved,
 }
 
-/// A range of executable memory.
+/// A range of executable memory, or one that is to be.
 #[derive(Clone, Debug)]
 pub struct Mapping {
     /// First address.
@@ -46,6 +52,7 @@ impl Mapping {
             (MappingKind::Module(a), MappingKind::Module(b)) => Arc::ptr_eq(a, b) || a.is_unopened_twin(b),
             (MappingKind::Kernel(a), MappingKind::Kernel(b)) => a == b,
             (MappingKind::Anonymous(a), MappingKind::Anonymous(b)) => a == b,
+            (MappingKind::Reserved, MappingKind::Reserved) => true,
             _ => false,
         };
         kind && (self.start, self.end, self.file_offset) == (other.start, other.end, other.file_offset)
@@ -162,7 +169,7 @@ impl ModuleMap {
         let mapping = self.mapping(address)?;
         match &mapping.kind {
             MappingKind::Module(module) => Some((module, file_offset(mapping, address))),
-            MappingKind::Kernel(_) | MappingKind::Anonymous(_) => None,
+            MappingKind::Kernel(_) | MappingKind::Anonymous(_) | MappingKind::Reserved => None,
         }
     }
 
@@ -175,10 +182,11 @@ impl ModuleMap {
             }
             MappingKind::Kernel(name) => Place::Kernel(Arc::clone(name)),
             MappingKind::Anonymous(name) => Place::Anonymous(name.clone()),
+            MappingKind::Reserved => Place::Anonymous(None),
         }
     }
 
-    /// The executable mappings of the last look, ascending and disjoint.
+    /// The executable mappings of the last look, and what is reserved for more code, ascending and disjoint.
     pub fn mappings(&self) -> &[Mapping] {
         &self.current
     }
@@ -236,6 +244,7 @@ impl ModuleMap {
         // The kernel gives out at most a page per read, whatever the buffer; it only saves copying.
         let mut reader = BufReader::with_capacity(64 << 10, self.dir.file("maps")?);
         let mut mappings: Vec<Mapping> = Vec::new();
+        let mut spans: Vec<(u64, u64, Span)> = Vec::new();
         let mut bytes = Vec::new();
         for number in 1.. {
             bytes.clear();
@@ -245,12 +254,25 @@ impl ModuleMap {
             let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
             let line = MapsLine::parse(text).ok_or(TargetError::MapsFormat { pid, line: number })?;
             // The file is read in pieces: what was remapped between two of them may show twice.
-            let overlaps = mappings.last().is_some_and(|last| line.start < last.end);
-            if line.executable && !overlaps {
+            if spans.last().is_some_and(|(_, end, _)| line.start < *end) {
+                continue;
+            }
+            let mut is_code = false;
+            if line.is_executable() {
                 let kind = self.classify(&line, changes);
+                is_code = matches!(kind, MappingKind::Anonymous(_));
                 mappings.push(Mapping { start: line.start, end: line.end, file_offset: line.file_offset, kind });
             }
+            spans.push((line.start, line.end, Span::of(&line, is_code)));
         }
+        let reserved = reserved(&spans).into_iter();
+        mappings.extend(reserved.map(|(start, end)| Mapping {
+            start,
+            end,
+            file_offset: 0,
+            kind: MappingKind::Reserved,
+        }));
+        mappings.sort_by_key(|mapping| mapping.start);
         Ok(mappings)
     }
 

@@ -7,6 +7,7 @@
 mod line;
 mod map;
 mod module;
+mod reservation;
 
 pub use map::{Changes, Mapping, MappingKind, ModuleMap, Place};
 pub use module::{FileIdentity, Module};

@@ -53,6 +53,8 @@ pub(in crate::tui) struct Group {
     pub(in crate::tui) queues: bool,
     /// Whether they belong to more than one process.
     pub(in crate::tui) processes: bool,
+    /// The call stacks that connected them, where that is not this origin; the commonest first.
+    pub(in crate::tui) connected_by: Vec<(SiteId, u64)>,
 }
 
 impl Group {
@@ -60,14 +62,14 @@ impl Group {
         let fd = &open[index];
         self.processes |= self.fds.first().is_some_and(|&first| open[first].tgid != fd.tgid);
         self.fds.push(index);
-        match self.kinds.iter_mut().find(|(kind, _)| *kind == fd.kind) {
-            Some((_, count)) => *count += 1,
-            None => self.kinds.push((fd.kind, 1)),
-        }
+        tally(&mut self.kinds, fd.kind);
         self.kind_columns = self.kind_columns.max(fd.kind.name().len());
         if let Some(socket) = &fd.socket {
             self.state_columns = self.state_columns.max(socket.state.map_or(0, |state| state.name().len()));
             self.idle |= socket.idle.is_some();
+            if let Some(site) = socket.connected_by {
+                tally(&mut self.connected_by, site);
+            }
             let waits = |queue: Option<u32>| queue.is_some_and(|bytes| bytes > 0);
             // What a listening socket queues are connections.
             self.queues |=
@@ -78,6 +80,15 @@ impl Group {
     fn finish(&mut self, open: &[OpenFd]) {
         self.fds.sort_by_key(|&index| Reverse(open[index].age));
         self.kinds.sort_by_key(|&(_, count)| Reverse(count));
+        self.connected_by.sort_by_key(|&(_, count)| Reverse(count));
+    }
+}
+
+/// Counts one more. There are few to search.
+fn tally<K: PartialEq>(counts: &mut Vec<(K, u64)>, key: K) {
+    match counts.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((key, 1)),
     }
 }
 
@@ -131,7 +142,8 @@ impl Fds {
 
     fn reorder(&mut self, descriptors: &Descriptors) {
         let sites = &descriptors.sites;
-        let mut order: Vec<usize> = (0..sites.len()).collect();
+        // Those that only connected are named where a connection is.
+        let mut order: Vec<usize> = (0..sites.len()).filter(|&index| sites[index].opened > 0).collect();
         match self.sort {
             FdSort::Open => order.sort_by_key(|&index| Reverse(sites[index].open())),
             FdSort::Opened => order.sort_by_key(|&index| Reverse(sites[index].opened)),
@@ -158,7 +170,9 @@ impl Fds {
             Origin::Site(id) => Some(*id),
             Origin::BeforeAttach | Origin::Unseen => None,
         });
-        rows.chain(named_by_signals(descriptors)).collect()
+        let selected = self.browser.selected().and_then(|(origin, _)| self.group(*origin));
+        let connecting = selected.into_iter().flat_map(|group| &group.connected_by).map(|(id, _)| *id);
+        rows.chain(named_by_signals(descriptors)).chain(connecting).collect()
     }
 }
 

@@ -74,6 +74,9 @@ impl State {
     }
 
     pub(super) fn update(&mut self, next: Arc<Snapshot>) {
+        if self.snapshot.is_none() && !next.heap_traced {
+            self.tab = Tab::Descriptors;
+        }
         self.leaks.update(self.snapshot.as_deref(), &next);
         self.fds.update(next.descriptors.as_ref());
         self.peers.update(next.descriptors.as_ref());

@@ -76,7 +76,9 @@ impl Peers {
     /// Those that the lower pane names.
     pub(super) fn visible_sites(&self, descriptors: &Descriptors) -> Vec<SiteId> {
         let selected = self.browser.selected();
-        selected.map(|(_, index)| descriptors.peers[index].sites.clone()).unwrap_or_default()
+        let Some((_, index)) = selected else { return Vec::new() };
+        let Peer { sites, connected_by, .. } = &descriptors.peers[index];
+        sites.iter().chain(connected_by).map(|(id, _)| *id).collect()
     }
 }
 
@@ -87,7 +89,7 @@ pub(in crate::tui) fn is_about(signal: &FdSignal, peer: &Peer) -> bool {
             endpoint.as_ref() == Some(&peer.endpoint)
         }
         FdSignal::Unreleased { direction, endpoint, .. } => (*direction, endpoint) == (peer.direction, &peer.endpoint),
-        FdSignal::Growth { site, .. } => site.is_some_and(|site| peer.sites.contains(&site)),
+        FdSignal::Growth { site, .. } => site.is_some_and(|site| peer.sites.iter().any(|(id, _)| *id == site)),
         FdSignal::NearLimit { .. } => false,
     }
 }

@@ -165,6 +165,31 @@ fn the_sites_on_screen_are_those_to_name_first() {
 }
 
 #[test]
+fn who_connected_is_named_with_what_it_connected() {
+    let mut state = on(Tab::Descriptors, testing::normal_fds());
+    state.apply(Action::End);
+    for _ in 0..3 {
+        state.apply(Action::Up);
+    }
+    assert_eq!(origin(&state), Origin::Site(SiteId(41)));
+    assert!(state.visible_sites().contains(&SiteId(43)));
+    let rows = state.fds.browser.visible();
+    assert!(
+        !rows.map(|(_, (origin, _))| *origin).any(|origin| origin == Origin::Site(SiteId(43))),
+        "it opened nothing"
+    );
+}
+
+#[test]
+fn without_memory_the_descriptors_come_first_until_a_key_says_otherwise() {
+    let mut state = state(testing::fds_alone());
+    assert_eq!(state.tab, Tab::Descriptors);
+    state.apply(Action::Show(Tab::Leaks));
+    state.update(Arc::new(testing::fds_alone()));
+    assert_eq!(state.tab, Tab::Leaks);
+}
+
+#[test]
 fn keys_do_nothing_where_there_is_nothing() {
     for snapshot in [testing::normal(), testing::no_fds()] {
         for tab in Tab::ALL {

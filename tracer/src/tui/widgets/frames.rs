@@ -3,16 +3,13 @@
 use ratatui::text::{Line, Span};
 
 use crate::{
-    report::{FrameText, call_site, stack_end_words, untrusted::clean},
+    report::{FOLD, FrameText, call_site_index, stack_end_words, untrusted::clean},
     symbolize::Stack,
     tui::theme::Theme,
 };
 
 /// Columns after which even a scrolled line ends.
 pub(super) const LONGEST: usize = 2_048;
-
-/// Library frames from which on they are shown as one line.
-const FOLD: usize = 3;
 
 /// The lines of a stack.
 pub(super) struct Frames<'a> {
@@ -30,7 +27,8 @@ pub(super) struct Frames<'a> {
 impl<'a> Frames<'a> {
     /// The whole stack. `focused`: the reader scrolls through it; otherwise library frames are folded.
     pub(super) fn new(stack: &'a Stack, focused: bool) -> Self {
-        let folded = if focused { 0 } else { Some(own_frame(stack)).filter(|frames| *frames >= FOLD).unwrap_or(0) };
+        let folded = if focused { 0 } else { own_frame(stack) };
+        let folded = if folded >= FOLD { folded } else { 0 };
         let len = stack.frames.len() - folded + usize::from(folded > 0) + end(stack);
         Self { stack, folded, first: folded, len, left: 0 }
     }
@@ -90,7 +88,7 @@ fn end(stack: &Stack) -> usize {
 
 /// Library frames above the program's own: too many to leave room for what matters.
 fn own_frame(stack: &Stack) -> usize {
-    call_site(stack).and_then(|own| stack.frames.iter().position(|frame| std::ptr::eq(frame, own))).unwrap_or(0)
+    call_site_index(stack).unwrap_or(0)
 }
 
 #[cfg(test)]

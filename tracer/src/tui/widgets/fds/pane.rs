@@ -9,9 +9,9 @@ use ratatui::{
 
 use super::table::origin_words;
 use crate::{
-    aggregate::{Descriptors, FdSite, OpenFd, Origin, Socket, TcpState},
+    aggregate::{Descriptors, FdSite, OpenFd, Origin, SiteId, Socket, TcpState},
     report::{
-        fd_words::{fd_words, kinds_words},
+        fd_words::{connected_by_words, connecting_elsewhere, fd_words, kinds_words, site_words},
         units::{UNKNOWN, bytes, count, duration},
         untrusted::{clean, columns as columns_of},
     },
@@ -109,8 +109,10 @@ impl Column {
 
 /// The table of a group's descriptors.
 struct Table<'a> {
-    open: &'a [OpenFd],
+    descriptors: &'a Descriptors,
     group: &'a Group,
+    /// The call sites that connected, where they are not those that opened.
+    connecting: Vec<(SiteId, u64)>,
     /// With their widths.
     columns: Vec<(Column, usize)>,
     /// Columns left for what a descriptor refers to.
@@ -120,7 +122,7 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(open: &'a [OpenFd], group: &'a Group, origin: Origin, width: usize, focused: bool) -> Self {
+    fn new(descriptors: &'a Descriptors, group: &'a Group, origin: Origin, width: usize, focused: bool) -> Self {
         let of = |column: Column| column.width(group, origin);
         let there = Column::BY_IMPORTANCE.into_iter().filter(|&column| of(column).is_some());
         let room = width * (100 - REFERENT_PERCENT) / 100;
@@ -129,7 +131,9 @@ impl<'a> Table<'a> {
             .filter_map(|column| Some((column, of(column)?)))
             .collect();
         let taken: usize = columns.iter().map(|(_, width)| width + 1).sum();
-        Self { open, group, columns, room: width.saturating_sub(taken), focused }
+        let opened = if let Origin::Site(id) = origin { Some(id) } else { None };
+        let connecting = connecting_elsewhere(descriptors, opened, &group.connected_by);
+        Self { descriptors, group, connecting, columns, room: width.saturating_sub(taken), focused }
     }
 
     fn heading(&self, theme: Theme) -> Line<'static> {
@@ -139,7 +143,7 @@ impl<'a> Table<'a> {
     }
 
     fn line(&self, index: usize, theme: Theme) -> Line<'static> {
-        let fd = &self.open[self.group.fds[index]];
+        let fd = &self.descriptors.open[self.group.fds[index]];
         let cells = self.columns.iter().map(|&(column, width)| {
             let (cell, style) = column.cell(fd, theme);
             Span::styled(pad(column, &cell, width), style)
@@ -147,26 +151,29 @@ impl<'a> Table<'a> {
         let full = fd_words(fd, false);
         let words = if columns_of(&full) <= self.room { full } else { fd_words(fd, true) };
         let words = clean(&words, if self.focused { LONGEST } else { self.room }).into_owned();
-        let notes = notes(fd);
+        let notes = self.notes(fd);
         let notes = if self.focused || columns_of(&words) + notes.len() <= self.room { notes } else { String::new() };
         Line::from_iter(cells.chain([Span::raw(words), Span::styled(notes, theme.dim())]))
+    }
+
+    fn notes(&self, fd: &OpenFd) -> String {
+        let Some(socket) = &fd.socket else { return String::new() };
+        let mut notes = String::new();
+        if let Some(span) = socket.close_wait {
+            notes += &format!("  hung up {} ago", duration(span));
+        }
+        // One call site that connected them all is named above the table.
+        if let Some(id) = socket.connected_by.filter(|id| self.connecting.iter().any(|(known, _)| known == id))
+            && self.connecting.len() > 1
+        {
+            notes += &format!("  connected by {}", site_words(self.descriptors, id));
+        }
+        notes
     }
 }
 
 fn pad(column: Column, cell: &str, width: usize) -> String {
     if column.to_the_left() { format!("{cell:<width$} ") } else { format!("{cell:>width$} ") }
-}
-
-fn notes(fd: &OpenFd) -> String {
-    let Some(socket) = &fd.socket else { return String::new() };
-    let mut notes = String::new();
-    if let Some(span) = socket.close_wait {
-        notes += &format!("  hung up {} ago", duration(span));
-    }
-    if let Some(site) = socket.connected_by {
-        notes += &format!("  connected by site {}", site.0);
-    }
-    notes
 }
 
 /// `beside`: the pane is to the right of the table, not below it.
@@ -190,7 +197,7 @@ pub(in crate::tui) fn draw(
     let Some((origin, _)) = row else { return };
     let nothing = Group::default();
     let group = fds.group(origin).unwrap_or(&nothing);
-    let table = Table::new(&descriptors.open, group, origin, usize::from(inner.width), focused);
+    let table = Table::new(descriptors, group, origin, usize::from(inner.width), focused);
     let kinds = site.map_or(&group.kinds, |site| &site.kinds);
     let exact = vec![fitting(
         vec![
@@ -204,11 +211,14 @@ pub(in crate::tui) fn draw(
     let most = (usize::from(below.height) / 3).max(2);
     let frames =
         site.map(|site| if focused { Frames::new(&site.stack, true) } else { Frames::brief(&site.stack, most) });
-    let above = frames.as_ref().map_or(0, Frames::len);
+    let stack = frames.as_ref().map_or(0, Frames::len);
+    let connected = connected_by_words(descriptors, &table.connecting);
+    let above = stack + usize::from(connected.is_some());
     let total = above + if group.fds.is_empty() { 0 } else { 1 + group.fds.len() };
     let line = |index: usize| match (&frames, index.checked_sub(above)) {
-        (Some(frames), None) => frames.line(index, theme),
-        (_, Some(0) | None) => table.heading(theme),
+        (Some(frames), None) if index < stack => frames.line(index, theme),
+        (_, None) => Line::raw(connected.clone().unwrap_or_default()),
+        (_, Some(0)) => table.heading(theme),
         (_, Some(row)) => table.line(row - 1, theme),
     };
     let mut scroll = fds.browser.detail;

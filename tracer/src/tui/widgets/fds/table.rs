@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The least share that is left for the call site, in percent.
-const CALL_SITE_PERCENT: usize = 35;
+const CALL_SITE_PERCENT: usize = 42;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Column {

@@ -9,8 +9,8 @@ use ratatui::{
 use crate::{
     aggregate::{Descriptors, Direction, Peer, SiteId},
     report::{
-        fd_words::{endpoint_words, signal_meaning, signal_words},
-        units::{UNKNOWN, count, duration, short_count},
+        fd_words::{connecting_elsewhere, endpoint_words, signal_meaning, signal_words},
+        units::{count, short_count},
         untrusted::columns as columns_of,
     },
     tui::{
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Columns before the call site.
-const NUMBERS: usize = 7 + 1 + 7 + 1 + 8 + 1;
+const NUMBERS: usize = 7 + 1 + 7 + 1;
 /// Columns of the peer in the title.
 const TITLE: usize = 48;
 
@@ -59,13 +59,21 @@ pub(in crate::tui) fn draw(
         })
         .collect();
     let width = usize::from(below.width).max(NUMBERS + 8);
-    // After the signals, a heading, then the sites.
-    let total = signals.len() + 1 + peer.sites.len();
-    let line = |index: usize| match index.checked_sub(signals.len()) {
-        None => signals[index].clone(),
-        Some(0) if peer.sites.is_empty() => Line::styled("opened by no call site that was seen", theme.dim()),
-        Some(0) => Line::styled(format!("{:>7} {:>7} {:>8} OPENED BY", "SITE", "OPEN", "OLDEST"), theme.heading()),
-        Some(row) => site_line(descriptors, peers, peer.sites[row - 1], width, theme),
+    let connecting = connecting_elsewhere(descriptors, peer.sites.iter().map(|(id, _)| *id), &peer.connected_by);
+    let heading = |words: &str| Line::styled(format!("{:>7} {:>7} {words}", "SITE", "OPEN"), theme.heading());
+    // After the signals come the sites that opened, and then those that connected, each under a heading.
+    let opening = signals.len() + 1;
+    let connected = opening + peer.sites.len() + 1;
+    let total = if connecting.is_empty() { connected - 1 } else { connected + connecting.len() };
+    let line = |index: usize| match index {
+        index if index < signals.len() => signals[index].clone(),
+        index if index + 1 == opening && peer.sites.is_empty() => {
+            Line::styled("opened by no call site that was seen", theme.dim())
+        }
+        index if index + 1 == opening => heading("OPENED BY"),
+        index if index + 1 < connected => site_line(descriptors, peers, peer.sites[index - opening], width, theme),
+        index if index + 1 == connected => heading("CONNECTED BY"),
+        index => site_line(descriptors, peers, connecting[index - connected], width, theme),
     };
     let mut scroll = peers.browser.detail;
     pane::scrolled(&mut scroll, total, line, frame, below);
@@ -93,14 +101,19 @@ fn numbers(peer: &Peer, width: u16) -> Vec<Line<'static>> {
     )]
 }
 
-fn site_line(descriptors: &Descriptors, peers: &Peers, id: SiteId, width: usize, theme: Theme) -> Line<'static> {
+fn site_line(
+    descriptors: &Descriptors,
+    peers: &Peers,
+    (id, open): (SiteId, u64),
+    width: usize,
+    theme: Theme,
+) -> Line<'static> {
     let Some(site) = peers.site(id).map(|index| &descriptors.sites[index]) else {
-        return Line::styled(format!("{:>7} {UNKNOWN:>7} {UNKNOWN:>8} [not known]", id.0), theme.dim());
+        return Line::styled(format!("{:>7} {:>7} [not known]", id.0, short_count(open)), theme.dim());
     };
-    let oldest = site.oldest.map_or_else(|| UNKNOWN.to_owned(), duration);
     let (name, place) = label(&site.stack, width.saturating_sub(NUMBERS));
     Line::from(vec![
-        Span::raw(format!("{:>7} {:>7} {oldest:>8} ", id.0, short_count(site.open()))),
+        Span::raw(format!("{:>7} {:>7} ", id.0, short_count(open))),
         Span::raw(name),
         Span::styled(place, theme.dim()),
     ])

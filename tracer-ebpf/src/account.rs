@@ -1,0 +1,147 @@
+//! What allocator calls mean for the table of blocks and the counters of their sites.
+//!
+//! A block leaves the table before it is freed. Realloc takes the old block out of the table at its entry and puts it
+//! back if it fails; while it runs, another thread may already own the old address, and that entry is not touched.
+
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
+use tracer_common::{
+    counter::{LossCause, Stat},
+    heap::{Block, Function},
+};
+
+use crate::{
+    count,
+    live::{self, Tables},
+    maps::SITE_COUNTERS,
+    site,
+    thread::{self, Thread},
+};
+
+/// The outermost call has returned.
+#[inline(always)]
+pub(crate) fn commit(tables: Tables, tgid: u32, thread: &mut Thread, returned: u64) -> Result<(), LossCause> {
+    let function = thread.function;
+    let address = if function == Function::PosixMemalign.code() {
+        if returned == 0 {
+            // SAFETY: the helper checks the address and fails where it cannot be read.
+            unsafe { bpf_probe_read_user(thread.out as *const u64) }.map_err(|_| LossCause::ReadFault)?
+        } else {
+            0
+        }
+    } else if function == Function::Xallocx.code() {
+        resized(thread, returned)
+    } else {
+        returned
+    };
+    if address == 0 {
+        let freed =
+            thread.size == 0 || function == Function::Reallocf.code() || function == Function::HeapReallocf.code();
+        if thread.old != 0 && freed && function != Function::Xallocx.code() {
+            // realloc(p, 0) that returns NULL has freed p.
+            free_taken(thread);
+        } else {
+            count::seen(Stat::FailedCall);
+            restore(tables, tgid, thread);
+        }
+        return Ok(());
+    }
+    free_taken(thread);
+    let site = site::id(&mut thread.walker)?;
+    track(tables, tgid, address, thread, site)
+}
+
+/// xallocx says how large the block is now, which stays where it is. Less than was asked for means that nothing has
+/// changed. More was not asked for, beyond `extra`.
+#[inline(always)]
+fn resized(thread: &mut Thread, usable: u64) -> u64 {
+    if usable < thread.size {
+        return 0;
+    }
+    thread.size = usable.min(thread.out);
+    thread.old
+}
+
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Puts a new block into the table and counts it. A block that does not fit is in no counter.
+#[inline(always)]
+fn track(tables: Tables, tgid: u32, address: u64, thread: &mut Thread, site: u32) -> Result<(), LossCause> {
+    let block = Block { size: thread.size, born_ns: now(), site, reserved: 0 };
+    match live::insert(tables, tgid, address, &block, &mut thread.taken) {
+        Ok(false) => {}
+        Ok(true) => {
+            count_free(&thread.taken);
+            count::lost(LossCause::MissedFree);
+        }
+        Err(live::Full) => return Err(LossCause::LiveFull),
+    }
+    if let Some(counters) = SITE_COUNTERS.get_ptr_mut(block.site) {
+        // SAFETY: a pointer into the map, checked by get_ptr_mut.
+        unsafe {
+            count::add(&raw mut (*counters).alloc_bytes, block.size);
+            count::add(&raw mut (*counters).alloc_objects, 1);
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn count_free(block: &Block) {
+    if let Some(counters) = SITE_COUNTERS.get_ptr_mut(block.site) {
+        // SAFETY: a pointer into the map, checked by get_ptr_mut.
+        unsafe {
+            count::add(&raw mut (*counters).free_bytes, block.size);
+            count::add(&raw mut (*counters).free_objects, 1);
+        }
+    }
+}
+
+/// A block is about to be freed. This holds inside other allocator calls too: what they free for themselves was
+/// never in the table.
+#[inline(always)]
+pub(crate) fn free(tables: Tables, address: u64) {
+    if address == 0 {
+        count::seen(Stat::NullFree);
+        return;
+    }
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let mut block = Block::default();
+    if live::take(tables, (pid_tgid >> 32) as u32, address, &mut block) {
+        count_free(&block);
+        return;
+    }
+    // What an allocator frees for itself is nobody's loss: realloc(p, 0) frees a block that it was given, and operator
+    // delete has freed what it hands on.
+    let inside = thread::existing(pid_tgid).is_some_and(|thread| thread.call_sp != 0 || thread.released == address);
+    if !inside {
+        count::seen(Stat::UnknownFree);
+    }
+}
+
+/// The block that realloc was given is gone.
+#[inline(always)]
+fn free_taken(thread: &mut Thread) {
+    if thread.has_taken != 0 {
+        thread.has_taken = 0;
+        count_free(&thread.taken);
+    } else if thread.old != 0 {
+        count::seen(Stat::UnknownFree);
+    }
+}
+
+/// Realloc failed: the block it was given is still the caller's.
+#[inline(always)]
+pub(crate) fn restore(tables: Tables, tgid: u32, thread: &mut Thread) {
+    if thread.has_taken != 0 {
+        thread.has_taken = 0;
+        let mut none = Block::default();
+        if live::insert(tables, tgid, thread.old, &thread.taken, &mut none).is_err() {
+            count_free(&thread.taken);
+            count::lost(LossCause::RestoreFailed);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What works on this kernel, found by trying: for `leaktrace doctor`.
+
+use aya::{Btf, Ebpf};
+
+use super::{
+    BpfError, fds,
+    features::{AttachMode, Features, has_uprobe_multi},
+    links, preflight,
+    session::{ProgramSet, load},
+    uprobe_multi::Programs,
+};
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It works.
+    Works,
+    /// It does not, and something else takes its place.
+    Missing,
+    /// Tracing is not possible without it.
+    Fails,
+}
+
+impl State {
+    /// The word shown to people, and used in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Works => "works",
+            Self::Missing => "missing",
+            Self::Fails => "fails",
+        }
+    }
+}
+
+/// One thing that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What.
+    pub name: &'static str,
+    /// How it is.
+    pub state: State,
+    /// What that means, and what to do.
+    pub meaning: String,
+}
+
+/// What works on this kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkup {
+    /// The kernel's own name, as `uname -r` says.
+    pub release: String,
+    /// What was tried, in the order of need.
+    pub checks: Vec<Check>,
+}
+
+impl Checkup {
+    /// Whether tracing is possible.
+    pub fn works(&self) -> bool {
+        self.checks.iter().all(|check| check.state != State::Fails)
+    }
+}
+
+/// Tries everything once. Nothing is counted: no process is a target.
+pub fn checkup() -> Checkup {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut checks = Vec::new();
+    let mut add = |name, state, meaning: String| checks.push(Check { name, state, meaning });
+    match preflight() {
+        Ok(()) => add("privileges and uprobes", State::Works, "this process may trace others".to_owned()),
+        Err(error) => {
+            add("privileges and uprobes", State::Fails, error.to_string());
+            return Checkup { release, checks };
+        }
+    }
+    if let Some(warning) = breaks_filtered_targets(&release) {
+        add("return probes", State::Missing, warning);
+    }
+    let (mut ebpf, uring) = match load(1, false, (1, 1), Some(1)) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            add("BPF maps", State::Fails, error.to_string());
+            return Checkup { release, checks };
+        }
+    };
+    add("BPF maps", State::Works, "the kernel takes the object".to_owned());
+    let (state, meaning) = match attach_mode(&mut ebpf) {
+        Ok(AttachMode::UprobeMulti) => {
+            (State::Works, "one link for many probes: attaching and detaching take milliseconds (uprobe_multi)".to_owned())
+        }
+        Ok(AttachMode::PerfEvent) => (
+            State::Missing,
+            "no uprobe_multi links with a process filter (Linux 6.10): each probe is a perf event, and takes about a tenth \
+             of a second to detach"
+                .to_owned(),
+        ),
+        Ok(AttachMode::PerfEventOld) => (
+            State::Missing,
+            "no attach cookies (Linux 5.15) or no bpf_loop (5.17): a program for each function, shorter stack walks, and a \
+             slower table of blocks; each probe takes about a tenth of a second to detach"
+                .to_owned(),
+        ),
+        Err(error) => (State::Fails, error.to_string()),
+    };
+    add("probes", state, meaning);
+    let btf = Btf::from_sys_fs().is_ok();
+    let (state, meaning) = if btf {
+        (State::Works, "the kernel describes its types: sockets are followed by them")
+    } else {
+        (State::Missing, "no /sys/kernel/btf/vmlinux: descriptors are traced by an untyped program")
+    };
+    add("BTF", state, meaning.to_owned());
+    match fds::attach(&mut ebpf, std::process::id(), uring.as_ref()) {
+        Ok(programs) => {
+            let (state, meaning) = if programs.modern {
+                (State::Works, "system calls are seen by a typed tracepoint")
+            } else {
+                (State::Missing, "system calls are seen by an untyped tracepoint, which costs more for each of them")
+            };
+            add("descriptors", state, meaning.to_owned());
+            let (state, meaning) = if programs.iterator.is_some() {
+                (State::Works, "the kernel lists open descriptors itself: what no system call showed is found")
+            } else {
+                (State::Missing, "no iterator over descriptors: they are listed through /proc")
+            };
+            add("descriptor iterator", state, meaning.to_owned());
+        }
+        Err(error) => {
+            add("descriptors", State::Missing, format!("cannot be traced; --heap traces memory alone: {error}"));
+        }
+    }
+    Checkup { release, checks }
+}
+
+/// The way in which probes would be attached.
+fn attach_mode(ebpf: &mut Ebpf) -> Result<AttachMode, BpfError> {
+    let names = ProgramSet::Counting.names();
+    if Features::detect().cookies {
+        if Programs::load(ebpf, names).is_ok_and(|programs| has_uprobe_multi(&programs)) {
+            return Ok(AttachMode::UprobeMulti);
+        }
+        if links::loads(ebpf, names)? {
+            return Ok(AttachMode::PerfEvent);
+        }
+    }
+    let oldest = ["malloc_enter", "alloc_return_old", "free_enter_old"];
+    if links::loads(ebpf, &oldest)? {
+        return Ok(AttachMode::PerfEventOld);
+    }
+    Err(BpfError::Load { reason: "it takes none of the programs; -v shows why".to_owned() })
+}
+
+/// Linux 6.11 to 6.12.13 and 6.13.0 to 6.13.2 end a process with a seccomp filter at its first return probe
+/// (CVE-2025-21834).
+fn breaks_filtered_targets(release: &str) -> Option<String> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0));
+    let affected = ((6, 11, 0)..=(6, 12, 13)).contains(&version) || ((6, 13, 0)..=(6, 13, 2)).contains(&version);
+    affected.then(|| {
+        "this kernel may end a process with a seccomp filter at its first return probe (CVE-2025-21834): update it, unless \
+         your distribution has repaired it, before tracing containers or sandboxed services"
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_with_the_seccomp_bug_are_known() {
+        for affected in ["6.11.0", "6.12.13-generic", "6.13.2", "6.12-rc1", "6.13"] {
+            assert!(breaks_filtered_targets(affected).is_some(), "{affected}");
+        }
+        for fine in ["6.10.14", "6.12.14", "6.13.3", "6.14.0-rc1", "6.18", "5.10.0-30-amd64", "", "x.y"] {
+            assert!(breaks_filtered_targets(fine).is_none(), "{fine}");
+        }
+    }
+}
