@@ -124,9 +124,10 @@ pub(crate) static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_PRO
 #[map]
 pub(crate) static WALK: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// The same for [`crate::fd`]'s program for older kernels: such an array is for programs of one kind.
+/// The programs that follow [`crate::fd`]'s program for older kernels: such an array is for programs of one kind. The
+/// loader sets them.
 #[map]
-pub(crate) static FD_WALK: ProgramArray = ProgramArray::with_max_entries(1, 0);
+pub(crate) static FD_STEPS: ProgramArray = ProgramArray::with_max_entries(2, 0);
 
 /// New sites and lifecycle.
 #[map]

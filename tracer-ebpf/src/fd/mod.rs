@@ -34,7 +34,7 @@ pub(crate) use self::{
 use crate::{
     count, emit,
     kernel::Reach,
-    maps::{EFFECTS, FD_WALK, TARGETS},
+    maps::{EFFECTS, FD_STEPS, TARGETS},
     site,
     unwind::{self, Drive},
 };
@@ -43,6 +43,9 @@ const CLOSES: u32 = Effect::Closes.code();
 const CONNECTS: u32 = Effect::Connects.code();
 const CLOSES_RANGE: u32 = Effect::ClosesRange.code();
 const MAPS: u32 = Effect::Maps.code();
+/// Places in [`FD_STEPS`].
+const STEP_WALK: u32 = 0;
+const STEP_BOOK: u32 = 1;
 /// `EBADF`, negative.
 const BAD_DESCRIPTOR: i64 = -9;
 
@@ -109,7 +112,7 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
             user: ((*regs).rip, (*regs).rsp, (*regs).rbp),
         }
     };
-    returned(MODERN, &call, effect);
+    returned(&call, effect);
     0
 }
 
@@ -120,12 +123,12 @@ fn sys_exit_old(ctx: RawTracePointContext) -> i32 {
     if is_acquiring(effect) {
         match begin(&call, effect) {
             // SAFETY: nothing is left to be dropped.
-            Ok(Some(_)) => unsafe { FD_WALK.tail_call(&ctx, 0) },
+            Ok(Some(_)) => unsafe { FD_STEPS.tail_call(&ctx, STEP_WALK) },
             Ok(None) => {}
             Err(cause) => count::lost(cause),
         }
     } else {
-        returned(OLD, &call, effect);
+        ended(OLD, &call, effect);
     }
     0
 }
@@ -135,15 +138,38 @@ fn sys_exit_old(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn fd_walk_old(ctx: RawTracePointContext) -> i32 {
     let Some((call, _)) = copied_call(&ctx) else { return 0 };
-    let opened = match thread::current(&call) {
-        Ok(Some(thread)) => open(OLD, &call, thread),
-        Ok(None) => Ok(()),
-        Err(cause) => Err(cause),
-    };
-    if let Err(cause) = opened {
-        count::lost(cause);
+    if let Ok(Some(thread)) = thread::current(&call) {
+        walk(OLD, &call, thread);
+        // SAFETY: nothing is left to be dropped.
+        unsafe { FD_STEPS.tail_call(&ctx, STEP_BOOK) };
     }
     0
+}
+
+/// What is left after the walk, one descriptor at a time: the verifier remembers no more than 8,192 branches that it has
+/// not followed yet, and a loop over them has more. Tail calls end at the 32nd; the next comparison with the kernel's
+/// table finds the rest.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn fd_book_old(ctx: RawTracePointContext) -> i32 {
+    let Some((call, _)) = copied_call(&ctx) else { return 0 };
+    let Ok(Some(thread)) = thread::current(&call) else { return 0 };
+    match book_next(&call, thread) {
+        // SAFETY: nothing is left to be dropped.
+        Ok(true) => unsafe { FD_STEPS.tail_call(&ctx, STEP_BOOK) },
+        Ok(false) => {}
+        Err(cause) => count::lost(cause),
+    }
+    0
+}
+
+/// Books one descriptor. Returns whether there may be more.
+#[inline(always)]
+fn book_next(call: &Call, thread: &mut FdThread) -> Result<bool, LossCause> {
+    let site = site::id(&mut thread.walker)?;
+    if thread.request.count != 0 {
+        return listed::next(OLD, call, &mut thread.request, site).map(|()| true);
+    }
+    book_direct(OLD, call, &thread.request, site).map(|()| false)
 }
 
 /// The call, if it has an effect.
@@ -189,14 +215,24 @@ fn effect_of(number: u64) -> u32 {
 }
 
 #[inline(always)]
-fn returned(means: Means, call: &Call, effect: u32) {
+fn returned(call: &Call, effect: u32) {
+    if !is_acquiring(effect) {
+        ended(MODERN, call, effect);
+    } else if let Err(cause) = acquired(call, effect) {
+        count::lost(cause);
+    }
+}
+
+/// The call closed descriptors, or mapped code.
+#[inline(always)]
+fn ended(means: Means, call: &Call, effect: u32) {
     let counted = match effect {
         // Linux closes the descriptor whatever else fails, but for one that is not open.
         CLOSES if call.result == BAD_DESCRIPTOR => Ok(()),
         CLOSES => socket::closed(means, call.key(call.first as u32)),
         CLOSES_RANGE => bulk::closed_range(means, call),
         MAPS => mapped(call),
-        _ => acquired(means, call, effect),
+        _ => Ok(()),
     };
     if let Err(cause) = counted {
         count::lost(cause);
@@ -205,11 +241,10 @@ fn returned(means: Means, call: &Call, effect: u32) {
 
 /// The call may have brought descriptors, or connected one.
 #[inline(always)]
-fn acquired(means: Means, call: &Call, effect: u32) -> Result<(), LossCause> {
-    match begin(call, effect)? {
-        Some(thread) => open(means, call, thread),
-        None => Ok(()),
-    }
+fn acquired(call: &Call, effect: u32) -> Result<(), LossCause> {
+    let Some(thread) = begin(call, effect)? else { return Ok(()) };
+    let site = site_of(call, thread)?;
+    book(call, &thread.request, site)
 }
 
 /// Notes what the call brought. `None` when that is nothing.
@@ -223,27 +258,31 @@ fn begin(call: &Call, effect: u32) -> Result<Option<&'static mut FdThread>, Loss
     Ok(is_something.then_some(thread))
 }
 
-/// Puts what the call brought into the table, at the stack from which it was made.
-#[inline(always)]
-fn open(means: Means, call: &Call, thread: &mut FdThread) -> Result<(), LossCause> {
-    let site = site_of(means, call, thread)?;
-    book(means, call, &thread.request, site)
-}
-
 /// The site of a call: where its thread went into the kernel.
 #[inline(always)]
-fn site_of(means: Means, call: &Call, thread: &mut FdThread) -> Result<u32, LossCause> {
+fn site_of(call: &Call, thread: &mut FdThread) -> Result<u32, LossCause> {
+    walk(MODERN, call, thread);
+    site::id(&mut thread.walker)
+}
+
+#[inline(always)]
+fn walk(means: Means, call: &Call, thread: &mut FdThread) {
     thread.walker.stack.site_kind = SiteKind::Fd.code();
     unwind::walk_from_interrupted(means.drive, call.user, call.tgid(), &mut thread.walker);
-    site::id(&mut thread.walker)
 }
 
 /// Puts what a call brought into the table, and announces connections.
 #[inline(always)]
-fn book(means: Means, call: &Call, request: &Request, site: u32) -> Result<(), LossCause> {
+fn book(call: &Call, request: &Request, site: u32) -> Result<(), LossCause> {
     if request.count != 0 {
-        listed::open(means, call, request, site)?;
+        listed::open(call, request, site)?;
     }
+    book_direct(MODERN, call, request, site)
+}
+
+/// The same for the descriptor that is not in a list.
+#[inline(always)]
+fn book_direct(means: Means, call: &Call, request: &Request, site: u32) -> Result<(), LossCause> {
     let fd = request.direct;
     match request.turn {
         Turn::CONNECTED => socket::connected(means, call, fd, site),

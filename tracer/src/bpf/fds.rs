@@ -13,7 +13,7 @@ use aya::{
 };
 use tracer_common::fd::{FdKey, FdRecord, KernelFd};
 
-use super::{BpfError, error::chain, links::set_walk, mapped, sys, syscalls::EFFECTS, uring::UringLayout};
+use super::{BpfError, error::chain, links::set_step, mapped, sys, syscalls::EFFECTS, uring::UringLayout};
 use crate::event::FdLook;
 
 /// Records read in one system call, and bytes of an iterator's output.
@@ -41,10 +41,12 @@ pub(super) fn attach(ebpf: &mut Ebpf, pid: u32, uring: Option<&UringLayout>) -> 
         }
     });
     if !modern {
-        let walk = raw(ebpf, "fd_walk_old")?;
-        walk.load().map_err(|error| refused(&error))?;
-        let walk = walk.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| refused(&error))?;
-        set_walk(ebpf, "FD_WALK", &walk)?;
+        for (step, name) in ["fd_walk_old", "fd_book_old"].into_iter().enumerate() {
+            let program = raw(ebpf, name)?;
+            program.load().map_err(|error| BpfError::Load { reason: format!("{name}: {}", chain(&error)) })?;
+            let fd = program.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| refused(&error))?;
+            set_step(ebpf, "FD_STEPS", step as u32, &fd)?;
+        }
         attach_raw(ebpf, "sys_exit_old", "sys_exit")?;
     }
     if let (true, Some(btf), Some(uring)) = (modern, &btf, uring)

@@ -222,7 +222,7 @@ fn attach_perf(
         let walk = uprobe(ebpf, "walk_old")?;
         walk.load().map_err(refused)?;
         let walk = walk.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(refused)?;
-        set_walk(ebpf, "WALK", &walk)?;
+        set_step(ebpf, "WALK", 0, &walk)?;
     }
     for (index, point) in plan.points.iter().enumerate() {
         let name = if modern { set.serves(point) } else { program_without_cookie(point) };
@@ -242,12 +242,12 @@ fn attach_perf(
     Ok(Links { mode, modern, multi: Vec::new(), _programs: None })
 }
 
-/// Gives programs for older kernels the one that walks for them.
-pub(super) fn set_walk(ebpf: &mut Ebpf, name: &'static str, program: &ProgramFd) -> Result<(), BpfError> {
+/// Gives programs for older kernels one that goes on for them.
+pub(super) fn set_step(ebpf: &mut Ebpf, name: &'static str, step: u32, program: &ProgramFd) -> Result<(), BpfError> {
     let refused = |error: &dyn std::error::Error| BpfError::Load { reason: chain(error) };
     let map = ebpf.map_mut(name).ok_or(BpfError::Object { name })?;
-    let mut walk: ProgramArray<_> = map.try_into().map_err(|error: MapError| refused(&error))?;
-    walk.set(0, program, 0).map_err(|error| refused(&error))
+    let mut steps: ProgramArray<_> = map.try_into().map_err(|error: MapError| refused(&error))?;
+    steps.set(step, program, 0).map_err(|error| refused(&error))
 }
 
 fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, BpfError> {
