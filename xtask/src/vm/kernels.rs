@@ -59,9 +59,43 @@ pub(crate) const CORE: &[&str] = &[
     "threads::threads_that_come_and_go",
 ];
 
+/// It has the programs for older kernels: without typed tracepoints, `bpf_loop`, cookies, and atomics that return a value.
+const LEFT_OUT_5_10: &[LeftOut] = &[
+    LeftOut {
+        tests: &["descriptors::closes_of_one_and_of_many"],
+        reason: "the program uses CLOSE_RANGE_CLOEXEC, which is of Linux 5.11",
+    },
+    LeftOut {
+        tests: &["descriptors::exec_leaves_what_is_not_marked_to_be_closed"],
+        reason: "what exec closes takes bpf_loop (Linux 5.17); before, the comparison with the kernel's table finds it, \
+                 and the report calls that unseen closes",
+    },
+    LeftOut {
+        tests: &["descriptors::io_uring_opens_and_closes"],
+        reason: "what io_uring opens takes typed tracepoints with bpf_loop (Linux 5.17); before, the comparison finds it, \
+                 without a site",
+    },
+    LeftOut {
+        tests: &["descriptors::threads_race_for_the_same_numbers"],
+        reason: "exact counts of threads that race for one number take a compare-and-exchange (Linux 5.12); without it, \
+                 about one call in 300,000 of such a race is counted as still open",
+    },
+    LeftOut {
+        tests: &[
+            "accounting::a_full_table_is_loss_and_nothing_else",
+            "accounting::blocks_beyond_the_near_table_are_counted_as_well",
+            "bad_input::a_target_that_is_killed_is_reported_to_its_end",
+            "descriptors::calls_that_fail_open_nothing",
+            "lifecycle::two_tracers_of_one_process_say_the_same",
+            "sockets::sockets_by_every_call",
+        ],
+        reason: "time: the verifier takes seconds for the bounded walks at each attach under emulation",
+    },
+];
+
 /// Oldest first. The newest column of the matrix is the kernel that runs the integration suite.
 pub(crate) const KERNELS: &[Kernel] = &[
-    Kernel { version: "5.10", left_out: &[] },
+    Kernel { version: "5.10", left_out: LEFT_OUT_5_10 },
     Kernel { version: "6.1", left_out: &[] },
     Kernel { version: "6.12", left_out: &[] },
 ];
