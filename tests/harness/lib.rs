@@ -15,6 +15,7 @@ pub mod modules;
 pub mod network;
 pub mod oracle;
 pub mod process;
+pub mod programs;
 pub mod random;
 pub mod report;
 pub mod services;

@@ -27,6 +27,7 @@ use crate::{
     account::{commit, free, restore},
     count,
     live::{self, Tables},
+    maps::WALK,
     thread::{self, Request, Thread},
     unwind::{self, Drive},
 };
@@ -40,7 +41,9 @@ fn alloc_enter(ctx: ProbeContext) -> u32 {
     // SAFETY: a helper on the program's own context.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let Ok(function) = Function::try_from(cookie_function(cookie)) else { return 0 };
-    enter(Drive::Helper, &ctx, cookie_probe(cookie), function);
+    if let Some(thread) = enter(Tables::Both, &ctx, cookie_probe(cookie), function) {
+        walk(Drive::Helper, &ctx, thread);
+    }
     0
 }
 
@@ -203,12 +206,16 @@ fn thrown(ctx: &ProbeContext, tables: Tables, probe: u32) -> u32 {
     0
 }
 
-/// Entry programs for kernels without cookies or `bpf_loop`: one for each function.
+/// Entry programs for kernels without cookies or `bpf_loop`: one for each function. They leave the walk to one program
+/// between them, because the verifier follows every round of it.
 macro_rules! enter_without_cookie {
     ($($name:ident => $function:ident,)+) => { $(
         #[uprobe]
         fn $name(ctx: ProbeContext) -> u32 {
-            enter(Drive::Bounded, &ctx, Function::$function.code(), Function::$function);
+            if enter(Tables::HashMap, &ctx, Function::$function.code(), Function::$function).is_some() {
+                // SAFETY: nothing is left to be dropped.
+                unsafe { WALK.tail_call(&ctx, 0) };
+            }
             0
         }
     )+ };
@@ -236,6 +243,22 @@ enter_without_cookie! {
     heap_reallocf_enter => HeapReallocf,
 }
 
+/// The walk of the entry programs for older kernels.
+#[uprobe]
+fn walk_old(ctx: ProbeContext) -> u32 {
+    if let Some(thread) = thread::existing(bpf_get_current_pid_tgid()) {
+        walk(Drive::Bounded, &ctx, thread);
+    }
+    0
+}
+
+#[inline(always)]
+fn walk(drive: Drive, ctx: &ProbeContext, thread: &mut Thread) {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    thread.walker.stack.site_kind = SiteKind::Heap.code();
+    unwind::walk_from_entry(drive, ctx.regs, tgid, &mut thread.walker);
+}
+
 #[inline(always)]
 fn request(regs: &pt_regs, function: Function) -> Request {
     let (a, b, c, d) = (regs.rdi, regs.rsi, regs.rdx, regs.rcx);
@@ -256,11 +279,12 @@ fn request(regs: &pt_regs, function: Function) -> Request {
     Request { size, old, out }
 }
 
+/// Begins a call, unless it is nested: then there is nothing to walk for.
 #[inline(always)]
-fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
+fn enter(tables: Tables, ctx: &ProbeContext, probe: u32, function: Function) -> Option<&'static mut Thread> {
     count::hit(probe);
     let pid_tgid = bpf_get_current_pid_tgid();
-    let Some(thread) = thread::current(pid_tgid) else { return };
+    let thread = thread::current(pid_tgid)?;
     // SAFETY: the context of a uprobe program.
     let regs = unsafe { &*ctx.regs };
     thread.request = request(regs, function);
@@ -275,11 +299,11 @@ fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
             && (size == thread.size || thread.function == Function::Pvalloc.code());
         if regs.rsp < thread.call_sp || tail_call {
             count::seen(Stat::NestedCall);
-            return;
+            return None;
         }
         count::lost(LossCause::AbandonedCall);
         debug!(ctx, "thread {}: function {} never returned", pid_tgid as u32, thread.function);
-        restore(drive.tables(), tgid, thread);
+        restore(tables, tgid, thread);
     }
     thread.call_sp = regs.rsp;
     thread.entry_ip = regs.rip;
@@ -288,9 +312,8 @@ fn enter(drive: Drive, ctx: &ProbeContext, probe: u32, function: Function) {
     thread.out = out;
     thread.function = function.code();
     thread.has_taken = 0;
-    if old != 0 && live::take(drive.tables(), tgid, old, &mut thread.taken) {
+    if old != 0 && live::take(tables, tgid, old, &mut thread.taken) {
         thread.has_taken = 1;
     }
-    thread.walker.stack.site_kind = SiteKind::Heap.code();
-    unwind::walk_from_entry(drive, ctx.regs, tgid, &mut thread.walker);
+    Some(thread)
 }

@@ -4,7 +4,7 @@ use aya_ebpf::{
     Global,
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, Queue, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, ProgramArray, Queue, RingBuf},
 };
 use tracer_common::{
     config::{
@@ -119,6 +119,15 @@ pub(crate) static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(STAT_S
 /// Hits by probe index.
 #[map]
 pub(crate) static HITS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_PROBES, 0);
+
+/// The program that walks for the entry programs of older kernels. The loader sets it.
+#[map]
+pub(crate) static WALK: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The programs that follow [`crate::fd`]'s program for older kernels: such an array is for programs of one kind. The
+/// loader sets them.
+#[map]
+pub(crate) static FD_STEPS: ProgramArray = ProgramArray::with_max_entries(2, 0);
 
 /// New sites and lifecycle.
 #[map]

@@ -20,7 +20,6 @@ use tracer_common::{
 };
 
 use crate::{
-    live::Tables,
     maps::{MAPPINGS, PAGES, ROWS},
     walker::Walker,
     words,
@@ -33,16 +32,6 @@ pub(crate) enum Drive {
     Helper,
     /// By a bounded loop, for older kernels; the verifier follows every round, so there are fewer.
     Bounded,
-}
-
-impl Drive {
-    /// The tables of blocks that such a kernel can use.
-    pub(crate) fn tables(self) -> Tables {
-        match self {
-            Self::Helper => Tables::Both,
-            Self::Bounded => Tables::HashMap,
-        }
-    }
 }
 
 /// Frames that a bounded loop takes.

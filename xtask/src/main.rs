@@ -11,6 +11,7 @@ mod source;
 mod suite;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::ffi::OsString;
@@ -39,6 +40,15 @@ enum Task {
         #[command(subcommand)]
         benchmark: bench::Benchmark,
     },
+    /// Run the core of the integration suite on Debian's kernels 5.10, 6.1 and 6.12, in qemu
+    Vm {
+        /// These kernels alone
+        #[arg(value_name = "VERSION")]
+        kernels: Vec<String>,
+        /// These tests alone
+        #[arg(last = true, value_name = "FILTER")]
+        filters: Vec<String>,
+    },
     /// Run everything a change has to pass, stopping at the first failure
     Test {
         /// Run this step alone
@@ -55,6 +65,7 @@ fn main() -> ExitCode {
         Task::Bpf { check: false } => bpf::update(),
         Task::Bpf { check: true } => bpf::check(),
         Task::Bench { benchmark } => bench::run(&benchmark),
+        Task::Vm { kernels, filters } => vm::run(&kernels, &filters),
         Task::Test { only, suite_args } => test::run(only, &suite_args),
     };
     match outcome {

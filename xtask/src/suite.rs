@@ -46,10 +46,15 @@ pub(crate) fn require_root() -> Result<()> {
 
 /// Installs what the suite needs.
 pub(crate) fn install_needs() -> Result<()> {
+    install_missing(&NEEDS, "the integration suite")
+}
+
+/// Installs those packages whose program or file is not there.
+pub(crate) fn install_missing(needs: &[(&str, &str)], purpose: &str) -> Result<()> {
     let is_there =
         |probe: &str| if probe.starts_with('/') { Path::new(probe).exists() } else { shell::which(probe).is_some() };
-    let missing: Vec<&str> = NEEDS.iter().filter(|(_, probe)| !is_there(probe)).map(|(package, _)| *package).collect();
-    apt::install(&missing, "the integration suite")
+    let missing: Vec<&str> = needs.iter().filter(|(_, probe)| !is_there(probe)).map(|(package, _)| *package).collect();
+    apt::install(&missing, purpose)
 }
 
 /// Builds `leaktrace` as it is released.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 use crate::workspace::{self, Workspace};
-use crate::{bpf, shell, suite};
+use crate::{bpf, shell, suite, vm};
 
 /// A step of `cargo xtask test`, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,6 +23,8 @@ pub(crate) enum Step {
     Object,
     /// Release build, then the suite on real processes, as root
     Integration,
+    /// The core of the suite on older kernels, in qemu
+    Vm,
 }
 
 impl Step {
@@ -33,6 +35,7 @@ impl Step {
             Self::Unit => "unit",
             Self::Object => "object",
             Self::Integration => "integration",
+            Self::Vm => "vm",
         }
     }
 
@@ -64,6 +67,7 @@ impl Step {
                 println!("    built in {:.1} s", start.elapsed().as_secs_f64());
                 shell::run_shown(&mut suite::test_command(&workspace, suite_args))
             }
+            Self::Vm => vm::run(&[], &[]),
         }
     }
 }

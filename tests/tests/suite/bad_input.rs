@@ -10,9 +10,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use leaktrace_tests::{
-    leaker::{Build, Frames, Leaker, leakers_dir},
+    leaker::Leaker,
     ledger::{Match::Innermost, Scope::Everything},
     process::Guarded,
+    programs,
     tracer::{Tracer, binary, report_path, run, run_command},
     wait_for,
 };
@@ -136,10 +137,7 @@ fn output_that_cannot_be_written() -> Result<()> {
 
 #[test]
 fn a_static_program() -> Result<()> {
-    let source = leakers_dir().join("simple.c");
-    // Without symbols: nothing says where its allocator is.
-    let program = Build::c(source, Frames::Pointers).arg("-static").arg("-s").compile()?;
-    let leaker = Leaker::start_program(&mut Command::new(program))?;
+    let leaker = Leaker::start_program(&mut Command::new(programs::static_heap().compile()?))?;
     refuse(leaker.pid(), &["allocator"])?;
     leaker.finish_untraced()
 }

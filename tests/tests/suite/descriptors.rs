@@ -13,8 +13,9 @@ use leaktrace_tests::{
         report::{FdReport, Limits, OpenFd},
         trace_and_check, trace_with,
     },
-    leaker::{Build, Frames, Leaker, compile, leakers_dir},
+    leaker::{Leaker, compile},
     network::Network,
+    programs,
     tracer::{Tracer, binary},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -130,8 +131,7 @@ fn children_have_descriptors_of_their_own() -> Result<()> {
 /// With and without frame pointers, and with the heap traced at the same time.
 #[test]
 fn however_it_is_compiled_and_whatever_else_is_traced() -> Result<()> {
-    let source = leakers_dir().join("descriptors/files.c");
-    let program = Build::c(source, Frames::NoPointers).compile()?;
+    let program = programs::files_without_frame_pointers().compile()?;
     trace_and_check(Leaker::start_program(Command::new(&program).arg("dups"))?)?;
     let mut leaker = Leaker::start_program(Command::new(&program).arg("opens"))?;
     let tracer = Tracer::attach(leaker.pid())?;
@@ -148,9 +148,7 @@ fn however_it_is_compiled_and_whatever_else_is_traced() -> Result<()> {
 /// A program without an allocator has descriptors all the same.
 #[test]
 fn a_static_program() -> Result<()> {
-    let source = leakers_dir().join("descriptors/files.c");
-    let program = Build::c(source, Frames::Pointers).arg("-static").compile()?;
-    trace_and_check(Leaker::start_program(Command::new(program).arg("dups"))?)?;
+    trace_and_check(Leaker::start_program(Command::new(programs::static_files().compile()?).arg("dups"))?)?;
     Ok(())
 }
 
@@ -166,8 +164,7 @@ fn what_nobody_touches_is_from_before() -> Result<()> {
 
 /// `exec.c`, which becomes a static program that opens nothing.
 fn exec() -> Result<Leaker> {
-    let after = Build::c(leakers_dir().join("descriptors/after_exec.c"), Frames::Pointers).arg("-static").compile()?;
-    Leaker::start_program(Command::new(compile("descriptors/exec.c")?).arg(after))
+    Leaker::start_program(Command::new(compile("descriptors/exec.c")?).arg(programs::after_exec().compile()?))
 }
 
 /// Tracing ends there, and the report shows what the new program was left with.

@@ -4,20 +4,19 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use leaktrace_tests::{
-    leaker::{Build, Frames, Leaker, compile, leakers_dir},
+    leaker::{Leaker, compile},
     ledger::{
         Match::{AnyFrame, Innermost},
         Scope::ListedSites,
     },
+    programs,
     tracer::{trace, trace_and_check, trace_with},
 };
 
 /// The program that opens a library once it is released.
 pub(crate) fn late_library() -> Result<Command> {
-    let library =
-        Build::c(leakers_dir().join("late_library.c"), Frames::Pointers).shared().arg("-DLIBRARY").compile()?;
     let mut command = Command::new(compile("late_library.c")?);
-    command.arg(library);
+    command.arg(programs::late_library().compile()?);
     Ok(command)
 }
 

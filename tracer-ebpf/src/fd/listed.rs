@@ -9,12 +9,9 @@ use tracer_common::{
 };
 
 use super::{Call, Means, request::Request, table};
-use crate::unwind::Drive;
 
 /// The most descriptors that the kernel passes in one message: `SCM_MAX_FD`.
 const MOST: u32 = 253;
-/// Descriptors of one list that a bounded loop takes; more are found by the next comparison with the kernel's table.
-const BOUNDED: u32 = 8;
 
 /// What a round of `bpf_loop` needs.
 #[repr(C)]
@@ -27,9 +24,9 @@ struct Descriptors {
     failure: u32,
 }
 
-/// Puts all of them into the table.
+/// Puts all of them into the table, by `bpf_loop`.
 #[inline(always)]
-pub(super) fn open(means: Means, call: &Call, request: &Request, site: u32) -> Result<(), LossCause> {
+pub(super) fn open(call: &Call, request: &Request, site: u32) -> Result<(), LossCause> {
     let count = request.count;
     let mut context = MaybeUninit::<Descriptors>::uninit();
     let fields = context.as_mut_ptr();
@@ -42,20 +39,9 @@ pub(super) fn open(means: Means, call: &Call, request: &Request, site: u32) -> R
         (*fields).flags = call_flags(call.number);
         &mut *fields
     };
-    match means.drive {
-        Drive::Helper => {
-            let pointer = (&raw mut *context).cast::<c_void>();
-            // SAFETY: the callback takes exactly this context, which outlives the call.
-            unsafe { bpf_loop(count.min(MOST), descriptor_callback as *mut c_void, pointer, 0) };
-        }
-        Drive::Bounded => {
-            for index in 0..BOUNDED {
-                if index >= count || descriptor_bounded(index, context) != 0 {
-                    break;
-                }
-            }
-        }
-    }
+    let pointer = (&raw mut *context).cast::<c_void>();
+    // SAFETY: the callback takes exactly this context, which outlives the call.
+    unsafe { bpf_loop(count.min(MOST), descriptor_callback as *mut c_void, pointer, 0) };
     if context.failure == 0 {
         Ok(())
     } else {
@@ -67,27 +53,28 @@ pub(super) fn open(means: Means, call: &Call, request: &Request, site: u32) -> R
 #[inline(never)]
 extern "C" fn descriptor_callback(index: u64, context: *mut c_void) -> i64 {
     // SAFETY: the context that `open` passes.
-    descriptor(super::MODERN, index as u32, unsafe { &mut *context.cast::<Descriptors>() })
-}
-
-#[inline(never)]
-fn descriptor_bounded(index: u32, context: &mut Descriptors) -> i64 {
-    descriptor(super::OLD, index, context)
-}
-
-#[inline(always)]
-fn descriptor(means: Means, index: u32, context: &mut Descriptors) -> i64 {
-    let address = context.address.wrapping_add(u64::from(index) << 2);
-    // SAFETY: the helper checks the address and fails where it cannot be read.
-    let opened = match unsafe { bpf_probe_read_user(address as *const u32) } {
-        Ok(fd) => table::open(means, FdKey { tgid: context.tgid, fd }, context.site, context.flags).map(|_| ()),
-        Err(_) => Err(LossCause::FdReadFault),
-    };
-    match opened {
+    let context = unsafe { &mut *context.cast::<Descriptors>() };
+    let address = context.address.wrapping_add(index << 2);
+    match open_at(super::MODERN, address, context.tgid, context.site, context.flags) {
         Ok(()) => 0,
         Err(cause) => {
             context.failure = cause.code() + 1;
             1
         }
     }
+}
+
+/// Puts the first of them into the table, and leaves the others in the list.
+#[inline(always)]
+pub(super) fn next(means: Means, call: &Call, request: &mut Request, site: u32) -> Result<(), LossCause> {
+    let address = request.address;
+    request.list(address.wrapping_add(4), request.count.wrapping_sub(1));
+    open_at(means, address, call.tgid(), site, call_flags(call.number))
+}
+
+#[inline(always)]
+fn open_at(means: Means, address: u64, tgid: u32, site: u32, flags: u32) -> Result<(), LossCause> {
+    // SAFETY: the helper checks the address and fails where it cannot be read.
+    let fd = unsafe { bpf_probe_read_user(address as *const u32) }.map_err(|_| LossCause::FdReadFault)?;
+    table::open(means, FdKey { tgid, fd }, site, flags).map(|_| ())
 }

@@ -34,7 +34,7 @@ pub(crate) use self::{
 use crate::{
     count, emit,
     kernel::Reach,
-    maps::{EFFECTS, TARGETS},
+    maps::{EFFECTS, FD_STEPS, TARGETS},
     site,
     unwind::{self, Drive},
 };
@@ -43,6 +43,9 @@ const CLOSES: u32 = Effect::Closes.code();
 const CONNECTS: u32 = Effect::Connects.code();
 const CLOSES_RANGE: u32 = Effect::ClosesRange.code();
 const MAPS: u32 = Effect::Maps.code();
+/// Places in [`FD_STEPS`].
+const STEP_WALK: u32 = 0;
+const STEP_BOOK: u32 = 1;
 /// `EBADF`, negative.
 const BAD_DESCRIPTOR: i64 = -9;
 
@@ -109,23 +112,79 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
             user: ((*regs).rip, (*regs).rsp, (*regs).rbp),
         }
     };
-    returned(MODERN, &call, effect);
+    returned(&call, effect);
     0
 }
 
 /// `sys_exit(regs, result)`, without types: for kernels before 5.17, and those without BTF.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn sys_exit_old(ctx: RawTracePointContext) -> i32 {
+    let Some((call, effect)) = copied_call(&ctx) else { return 0 };
+    if is_acquiring(effect) {
+        match begin(&call, effect) {
+            // SAFETY: nothing is left to be dropped.
+            Ok(Some(_)) => unsafe { FD_STEPS.tail_call(&ctx, STEP_WALK) },
+            Ok(None) => {}
+            Err(cause) => count::lost(cause),
+        }
+    } else {
+        ended(OLD, &call, effect);
+    }
+    0
+}
+
+/// What `sys_exit_old` leaves to a program of its own, so that the verifier follows every round of the walk once, and not
+/// once for each sort of call.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn fd_walk_old(ctx: RawTracePointContext) -> i32 {
+    let Some((call, _)) = copied_call(&ctx) else { return 0 };
+    if let Ok(Some(thread)) = thread::current(&call) {
+        walk(OLD, &call, thread);
+        // SAFETY: nothing is left to be dropped.
+        unsafe { FD_STEPS.tail_call(&ctx, STEP_BOOK) };
+    }
+    0
+}
+
+/// What is left after the walk, one descriptor at a time: the verifier remembers no more than 8,192 branches that it has
+/// not followed yet, and a loop over them has more. Tail calls end at the 32nd; the next comparison with the kernel's
+/// table finds the rest.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn fd_book_old(ctx: RawTracePointContext) -> i32 {
+    let Some((call, _)) = copied_call(&ctx) else { return 0 };
+    let Ok(Some(thread)) = thread::current(&call) else { return 0 };
+    match book_next(&call, thread) {
+        // SAFETY: nothing is left to be dropped.
+        Ok(true) => unsafe { FD_STEPS.tail_call(&ctx, STEP_BOOK) },
+        Ok(false) => {}
+        Err(cause) => count::lost(cause),
+    }
+    0
+}
+
+/// Books one descriptor. Returns whether there may be more.
+#[inline(always)]
+fn book_next(call: &Call, thread: &mut FdThread) -> Result<bool, LossCause> {
+    let site = site::id(&mut thread.walker)?;
+    if thread.request.count != 0 {
+        return listed::next(OLD, call, &mut thread.request, site).map(|()| true);
+    }
+    book_direct(OLD, call, &thread.request, site).map(|()| false)
+}
+
+/// The call, if it has an effect.
+#[inline(always)]
+fn copied_call(ctx: &RawTracePointContext) -> Option<(Call, u32)> {
     let address: u64 = ctx.arg(0);
     let regs = address as *const pt_regs;
     // SAFETY: the helper checks addresses and fails where they cannot be read.
-    let Ok(number) = (unsafe { bpf_probe_read_kernel(&raw const (*regs).orig_rax) }) else { return 0 };
+    let number = unsafe { bpf_probe_read_kernel(&raw const (*regs).orig_rax) }.ok()?;
     let effect = effect_of(number);
     if effect == Effect::None.code() {
-        return 0;
+        return None;
     }
     // SAFETY: as above.
-    let Ok(regs) = (unsafe { bpf_probe_read_kernel(regs) }) else { return 0 };
+    let regs = unsafe { bpf_probe_read_kernel(regs) }.ok()?;
     let call = Call {
         number,
         first: regs.rdi,
@@ -136,8 +195,13 @@ fn sys_exit_old(ctx: RawTracePointContext) -> i32 {
         pid_tgid: bpf_get_current_pid_tgid(),
         user: (regs.rip, regs.rsp, regs.rbp),
     };
-    returned(OLD, &call, effect);
-    0
+    Some((call, effect))
+}
+
+/// Whether such a call may bring descriptors, or connect one.
+#[inline(always)]
+fn is_acquiring(effect: u32) -> bool {
+    !matches!(effect, CLOSES | CLOSES_RANGE | MAPS)
 }
 
 /// The code of the effect of a system call.
@@ -151,14 +215,24 @@ fn effect_of(number: u64) -> u32 {
 }
 
 #[inline(always)]
-fn returned(means: Means, call: &Call, effect: u32) {
+fn returned(call: &Call, effect: u32) {
+    if !is_acquiring(effect) {
+        ended(MODERN, call, effect);
+    } else if let Err(cause) = acquired(call, effect) {
+        count::lost(cause);
+    }
+}
+
+/// The call closed descriptors, or mapped code.
+#[inline(always)]
+fn ended(means: Means, call: &Call, effect: u32) {
     let counted = match effect {
         // Linux closes the descriptor whatever else fails, but for one that is not open.
         CLOSES if call.result == BAD_DESCRIPTOR => Ok(()),
         CLOSES => socket::closed(means, call.key(call.first as u32)),
         CLOSES_RANGE => bulk::closed_range(means, call),
         MAPS => mapped(call),
-        _ => acquired(means, call, effect),
+        _ => Ok(()),
     };
     if let Err(cause) = counted {
         count::lost(cause);
@@ -167,32 +241,48 @@ fn returned(means: Means, call: &Call, effect: u32) {
 
 /// The call may have brought descriptors, or connected one.
 #[inline(always)]
-fn acquired(means: Means, call: &Call, effect: u32) -> Result<(), LossCause> {
+fn acquired(call: &Call, effect: u32) -> Result<(), LossCause> {
+    let Some(thread) = begin(call, effect)? else { return Ok(()) };
+    let site = site_of(call, thread)?;
+    book(call, &thread.request, site)
+}
+
+/// Notes what the call brought. `None` when that is nothing.
+#[inline(always)]
+fn begin(call: &Call, effect: u32) -> Result<Option<&'static mut FdThread>, LossCause> {
     if call.result < 0 && (effect != CONNECTS || call.result != socket::IN_PROGRESS) {
-        return Ok(());
+        return Ok(None);
     }
-    let Some(thread) = thread::current(call)? else { return Ok(()) };
-    if !request::fill(&mut thread.request, call, effect) {
-        return Ok(());
-    }
-    let site = site_of(means, call, thread)?;
-    book(means, call, &thread.request, site)
+    let Some(thread) = thread::current(call)? else { return Ok(None) };
+    let is_something = request::fill(&mut thread.request, call, effect);
+    Ok(is_something.then_some(thread))
 }
 
 /// The site of a call: where its thread went into the kernel.
 #[inline(always)]
-fn site_of(means: Means, call: &Call, thread: &mut FdThread) -> Result<u32, LossCause> {
+fn site_of(call: &Call, thread: &mut FdThread) -> Result<u32, LossCause> {
+    walk(MODERN, call, thread);
+    site::id(&mut thread.walker)
+}
+
+#[inline(always)]
+fn walk(means: Means, call: &Call, thread: &mut FdThread) {
     thread.walker.stack.site_kind = SiteKind::Fd.code();
     unwind::walk_from_interrupted(means.drive, call.user, call.tgid(), &mut thread.walker);
-    site::id(&mut thread.walker)
 }
 
 /// Puts what a call brought into the table, and announces connections.
 #[inline(always)]
-fn book(means: Means, call: &Call, request: &Request, site: u32) -> Result<(), LossCause> {
+fn book(call: &Call, request: &Request, site: u32) -> Result<(), LossCause> {
     if request.count != 0 {
-        listed::open(means, call, request, site)?;
+        listed::open(call, request, site)?;
     }
+    book_direct(MODERN, call, request, site)
+}
+
+/// The same for the descriptor that is not in a list.
+#[inline(always)]
+fn book_direct(means: Means, call: &Call, request: &Request, site: u32) -> Result<(), LossCause> {
     let fd = request.direct;
     match request.turn {
         Turn::CONNECTED => socket::connected(means, call, fd, site),

@@ -29,7 +29,8 @@ const ESTABLISHED: u32 = 1;
 #[inline(always)]
 pub(super) fn connected(means: Means, call: &Call, fd: u32, site: u32) -> Result<(), LossCause> {
     connected_to(means, call, fd, site, |address| {
-        let len = (call.third as u32).min(ADDRESS_BYTES as u32);
+        // In 64 bits: before Linux 5.12 the verifier loses what a comparison of 32 says of a length.
+        let len = (call.third & u64::from(u32::MAX)).min(ADDRESS_BYTES as u64) as u32;
         // SAFETY: the address has room for the length.
         let read = unsafe { read_bytes(address.cast(), len, call.second as *const _) };
         if read == 0 { len } else { 0 }

@@ -136,7 +136,7 @@ fn submitted(req: u64) -> Result<(), LossCause> {
     let site = match op.effect {
         CLOSES => NO_SITE,
         _ if user.0 == 0 => return Ok(()),
-        _ => super::site_of(MODERN, &call, thread)?,
+        _ => super::site_of(&call, thread)?,
     };
     if word(req, op.flags) & MULTISHOT != 0 {
         key.ring = field(req, offset(&URING_KERNEL.ring)).unwrap_or(0);
@@ -280,7 +280,7 @@ fn ended(pending: &mut Pending, result: i32) -> Result<(), LossCause> {
         _ if result < 0 => Ok(()),
         effect => {
             pending.request.direct = if effect == PAIR { NO_FD } else { result as u32 };
-            super::book(MODERN, &call, &pending.request, pending.site)
+            super::book(&call, &pending.request, pending.site)
         }
     }
 }

@@ -83,9 +83,30 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = inner.source();
     }
-    // A verifier log is long; its last line says what was refused.
-    match text.char_indices().nth(600) {
-        Some((cut, _)) => format!("{} …", text[..cut].replace('\n', " ")),
-        None => text.replace('\n', " "),
+    // A verifier log is long, and full of warnings on older kernels; its last lines say what was refused.
+    let text = text.trim_end().replace('\n', " ");
+    let (head, tail) = (text.char_indices().nth(HEAD), text.char_indices().rev().nth(TAIL));
+    match (head, tail) {
+        (Some((head, _)), Some((tail, _))) if head < tail => format!("{} … {}", &text[..head], &text[tail..]),
+        _ => text,
+    }
+}
+
+/// Characters that are shown of a long error: of its beginning, and of its end.
+const HEAD: usize = 100;
+const TAIL: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_keeps_its_end() {
+        let log = format!("refused: {}the cause\n", "a warning\n".repeat(1000));
+        let shown = chain(&io::Error::other(log));
+        assert!(shown.starts_with("refused: a warning"), "{shown}");
+        assert!(shown.ends_with("a warning the cause"), "{shown}");
+        assert!(shown.chars().count() < 500, "{shown}");
+        assert_eq!(chain(&io::Error::other("short\nof two lines")), "short of two lines");
     }
 }

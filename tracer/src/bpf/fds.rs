@@ -13,7 +13,7 @@ use aya::{
 };
 use tracer_common::fd::{FdKey, FdRecord, KernelFd};
 
-use super::{BpfError, error::chain, mapped, sys, syscalls::EFFECTS, uring::UringLayout};
+use super::{BpfError, error::chain, links::set_step, mapped, sys, syscalls::EFFECTS, uring::UringLayout};
 use crate::event::FdLook;
 
 /// Records read in one system call, and bytes of an iterator's output.
@@ -41,6 +41,12 @@ pub(super) fn attach(ebpf: &mut Ebpf, pid: u32, uring: Option<&UringLayout>) -> 
         }
     });
     if !modern {
+        for (step, name) in ["fd_walk_old", "fd_book_old"].into_iter().enumerate() {
+            let program = raw(ebpf, name)?;
+            program.load().map_err(|error| BpfError::Load { reason: format!("{name}: {}", chain(&error)) })?;
+            let fd = program.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| refused(&error))?;
+            set_step(ebpf, "FD_STEPS", step as u32, &fd)?;
+        }
         attach_raw(ebpf, "sys_exit_old", "sys_exit")?;
     }
     if let (true, Some(btf), Some(uring)) = (modern, &btf, uring)
@@ -87,14 +93,24 @@ fn refused(error: &dyn std::error::Error) -> BpfError {
 }
 
 fn attach_typed(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BpfError> {
-    attach_btf(ebpf, btf, "sys_exit", "sys_exit")?;
-    attach_btf(ebpf, btf, "fd_exec", "sched_process_exec")?;
-    attach_btf(ebpf, btf, "fd_exit", "sched_process_exit")
+    const PROGRAMS: [(&str, &str); 3] =
+        [("sys_exit", "sys_exit"), ("fd_exec", "sched_process_exec"), ("fd_exit", "sched_process_exit")];
+    // None is attached before all are loaded, or what replaces them would count besides.
+    for (name, tracepoint) in PROGRAMS {
+        typed(ebpf, name)?.load(tracepoint, btf).map_err(|error| refused(&error))?;
+    }
+    for (name, _) in PROGRAMS {
+        typed(ebpf, name)?.attach().map_err(|error| refused(&error))?;
+    }
+    Ok(())
+}
+
+fn typed<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut BtfTracePoint, BpfError> {
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })
 }
 
 fn attach_btf(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, tracepoint: &str) -> Result<(), BpfError> {
-    let program: &mut BtfTracePoint =
-        ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
+    let program = typed(ebpf, name)?;
     program.load(tracepoint, btf).map_err(|error| refused(&error))?;
     program.attach().map_err(|error| refused(&error))?;
     Ok(())

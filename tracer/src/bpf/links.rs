@@ -10,8 +10,9 @@ use std::{
 
 use aya::{
     Ebpf,
+    maps::{MapError, ProgramArray},
     programs::{
-        UProbe,
+        ProgramError, ProgramFd, UProbe,
         uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
     },
 };
@@ -216,6 +217,13 @@ fn attach_perf(
     // Cookies came with 5.15, bpf_loop with 5.17: a kernel between them has the programs of the older ones.
     let modern = modern && loads(ebpf, set.names())?;
     let mut loaded: Vec<&str> = if modern { set.names().to_vec() } else { Vec::new() };
+    if !modern {
+        let refused = |error: ProgramError| BpfError::Load { reason: chain(&error) };
+        let walk = uprobe(ebpf, "walk_old")?;
+        walk.load().map_err(refused)?;
+        let walk = walk.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(refused)?;
+        set_step(ebpf, "WALK", 0, &walk)?;
+    }
     for (index, point) in plan.points.iter().enumerate() {
         let name = if modern { set.serves(point) } else { program_without_cookie(point) };
         let program = uprobe(ebpf, name)?;
@@ -232,6 +240,14 @@ fn attach_perf(
     }
     let mode = if modern { AttachMode::PerfEvent } else { AttachMode::PerfEventOld };
     Ok(Links { mode, modern, multi: Vec::new(), _programs: None })
+}
+
+/// Gives programs for older kernels one that goes on for them.
+pub(super) fn set_step(ebpf: &mut Ebpf, name: &'static str, step: u32, program: &ProgramFd) -> Result<(), BpfError> {
+    let refused = |error: &dyn std::error::Error| BpfError::Load { reason: chain(error) };
+    let map = ebpf.map_mut(name).ok_or(BpfError::Object { name })?;
+    let mut steps: ProgramArray<_> = map.try_into().map_err(|error: MapError| refused(&error))?;
+    steps.set(step, program, 0).map_err(|error| refused(&error))
 }
 
 fn uprobe<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, BpfError> {

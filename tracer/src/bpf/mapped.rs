@@ -47,9 +47,12 @@ impl<const WORDS: usize> MappedCounters<WORDS> {
 /// The data behind any of the map kinds we use.
 pub(super) fn data(map: &Map) -> Option<&MapData> {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data) | Map::Queue(data) => {
-            Some(data)
-        }
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::ProgramArray(data)
+        | Map::RingBuf(data)
+        | Map::Queue(data) => Some(data),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, Queue, RingBuf},
     programs::RawTracePoint,
 };
@@ -266,7 +266,14 @@ pub(super) fn load(
     let Layout { offsets, uring } = if fds.is_some() { kernel_types::layout() } else { Layout::default() };
     let uring_offsets = uring.as_ref().map_or(UringOffsets::default(), |uring| uring.offsets);
     let log_level = if kernel_log { u8::MAX } else { 0 };
+    // What was refused is said without every instruction that was followed, which takes minutes where a program is large.
+    let verifier_log = if log::log_enabled!(log::Level::Trace) {
+        VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
+    } else {
+        VerifierLogLevel::STATS
+    };
     EbpfLoader::new()
+        .verifier_log_level(verifier_log)
         .override_global("NEAR_MASK", &near_mask, true)
         .map_max_entries("NEAR", buckets)
         .map_max_entries("NEAR_BLOCKS", buckets * BUCKET as u32)
