@@ -66,6 +66,8 @@ pub enum Scope {
     Everything,
     /// Other code allocated too (pthread_create, the dynamic loader).
     ListedSites,
+    /// As [`Scope::ListedSites`], and some of the memory came from the kernel itself.
+    Ranges,
 }
 
 /// All that a leaker said about itself.
@@ -101,9 +103,13 @@ impl Ledger {
 
     /// Compares with `report`, and lists every difference. Also holds the report to its own arithmetic.
     pub fn check(&self, report: &Report, matching: Match, scope: Scope) -> Result<()> {
+        let sites = match scope {
+            Scope::Ranges => report.sites.iter().chain(&report.ranges).collect(),
+            _ => report.sites.iter().collect::<Vec<_>>(),
+        };
         let mut wrong = String::new();
         for entry in &self.entries {
-            let sites: Vec<&Site> = report.sites.iter().filter(|site| belongs(site, &entry.site, matching)).collect();
+            let sites: Vec<&Site> = sites.iter().copied().filter(|site| belongs(site, &entry.site, matching)).collect();
             let sum: Counters = sites.iter().map(|site| site.counters).sum();
             for (number, said) in entry.numbers() {
                 let seen = sum.number(number);

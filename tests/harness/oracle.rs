@@ -90,6 +90,7 @@ fn report(raw: Raw) -> Result<Report> {
     }
     sites.sort_by_key(|site| std::cmp::Reverse(site.counters.inuse_bytes));
     Ok(Report {
+        ranges: Vec::new(),
         schema: "leaktrace/1".to_owned(),
         target: Target { pid: raw.pid, comm: String::new(), exe: String::new(), cmdline: Vec::new() },
         state: "detached".to_owned(),

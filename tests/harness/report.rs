@@ -19,9 +19,12 @@ pub struct Report {
     pub started: serde_json::Value,
     /// Seconds traced.
     pub elapsed_s: f64,
-    /// Those of the heap, most outstanding bytes first. See `descriptors::report` for the others.
+    /// Those of the heap, most outstanding bytes first. See `descriptors::report` for those that opened descriptors.
     #[serde(deserialize_with = "heap_sites")]
     pub sites: Vec<Site>,
+    /// Those of memory from the kernel itself: see [`Report::parse`].
+    #[serde(skip)]
+    pub ranges: Vec<Site>,
     /// Sum over the sites.
     pub totals: Counters,
     /// Events lost, by cause.
@@ -33,9 +36,17 @@ pub struct Report {
 }
 
 fn heap_sites<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Site>, D::Error> {
+    sites_of(deserializer, |kind| kind == "heap")
+}
+
+fn range_sites<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Site>, D::Error> {
+    sites_of(deserializer, |kind| kind.starts_with("mmap"))
+}
+
+fn sites_of<'de, D: Deserializer<'de>>(deserializer: D, wanted: fn(&str) -> bool) -> Result<Vec<Site>, D::Error> {
     let sites = Vec::<serde_json::Value>::deserialize(deserializer)?;
-    let heap_sites = sites.into_iter().filter(|site| site["kind"] == "heap");
-    heap_sites.map(|site| serde_json::from_value(site).map_err(D::Error::custom)).collect()
+    let wanted = sites.into_iter().filter(|site| site["kind"].as_str().is_some_and(wanted));
+    wanted.map(|site| serde_json::from_value(site).map_err(D::Error::custom)).collect()
 }
 
 /// The traced process.
@@ -197,7 +208,21 @@ pub struct Probe {
     pub hits: u64,
 }
 
+/// Those of memory from the kernel itself.
+#[derive(Deserialize)]
+struct Ranges {
+    #[serde(deserialize_with = "range_sites")]
+    sites: Vec<Site>,
+}
+
 impl Report {
+    /// Reads a report.
+    pub fn parse(text: &str) -> Result<Self> {
+        let report: Self = serde_json::from_str(text)?;
+        let Ranges { sites: ranges } = serde_json::from_str(text)?;
+        Ok(Self { ranges, ..report })
+    }
+
     /// A statistic; one that is not listed is zero.
     pub fn stat(&self, name: &str) -> u64 {
         self.stats.get(name).copied().unwrap_or_default()
@@ -215,7 +240,7 @@ impl Report {
     pub fn check_arithmetic(&self) -> Result<()> {
         ensure!(self.schema == "leaktrace/1", "schema is {:?}", self.schema);
         ensure!(self.loss.is_empty(), "events were lost: {:?}", self.loss);
-        for site in &self.sites {
+        for site in self.sites.iter().chain(&self.ranges) {
             ensure!(site.counters.balanced(), "site {} is out of balance: {:?}", site.id, site.counters);
             ensure!(site.tgid == self.target.pid, "site {} belongs to process {}", site.id, site.tgid);
         }

@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
-use serde::de::DeserializeOwned;
 
 use crate::{
     descriptors::FdReport,
@@ -35,18 +34,19 @@ pub struct Ended {
 impl Ended {
     /// The report it wrote. It must have ended well.
     pub fn report(&self) -> Result<Report> {
-        self.read()
+        let text = self.text()?;
+        Report::parse(&text).with_context(|| format!("not the JSON that was promised:\n{text}"))
     }
 
     /// The same, for what it says of descriptors.
     pub fn descriptors(&self) -> Result<FdReport> {
-        self.read()
+        let text = self.text()?;
+        serde_json::from_str(&text).with_context(|| format!("not the JSON that was promised:\n{text}"))
     }
 
-    fn read<T: DeserializeOwned>(&self) -> Result<T> {
+    fn text(&self) -> Result<String> {
         ensure!(self.status.success(), "leaktrace failed: {}\n{}", self.status, self.stderr);
-        let text = fs::read_to_string(&self.report).with_context(|| format!("no report; stderr:\n{}", self.stderr))?;
-        serde_json::from_str(&text).with_context(|| format!("not the JSON that was promised:\n{text}"))
+        fs::read_to_string(&self.report).with_context(|| format!("no report; stderr:\n{}", self.stderr))
     }
 
     /// Checks that it refused, with this exit code and an error that holds all of `words`, in any case.

@@ -23,6 +23,14 @@ wire_enum! {
         Mapped = 8 => "mapped",
         /// A descriptor that was open when the process ended: an [`FdAtExit`].
         FdAtExit = 9 => "fd_at_exit",
+        /// The process mapped a range: a [`RangeEvent`].
+        Map = 24 => "map",
+        /// It unmapped one: a [`RangeEvent`] without site.
+        Unmap = 25 => "unmap",
+        /// It resized or moved one: a [`RangeEvent`].
+        Remap = 26 => "remap",
+        /// It moved the end of its data segment: a [`RangeEvent`] whose address is the new end.
+        Break = 27 => "break",
     }
 }
 
@@ -33,6 +41,29 @@ wire_enum! {
         Heap = 0 => "heap",
         /// Descriptors.
         Fd = 1 => "fd",
+        /// Anonymous memory of its own, from the kernel itself.
+        Mmap = 2 => "mmap",
+        /// Anonymous memory that children share.
+        MmapShared = 3 => "mmap_shared",
+        /// Mapped files.
+        MmapFile = 4 => "mmap_file",
+        /// Stacks of threads.
+        MmapStack = 5 => "mmap_stack",
+        /// Addresses alone: mapped without any access.
+        MmapReserved = 6 => "mmap_reserved",
+    }
+}
+
+impl SiteKind {
+    /// Whether it is memory from the kernel itself.
+    pub const fn is_range(self) -> bool {
+        matches!(self, Self::Mmap | Self::MmapShared | Self::MmapFile | Self::MmapStack | Self::MmapReserved)
+    }
+
+    /// Whether its bytes are the process's own memory once they are written to: not what a file backs, nor addresses
+    /// without access.
+    pub const fn is_own_memory(self) -> bool {
+        !matches!(self, Self::Fd | Self::MmapFile | Self::MmapReserved)
     }
 }
 
@@ -121,3 +152,24 @@ pub struct FdAtExit {
     pub open: KernelFd,
 }
 assert_layout!(FdAtExit, size 56, open at 24);
+
+/// A change of the process's mappings that its allocator did not make.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RangeEvent {
+    /// One of the kinds of ranges.
+    pub header: EventHeader,
+    /// Where it is now.
+    pub address: u64,
+    /// Bytes it has now.
+    pub len: u64,
+    /// [`EventKind::Remap`]: where it was.
+    pub old_address: u64,
+    /// [`EventKind::Remap`]: bytes it had.
+    pub old_len: u64,
+    /// The call stack, or [`crate::fd::NO_SITE`].
+    pub site: u32,
+    /// [`EventKind::Remap`]: the call's flags.
+    pub flags: u32,
+}
+assert_layout!(RangeEvent, size 64, address at 24, len at 32, old_address at 40, old_len at 48, site at 56, flags at 60);

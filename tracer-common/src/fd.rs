@@ -30,10 +30,20 @@ wire_enum! {
         Closes = 10 => "closes",
         /// A message was received, with the header that the second argument points to: it may carry descriptors.
         Receives = 11 => "receives",
-        /// Memory was mapped: the third argument is its protection, the fourth has the flags.
+        /// Memory was mapped, which is of interest when it is code of a file: the third argument is its protection, the
+        /// fourth has the flags.
         Maps = 12 => "maps",
         /// The descriptors from the first argument to the second are closed, unless the third says otherwise.
         ClosesRange = 13 => "closes_range",
+        /// As [`Effect::Maps`], when ranges are followed: the result is where, the second argument how much.
+        MapsRange = 14 => "maps_range",
+        /// The range from the first argument, of the second's length, is no more.
+        UnmapsRange = 15 => "unmaps_range",
+        /// The range from the first argument, of the second's length, has the third's length now, and is where the result
+        /// says; the fourth argument has the flags.
+        RemapsRange = 16 => "remaps_range",
+        /// The result is where the data segment ends now.
+        Breaks = 17 => "breaks",
     }
 }
 

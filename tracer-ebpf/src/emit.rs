@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counter::LossCause,
-    event::{EventHeader, EventKind, FdAtExit, NEW_SITE_PREFIX, NewSite, SOCKET_EVENT_PREFIX, SocketEvent},
+    event::{EventHeader, EventKind, FdAtExit, NEW_SITE_PREFIX, NewSite, RangeEvent, SOCKET_EVENT_PREFIX, SocketEvent},
     fd::KernelFd,
     stack::{MAX_FRAMES, StackEnd},
 };
@@ -78,6 +78,15 @@ fn lifecycle_with(kind: EventKind, flags: u64) {
 pub(crate) fn at_exit(open: KernelFd) -> Result<(), ()> {
     let mut record = EVENTS.reserve::<FdAtExit>(0).ok_or(())?;
     record.write(FdAtExit { header: header(EventKind::FdAtExit), open });
+    record.submit(QUIETLY);
+    Ok(())
+}
+
+/// Reports a change of the mappings. The caller leaves the header to this.
+#[inline(always)]
+pub(crate) fn range(kind: EventKind, event: RangeEvent) -> Result<(), LossCause> {
+    let mut record = EVENTS.reserve::<RangeEvent>(0).ok_or(LossCause::RangeLost)?;
+    record.write(RangeEvent { header: header(kind), ..event });
     record.submit(QUIETLY);
     Ok(())
 }

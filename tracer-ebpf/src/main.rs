@@ -24,6 +24,7 @@ mod lifecycle;
 mod live;
 mod maps;
 mod memory;
+mod ranges;
 mod site;
 mod thread;
 mod unwind;

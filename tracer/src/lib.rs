@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod analyze;
 pub mod bpf;
 pub mod cli;
+mod clock;
 pub mod demo;
 pub mod event;
 pub mod probe;

@@ -18,6 +18,7 @@ mod languages;
 mod ledgers;
 mod lifecycle;
 mod random_programs;
+mod ranges;
 mod servers;
 mod sockets;
 mod stacks;

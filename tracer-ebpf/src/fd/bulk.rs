@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// `CLOSE_RANGE_CLOEXEC`: they are marked, not closed.
-const MARK_ONLY: u64 = 4;
+const MARK_ONLY: u32 = 4;
 /// The most that `bpf_loop` does.
 const MOST: u32 = 1 << 23;
 
@@ -38,7 +38,7 @@ struct Range {
 /// `close_range` has returned.
 #[inline(always)]
 pub(super) fn closed_range(means: Means, call: &Call) -> Result<(), LossCause> {
-    if call.result == 0 && call.third & MARK_ONLY == 0 && TARGETS.get_ptr(call.tgid()).is_some() {
+    if call.result == 0 && call.third as u32 & MARK_ONLY == 0 && TARGETS.get_ptr(call.tgid()).is_some() {
         closed_between(means, call.tgid(), call.first as u32, call.second as u32);
     }
     Ok(())

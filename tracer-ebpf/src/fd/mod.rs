@@ -1,4 +1,4 @@
-//! Descriptors: one program at the return of every system call.
+//! Descriptors, and what the process maps: one program at the return of every system call.
 //!
 //! It sees the call's number, its arguments, still in the user's registers, and its result. A table that the loader
 //! fills says what each call does to descriptors; calls of no interest end there. What is opened is kept by its call
@@ -23,7 +23,7 @@ use aya_ebpf::{
 use tracer_common::{
     counter::LossCause,
     event::{EventKind, SiteKind},
-    fd::{Effect, FdKey, call_flags},
+    fd::{Effect, FdKey, NO_SITE, call_flags},
 };
 
 use self::request::{NO_FD, Request, Turn};
@@ -35,6 +35,7 @@ use crate::{
     count, emit,
     kernel::Reach,
     maps::{EFFECTS, FD_STEPS, TARGETS},
+    ranges::{self, Change},
     site,
     unwind::{self, Drive},
 };
@@ -43,6 +44,10 @@ const CLOSES: u32 = Effect::Closes.code();
 const CONNECTS: u32 = Effect::Connects.code();
 const CLOSES_RANGE: u32 = Effect::ClosesRange.code();
 const MAPS: u32 = Effect::Maps.code();
+const MAPS_RANGE: u32 = Effect::MapsRange.code();
+const UNMAPS_RANGE: u32 = Effect::UnmapsRange.code();
+const REMAPS_RANGE: u32 = Effect::RemapsRange.code();
+const BREAKS: u32 = Effect::Breaks.code();
 /// Places in [`FD_STEPS`].
 const STEP_WALK: u32 = 0;
 const STEP_BOOK: u32 = 1;
@@ -66,20 +71,20 @@ const OLD: Means = Means { drive: Drive::Bounded, reach: Reach::Copied, atomics:
 pub(crate) struct Call {
     number: u64,
     /// The first four arguments.
-    first: u64,
-    second: u64,
-    third: u64,
-    fourth: u64,
-    result: i64,
+    pub(crate) first: u64,
+    pub(crate) second: u64,
+    pub(crate) third: u64,
+    pub(crate) fourth: u64,
+    pub(crate) result: i64,
     /// The thread, as `bpf_get_current_pid_tgid` has it.
-    pid_tgid: u64,
+    pub(crate) pid_tgid: u64,
     /// Where the user's code goes on: instruction, stack and frame pointer.
-    user: (u64, u64, u64),
+    pub(crate) user: (u64, u64, u64),
 }
 
 impl Call {
     #[inline(always)]
-    fn tgid(&self) -> u32 {
+    pub(crate) fn tgid(&self) -> u32 {
         (self.pid_tgid >> 32) as u32
     }
 
@@ -151,9 +156,9 @@ fn fd_walk_old(ctx: RawTracePointContext) -> i32 {
 /// table finds the rest.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn fd_book_old(ctx: RawTracePointContext) -> i32 {
-    let Some((call, _)) = copied_call(&ctx) else { return 0 };
+    let Some((call, effect)) = copied_call(&ctx) else { return 0 };
     let Ok(Some(thread)) = thread::current(&call) else { return 0 };
-    match book_next(&call, thread) {
+    match book_next(&call, effect, thread) {
         // SAFETY: nothing is left to be dropped.
         Ok(true) => unsafe { FD_STEPS.tail_call(&ctx, STEP_BOOK) },
         Ok(false) => {}
@@ -164,8 +169,12 @@ fn fd_book_old(ctx: RawTracePointContext) -> i32 {
 
 /// Books one descriptor. Returns whether there may be more.
 #[inline(always)]
-fn book_next(call: &Call, thread: &mut FdThread) -> Result<bool, LossCause> {
-    let site = site::id(&mut thread.walker)?;
+fn book_next(call: &Call, effect: u32, thread: &mut FdThread) -> Result<bool, LossCause> {
+    let site = site::id(&mut thread.walker);
+    if is_about_ranges(effect) {
+        return book_range(call, effect, site).map(|()| false);
+    }
+    let site = site?;
     if thread.request.count != 0 {
         return listed::next(OLD, call, &mut thread.request, site).map(|()| true);
     }
@@ -201,7 +210,13 @@ fn copied_call(ctx: &RawTracePointContext) -> Option<(Call, u32)> {
 /// Whether such a call may bring descriptors, or connect one.
 #[inline(always)]
 fn is_acquiring(effect: u32) -> bool {
-    !matches!(effect, CLOSES | CLOSES_RANGE | MAPS)
+    !matches!(effect, CLOSES | CLOSES_RANGE | MAPS | UNMAPS_RANGE)
+}
+
+/// Whether such a call may bring or give back ranges, not descriptors.
+#[inline(always)]
+fn is_about_ranges(effect: u32) -> bool {
+    matches!(effect, MAPS_RANGE | REMAPS_RANGE | BREAKS)
 }
 
 /// The code of the effect of a system call.
@@ -232,6 +247,10 @@ fn ended(means: Means, call: &Call, effect: u32) {
         CLOSES => socket::closed(means, call.key(call.first as u32)),
         CLOSES_RANGE => bulk::closed_range(means, call),
         MAPS => mapped(call),
+        UNMAPS_RANGE => match ranges::change(call, effect) {
+            Change::None => Ok(()),
+            _ => ranges::announce_known(call, effect),
+        },
         _ => Ok(()),
     };
     if let Err(cause) = counted {
@@ -243,19 +262,50 @@ fn ended(means: Means, call: &Call, effect: u32) {
 #[inline(always)]
 fn acquired(call: &Call, effect: u32) -> Result<(), LossCause> {
     let Some(thread) = begin(call, effect)? else { return Ok(()) };
-    let site = site_of(call, thread)?;
-    book(call, &thread.request, site)
+    let site = site_of(call, thread);
+    if is_about_ranges(effect) {
+        return book_range(call, effect, site);
+    }
+    book(call, &thread.request, site?)
+}
+
+/// Announces a range. What it replaces is gone even if it has no site.
+#[inline(always)]
+fn book_range(call: &Call, effect: u32, site: Result<u32, LossCause>) -> Result<(), LossCause> {
+    ranges::announce(call, effect, site.unwrap_or(NO_SITE))?;
+    site.map(|_| ())
 }
 
 /// Notes what the call brought. `None` when that is nothing.
 #[inline(always)]
 fn begin(call: &Call, effect: u32) -> Result<Option<&'static mut FdThread>, LossCause> {
+    if is_about_ranges(effect) {
+        return begin_range(call, effect);
+    }
     if call.result < 0 && (effect != CONNECTS || call.result != socket::IN_PROGRESS) {
         return Ok(None);
     }
     let Some(thread) = thread::current(call)? else { return Ok(None) };
+    thread.walker.stack.site_kind = SiteKind::Fd.code();
     let is_something = request::fill(&mut thread.request, call, effect);
     Ok(is_something.then_some(thread))
+}
+
+/// Announces what needs no call stack. `None` when nothing is left to do.
+#[inline(always)]
+fn begin_range(call: &Call, effect: u32) -> Result<Option<&'static mut FdThread>, LossCause> {
+    if effect == MAPS_RANGE {
+        mapped(call)?;
+    }
+    match ranges::change(call, effect) {
+        Change::None => Ok(None),
+        Change::Known => ranges::announce_known(call, effect).map(|()| None),
+        Change::Acquired(kind) => {
+            let Some(thread) = thread::current(call)? else { return Ok(None) };
+            thread.walker.stack.site_kind = kind.code();
+            Ok(Some(thread))
+        }
+    }
 }
 
 /// The site of a call: where its thread went into the kernel.
@@ -267,7 +317,6 @@ fn site_of(call: &Call, thread: &mut FdThread) -> Result<u32, LossCause> {
 
 #[inline(always)]
 fn walk(means: Means, call: &Call, thread: &mut FdThread) {
-    thread.walker.stack.site_kind = SiteKind::Fd.code();
     unwind::walk_from_interrupted(means.drive, call.user, call.tgid(), &mut thread.walker);
 }
 

@@ -23,8 +23,8 @@ const BPF_COMMANDS: u64 = 1 << 0
     | 1 << 32
     | 1 << 33
     | 1 << 36;
-const F_DUPFD: u64 = 0;
-const F_DUPFD_CLOEXEC: u64 = 1030;
+const F_DUPFD: u32 = 0;
+const F_DUPFD_CLOEXEC: u32 = 1030;
 
 /// Control messages of one message that are looked at.
 const CONTROL_MESSAGES: usize = 4;
@@ -92,10 +92,11 @@ pub(super) fn fill(request: &mut Request, call: &Call, effect: u32) -> bool {
     request.list(0, 0);
     request.direct = call.result as u32;
     request.turn = Turn::NONE;
-    let first_fd = call.first as u32;
+    // Of an int, only the lower half of the register is defined.
+    let (first_fd, command) = (call.first as u32, call.second as u32);
     match effect {
-        BPF => return call.first < 64 && BPF_COMMANDS >> (call.first & 63) & 1 != 0,
-        FCNTL => return call.second == F_DUPFD || call.second == F_DUPFD_CLOEXEC,
+        BPF => return first_fd < 64 && BPF_COMMANDS >> (first_fd & 63) & 1 != 0,
+        FCNTL => return command == F_DUPFD || command == F_DUPFD_CLOEXEC,
         SIGNALFD => return first_fd == NO_FD,
         REPLACES => return first_fd != call.result as u32,
         ACCEPTS => request.turn = Turn::ACCEPTED,

@@ -18,7 +18,7 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counter::LossCause,
-    event::ADDRESS_BYTES,
+    event::{ADDRESS_BYTES, SiteKind},
     fd::{Effect, NO_SITE},
     uring::{MULTISHOT, UringOffsets, UringOp},
 };
@@ -136,7 +136,10 @@ fn submitted(req: u64) -> Result<(), LossCause> {
     let site = match op.effect {
         CLOSES => NO_SITE,
         _ if user.0 == 0 => return Ok(()),
-        _ => super::site_of(&call, thread)?,
+        _ => {
+            thread.walker.stack.site_kind = SiteKind::Fd.code();
+            super::site_of(&call, thread)?
+        }
     };
     if word(req, op.flags) & MULTISHOT != 0 {
         key.ring = field(req, offset(&URING_KERNEL.ring)).unwrap_or(0);

@@ -11,6 +11,7 @@ use tracer_common::{event::SiteKind, stack::StackEnd};
 
 use super::{
     fds::{FdCounters, OpenFds},
+    ranges::Ranges,
     snapshot::{BlockCounters, IncompleteCount, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState},
 };
 use crate::{
@@ -48,6 +49,7 @@ pub struct Aggregator {
     /// By site id; ids are dense.
     sites: Vec<Option<Site>>,
     oldest_born_ns: HashMap<SiteId, u64>,
+    ranges: Ranges,
     previous: Option<(u64, BlockCounters)>,
     exited: Option<TargetState>,
     /// When descriptors are traced.
@@ -58,12 +60,25 @@ impl Aggregator {
     /// Starts with nothing known.
     pub fn new(session: Session) -> Self {
         let fds = session.fds.map(|stale| OpenFds::new(session.started_ns, stale));
-        Self { session, sites: Vec::new(), oldest_born_ns: HashMap::new(), previous: None, exited: None, fds }
+        Self {
+            session,
+            sites: Vec::new(),
+            oldest_born_ns: HashMap::new(),
+            ranges: Ranges::default(),
+            previous: None,
+            exited: None,
+            fds,
+        }
     }
 
     /// How many site ids may be in use: what to read from the source.
     pub fn site_ids(&self) -> usize {
         self.sites.len()
+    }
+
+    /// What the process mapped, for those who look at its mappings.
+    pub fn ranges(&mut self) -> &mut Ranges {
+        &mut self.ranges
     }
 
     /// Takes an event.
@@ -85,12 +100,14 @@ impl Aggregator {
                     fds.apply(connection);
                 }
             }
+            RawEvent::Range(change) => self.ranges.apply(change),
             RawEvent::Established { sock, latency } => {
                 if let Some(fds) = &mut self.fds {
                     fds.established(sock, latency);
                 }
             }
             RawEvent::Exec { tgid } => {
+                self.ranges.end(tgid);
                 if tgid == self.session.target.pid {
                     self.exited = Some(TargetState::Replaced);
                 }
@@ -136,10 +153,13 @@ impl Aggregator {
         let mut by_end = BTreeMap::new();
         let mut sites = Vec::with_capacity(self.sites.len());
         let mut fd_sites = Vec::new();
+        let oldest_ranges = self.ranges.oldest_born_ns();
         for (site, counters) in self.sites.iter().zip(counters) {
             let Some(site) = site else { continue };
+            let is_range = site.raw.kind.is_range();
+            let counters = if is_range { &self.ranges.counters(site.raw.id) } else { counters };
             // A site that connects opens nothing, and is named where it is referred to.
-            if counters.alloc_objects == 0 && site.raw.kind == SiteKind::Heap {
+            if counters.alloc_objects == 0 && site.raw.kind != SiteKind::Fd {
                 continue;
             }
             *by_end.entry(site.raw.end).or_default() += counters.alloc_objects;
@@ -147,17 +167,23 @@ impl Aggregator {
                 fd_sites.push(FdCounters { raw: &site.raw, stack: &site.stack, counters: *counters });
                 continue;
             }
-            totals += *counters;
+            if !is_range {
+                totals += *counters;
+            }
+            let born_ns = if is_range { &oldest_ranges } else { &self.oldest_born_ns };
             sites.push(SiteSnapshot {
                 id: site.raw.id,
                 tgid: site.raw.tgid,
                 kind: site.raw.kind,
                 counters: *counters,
-                oldest: self.oldest(site.raw.id, counters, *now_ns),
+                oldest: oldest(born_ns, site.raw.id, counters, *now_ns),
                 stack: Arc::clone(&site.stack),
             });
         }
-        sites.sort_by_key(|site| (Reverse(site.counters.inuse_bytes()), Reverse(site.counters.alloc_bytes), site.id));
+        sites.sort_by_key(|site| {
+            let SiteSnapshot { id, kind, counters, .. } = site;
+            (!kind.is_own_memory(), Reverse(counters.inuse_bytes()), Reverse(counters.alloc_bytes), *id)
+        });
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
         self.previous = Some((*now_ns, totals));
@@ -203,18 +229,18 @@ impl Aggregator {
     /// The same Snapshot, taken at `now_ns`, with the ages of the last survey.
     pub fn aged(&self, snapshot: &Snapshot, now_ns: u64) -> Snapshot {
         let mut snapshot = snapshot.clone();
-        for site in &mut snapshot.sites {
-            site.oldest = self.oldest(site.id, &site.counters, now_ns);
+        for site in snapshot.sites.iter_mut().filter(|site| site.kind == SiteKind::Heap) {
+            site.oldest = oldest(&self.oldest_born_ns, site.id, &site.counters, now_ns);
         }
         snapshot
     }
+}
 
-    fn oldest(&self, id: SiteId, counters: &BlockCounters, now_ns: u64) -> Option<Duration> {
-        if counters.inuse_objects() == 0 {
-            return None;
-        }
-        self.oldest_born_ns.get(&id).map(|born| Duration::from_nanos(now_ns.saturating_sub(*born)))
+fn oldest(born_ns: &HashMap<SiteId, u64>, id: SiteId, counters: &BlockCounters, now_ns: u64) -> Option<Duration> {
+    if counters.inuse_objects() == 0 {
+        return None;
     }
+    born_ns.get(&id).map(|born| Duration::from_nanos(now_ns.saturating_sub(*born)))
 }
 
 fn incomplete(by_end: &BTreeMap<StackEnd, u64>) -> Vec<IncompleteCount> {

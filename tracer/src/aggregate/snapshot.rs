@@ -16,7 +16,7 @@ use crate::symbolize::Stack;
 pub struct Tgid(pub u32);
 
 /// A unique call stack that allocated. Dense, stable for one session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct SiteId(pub u32);
 
 /// pprof's four heap counters (outstanding is derived, so it cannot disagree).

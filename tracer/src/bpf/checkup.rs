@@ -3,7 +3,9 @@
 use aya::{Btf, Ebpf};
 
 use super::{
-    BpfError, fds,
+    BpfError,
+    calls::{self, Watched},
+    fds,
     features::{AttachMode, Features, has_uprobe_multi},
     links, preflight,
     session::{ProgramSet, load},
@@ -101,16 +103,19 @@ pub fn checkup() -> Checkup {
         Err(error) => (State::Fails, error.to_string()),
     };
     add("probes", state, meaning);
-    let btf = Btf::from_sys_fs().is_ok();
-    let (state, meaning) = if btf {
+    let btf = Btf::from_sys_fs().ok();
+    let (state, meaning) = if btf.is_some() {
         (State::Works, "the kernel describes its types: sockets are followed by them")
     } else {
         (State::Missing, "no /sys/kernel/btf/vmlinux: descriptors are traced by an untyped program")
     };
     add("BTF", state, meaning.to_owned());
-    match fds::attach(&mut ebpf, std::process::id(), uring.as_ref()) {
-        Ok(programs) => {
-            let (state, meaning) = if programs.modern {
+    let watched = Watched { fds: true, ranges: true };
+    let calls = calls::attach(&mut ebpf, btf.as_ref(), watched, uring.as_ref())
+        .and_then(|modern| Ok((modern, fds::attach(&mut ebpf, btf.as_ref(), std::process::id(), modern)?)));
+    match calls {
+        Ok((modern, programs)) => {
+            let (state, meaning) = if modern {
                 (State::Works, "system calls are seen by a typed tracepoint")
             } else {
                 (State::Missing, "system calls are seen by an untyped tracepoint, which costs more for each of them")
@@ -124,7 +129,7 @@ pub fn checkup() -> Checkup {
             add("descriptor iterator", state, meaning.to_owned());
         }
         Err(error) => {
-            add("descriptors", State::Missing, format!("cannot be traced; --heap traces memory alone: {error}"));
+            add("descriptors", State::Missing, format!("system calls cannot be traced: {error}"));
         }
     }
     Checkup { release, checks }

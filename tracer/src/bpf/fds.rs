@@ -6,15 +6,15 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use aya::{
-    Btf, Ebpf,
-    maps::{Array, MapData},
-    programs::{BtfTracePoint, Iter, RawTracePoint},
-};
+use aya::{Btf, Ebpf, maps::MapData, programs::Iter};
 use tracer_common::fd::{FdKey, FdRecord, KernelFd};
 
-use super::{BpfError, error::chain, links::set_step, mapped, sys, syscalls::EFFECTS, uring::UringLayout};
-use crate::event::FdLook;
+use super::{
+    BpfError,
+    calls::{attach_raw, load_raw, refused},
+    mapped, sys,
+};
+use crate::{clock::monotonic_ns, event::FdLook};
 
 /// Records read in one system call, and bytes of an iterator's output.
 const BATCH: usize = 4096;
@@ -23,122 +23,22 @@ const CHUNK: usize = 64 << 10;
 /// The programs in place.
 #[derive(Debug)]
 pub(super) struct FdPrograms {
-    /// Whether the typed program is in use.
-    pub(super) modern: bool,
     pub(super) iterator: Option<OwnedFd>,
     correct: OwnedFd,
 }
 
-/// Loads and attaches the programs. Nothing is counted before the process is a target.
-pub(super) fn attach(ebpf: &mut Ebpf, pid: u32, uring: Option<&UringLayout>) -> Result<FdPrograms, BpfError> {
-    fill_effects(ebpf)?;
-    let btf = Btf::from_sys_fs().map_err(|error| log::debug!("no BTF: {}", chain(&error))).ok();
-    let modern = btf.as_ref().is_some_and(|btf| match attach_typed(ebpf, btf) {
-        Ok(()) => true,
-        Err(error) => {
-            log::debug!("the typed program for system calls cannot be used: {error}");
-            false
-        }
-    });
-    if !modern {
-        for (step, name) in ["fd_walk_old", "fd_book_old"].into_iter().enumerate() {
-            let program = raw(ebpf, name)?;
-            program.load().map_err(|error| BpfError::Load { reason: format!("{name}: {}", chain(&error)) })?;
-            let fd = program.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(|error| refused(&error))?;
-            set_step(ebpf, "FD_STEPS", step as u32, &fd)?;
-        }
-        attach_raw(ebpf, "sys_exit_old", "sys_exit")?;
-    }
-    if let (true, Some(btf), Some(uring)) = (modern, &btf, uring)
-        && let Err(error) = attach_uring(ebpf, btf, uring)
-    {
-        log::debug!("what io_uring opens cannot be followed: {error}");
-    }
+/// Loads and attaches what descriptors take besides the programs at the returns of system calls.
+pub(super) fn attach(ebpf: &mut Ebpf, btf: Option<&Btf>, pid: u32, modern: bool) -> Result<FdPrograms, BpfError> {
     attach_raw(ebpf, "sock_state", "inet_sock_set_state")?;
     let correct = load_raw(ebpf, if modern { "fd_correct" } else { "fd_correct_old" })?;
-    let iterator = btf.as_ref().and_then(|btf| match iterator(ebpf, btf, pid) {
+    let iterator = btf.and_then(|btf| match iterator(ebpf, btf, pid) {
         Ok(link) => Some(link),
         Err(error) => {
             log::debug!("the kernel's table of files cannot be walked: {error}");
             None
         }
     });
-    Ok(FdPrograms { modern, iterator, correct })
-}
-
-fn fill_effects(ebpf: &mut Ebpf) -> Result<(), BpfError> {
-    fill(ebpf, "EFFECTS", EFFECTS.iter().map(|(number, effect)| (*number as u32, effect.code())))
-}
-
-fn fill<T: aya::Pod>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-    values: impl Iterator<Item = (u32, T)>,
-) -> Result<(), BpfError> {
-    let map = ebpf.map_mut(name).ok_or(BpfError::Object { name })?;
-    let failed = |error: aya::maps::MapError| BpfError::Map {
-        map: name,
-        what: "cannot fill it",
-        source: std::io::Error::other(chain(&error)),
-    };
-    let mut array: Array<_, T> = Array::try_from(map).map_err(failed)?;
-    for (index, value) in values {
-        array.set(index, value, 0).map_err(failed)?;
-    }
-    Ok(())
-}
-
-fn refused(error: &dyn std::error::Error) -> BpfError {
-    BpfError::Load { reason: chain(error) }
-}
-
-fn attach_typed(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), BpfError> {
-    const PROGRAMS: [(&str, &str); 3] =
-        [("sys_exit", "sys_exit"), ("fd_exec", "sched_process_exec"), ("fd_exit", "sched_process_exit")];
-    // None is attached before all are loaded, or what replaces them would count besides.
-    for (name, tracepoint) in PROGRAMS {
-        typed(ebpf, name)?.load(tracepoint, btf).map_err(|error| refused(&error))?;
-    }
-    for (name, _) in PROGRAMS {
-        typed(ebpf, name)?.attach().map_err(|error| refused(&error))?;
-    }
-    Ok(())
-}
-
-fn typed<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut BtfTracePoint, BpfError> {
-    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })
-}
-
-fn attach_btf(ebpf: &mut Ebpf, btf: &Btf, name: &'static str, tracepoint: &str) -> Result<(), BpfError> {
-    let program = typed(ebpf, name)?;
-    program.load(tracepoint, btf).map_err(|error| refused(&error))?;
-    program.attach().map_err(|error| refused(&error))?;
-    Ok(())
-}
-
-/// Completions come first: one without its submission does nothing.
-fn attach_uring(ebpf: &mut Ebpf, btf: &Btf, uring: &UringLayout) -> Result<(), BpfError> {
-    fill(ebpf, "URING_OPS", uring.ops.iter().copied())?;
-    attach_btf(ebpf, btf, uring.complete, "io_uring_complete")?;
-    attach_btf(ebpf, btf, "uring_submit", uring.submit)
-}
-
-fn raw<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, BpfError> {
-    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })
-}
-
-fn attach_raw(ebpf: &mut Ebpf, name: &'static str, tracepoint: &str) -> Result<(), BpfError> {
-    let program = raw(ebpf, name)?;
-    program.load().map_err(|error| refused(&error))?;
-    program.attach(tracepoint).map_err(|error| refused(&error))?;
-    Ok(())
-}
-
-fn load_raw(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, BpfError> {
-    let program = raw(ebpf, name)?;
-    program.load().map_err(|error| refused(&error))?;
-    let fd = program.fd().map_err(|error| refused(&error))?;
-    fd.as_fd().try_clone_to_owned().map_err(|error| refused(&error))
+    Ok(FdPrograms { iterator, correct })
 }
 
 fn iterator(ebpf: &mut Ebpf, btf: &Btf, pid: u32) -> Result<OwnedFd, BpfError> {
@@ -175,7 +75,7 @@ impl FdReader {
     /// # Errors
     /// When the kernel does not hand them out.
     pub fn look(&mut self) -> Result<FdLook, BpfError> {
-        let time_ns = super::session::monotonic_ns();
+        let time_ns = monotonic_ns();
         let kernel = self.programs.iterator.as_ref().map(walk).transpose().map_err(|source| BpfError::Map {
             map: "task_file",
             what: "cannot walk the target's files",
@@ -233,7 +133,11 @@ fn walk(link: &OwnedFd) -> std::io::Result<Vec<KernelFd>> {
         }
     }
     bytes.truncate(len);
-    Ok(bytes.chunks_exact(size_of::<KernelFd>()).map(record).collect())
+    let mut files: Vec<KernelFd> = bytes.chunks_exact(size_of::<KernelFd>()).map(record).collect();
+    // Linux 6.1 walks a table once for each thread that shares it.
+    files.sort_unstable_by_key(|file| (file.tgid, file.fd));
+    files.dedup_by_key(|file| (file.tgid, file.fd));
+    Ok(files)
 }
 
 fn record(bytes: &[u8]) -> KernelFd {

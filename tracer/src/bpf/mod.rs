@@ -3,6 +3,7 @@
 //! In: an [`crate::probe::AttachPlan`]. Out: a [`Session`], which is an [`crate::event::EventSource`]: counters read
 //! from mapped memory, events drained from the ring buffer, and surveys of the table of outstanding blocks.
 
+mod calls;
 mod checkup;
 mod error;
 mod fds;

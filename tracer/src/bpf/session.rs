@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::{
-    Ebpf, EbpfLoader, VerifierLogLevel,
+    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, Queue, RingBuf},
     programs::RawTracePoint,
 };
@@ -18,6 +18,7 @@ use tracer_common::{
 pub use super::links::{Module, ProgramSet};
 use super::{
     BpfError, Surveyor,
+    calls::{self, Watched},
     error::chain,
     fds::{self, FdReader},
     features::{AttachMode, Features},
@@ -30,6 +31,7 @@ use super::{
 };
 use crate::{
     aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount},
+    clock::monotonic_ns,
     event::{EventSource, RawEvent, Reading, SourceError, decode},
     probe::AttachPlan,
     target::maps::ModuleMap,
@@ -50,6 +52,8 @@ pub struct AttachOptions {
     pub mode: Option<AttachMode>,
     /// Trace descriptors too; with the target's limit of them.
     pub fds: Option<u64>,
+    /// Follow what it maps.
+    pub ranges: bool,
 }
 
 /// A running session. Dropping it takes everything out of the kernel.
@@ -84,16 +88,25 @@ impl Session {
         tables: Tables,
         options: AttachOptions,
     ) -> Result<Self, BpfError> {
-        let AttachOptions { pid, max_live, kernel_log, programs, mode, fds } = options;
+        let AttachOptions { pid, max_live, kernel_log, programs, mode, fds, ranges } = options;
         let features = Features::detect();
         let (mut ebpf, uring) = load(max_live, kernel_log, tables.capacities(), fds)?;
         fill_free_sites(&mut ebpf)?;
         attach_lifecycle(&mut ebpf)?;
         let links = links::attach(&mut ebpf, plan, modules, pid, features, programs, mode)?;
+        let btf = Btf::from_sys_fs().map_err(|error| log::debug!("no BTF: {}", chain(&error))).ok();
+        let watched = Watched { fds: fds.is_some(), ranges };
+        let modern = match calls::attach(&mut ebpf, btf.as_ref(), watched, uring.as_ref()) {
+            Ok(modern) => modern,
+            Err(error) if fds.is_none() => {
+                log::warn!("what the target maps itself cannot be traced: {error}");
+                false
+            }
+            Err(error) => return Err(error),
+        };
         let fd_reader = match fds {
             Some(_) => {
-                let programs = fds::attach(&mut ebpf, pid, uring.as_ref())?;
-                log::debug!("system calls by a {} program", if programs.modern { "typed" } else { "raw" });
+                let programs = fds::attach(&mut ebpf, btf.as_ref(), pid, modern)?;
                 Some(FdReader::new(fds::records(&ebpf)?, programs)?)
             }
             None => None,
@@ -230,11 +243,6 @@ impl EventSource for Session {
 }
 
 /// `CLOCK_MONOTONIC`, nanoseconds.
-pub(super) fn monotonic_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
 fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> {
     let values = map.get(&index, 0).map_err(|error| SourceError::Read(chain(&error)))?;
     Ok(values.iter().sum())

@@ -55,7 +55,17 @@ pub(super) const EFFECTS: &[(i64, Effect)] = &[
     (libc::SYS_close, Effect::Closes),
     (libc::SYS_close_range, Effect::ClosesRange),
     (libc::SYS_recvmsg, Effect::Receives),
-    (libc::SYS_mmap, Effect::Maps),
+];
+
+/// Calls that map code, where ranges are not followed.
+pub(super) const CODE_EFFECTS: &[(i64, Effect)] = &[(libc::SYS_mmap, Effect::Maps)];
+
+/// Calls that change ranges.
+pub(super) const RANGE_EFFECTS: &[(i64, Effect)] = &[
+    (libc::SYS_mmap, Effect::MapsRange),
+    (libc::SYS_munmap, Effect::UnmapsRange),
+    (libc::SYS_mremap, Effect::RemapsRange),
+    (libc::SYS_brk, Effect::Breaks),
 ];
 
 #[cfg(test)]
@@ -69,7 +79,7 @@ mod tests {
     #[test]
     fn numbers_fit_the_table_and_come_once() {
         let mut seen = HashSet::new();
-        for (number, effect) in EFFECTS {
+        for (number, effect) in EFFECTS.iter().chain(RANGE_EFFECTS) {
             assert!((0..i64::from(SYSCALLS)).contains(number), "{number}");
             assert!(seen.insert(number), "{number} twice");
             assert_ne!(*effect, Effect::None);

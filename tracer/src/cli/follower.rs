@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{bpf::Session, symbolize::SharedModules};
+use crate::{bpf::Session, symbolize::SharedModules, target::maps::MappedRanges};
 
 /// A look at the mappings comes no sooner than this after the last one, however many walks leave the tables.
 const SOONEST: Duration = Duration::from_millis(10);
@@ -46,6 +46,11 @@ impl Follower {
     pub(super) fn may_look(&self) -> bool {
         self.last.elapsed() >= (self.took * REST).clamp(SOONEST, LATEST)
             && self.modules.lock().unwrap_or_else(PoisonError::into_inner).may_refresh()
+    }
+
+    /// All that was mapped at the last look.
+    pub(super) fn whole(&self) -> MappedRanges {
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner).whole().clone()
     }
 
     /// Looks at the mappings, and tells the session when they changed.

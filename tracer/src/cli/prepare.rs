@@ -59,6 +59,7 @@ fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant
         programs,
         mode: arguments.attach,
         fds: nofile,
+        ranges: arguments.traces_heap() && programs == ProgramSet::Counting,
     };
     let tables = Tables::of(&modules, arguments.unwind);
     let mut session =

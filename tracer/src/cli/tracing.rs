@@ -18,7 +18,7 @@ use super::{
     live::SharedSnapshot,
 };
 use crate::{
-    aggregate::{self, Aggregator, SiteId, Snapshot, TargetState},
+    aggregate::{self, Aggregator, SiteId, Snapshot, TargetState, Tgid},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
     symbolize::{ExactFrames, Priority, Request, SharedModules, Symbolize as _, Symbolizer},
@@ -37,6 +37,7 @@ const NAMES: Duration = Duration::from_secs(5);
 pub(super) struct Tracing {
     session: Session,
     aggregator: Aggregator,
+    target: Tgid,
     symbolizer: Symbolizer,
     follower: Follower,
     /// When descriptors are traced.
@@ -62,11 +63,16 @@ impl Tracing {
     ) -> anyhow::Result<Self> {
         let (stop, stopped) = channel();
         let surveys = start_surveys(session.surveyor()?, stopped)?;
+        let follower = Follower::new(modules);
+        let target = about.target.pid;
+        let mut aggregator = Aggregator::new(about);
+        aggregator.ranges().begin(target, follower.whole().data_end);
         Ok(Self {
             session,
-            aggregator: Aggregator::new(about),
+            aggregator,
+            target,
             symbolizer,
-            follower: Follower::new(modules),
+            follower,
             fds: fds.map(Watching::start).transpose()?,
             surveys,
             _stop_surveys: stop,
@@ -98,12 +104,30 @@ impl Tracing {
         // First of all: what the target does meanwhile is walked by the old tables.
         if self.state == TargetState::Running && self.follower.is_due() {
             self.follower.follow(&mut self.session)?;
+            self.compare_ranges()?;
         }
+        self.apply_events();
+        Ok(())
+    }
+
+    fn apply_events(&mut self) {
         for event in self.events.drain(..) {
             match event {
                 RawEvent::FdAtExit(open) => self.at_exit.push(open),
                 event => self.aggregator.apply(event),
             }
+        }
+    }
+
+    /// Holds the ranges to the mappings that were just read.
+    fn compare_ranges(&mut self) -> anyhow::Result<()> {
+        let whole = self.follower.whole();
+        // What changed before they were read has been announced by now.
+        self.session.poll(&mut self.events)?;
+        self.apply_events();
+        self.aggregator.ranges().compare(self.target, &whole.ranges, whole.read_ns);
+        if self.aggregator.ranges().is_in_doubt(self.target) {
+            self.follower.want();
         }
         Ok(())
     }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use tracer_common::{
     UnknownCode,
-    event::{ADDRESS_BYTES, EventHeader, EventKind, FdAtExit, NEW_SITE_PREFIX, SOCKET_EVENT_PREFIX, SiteKind},
-    fd::KernelFd,
+    event::{
+        ADDRESS_BYTES, EventHeader, EventKind, FdAtExit, NEW_SITE_PREFIX, RangeEvent, SOCKET_EVENT_PREFIX, SiteKind,
+    },
+    fd::{KernelFd, NO_SITE},
     stack::{MAX_FRAMES, StackEnd},
 };
 
@@ -13,7 +15,7 @@ use super::{
     address,
     raw::{Connection, DecodeError, RawEvent, SiteStack, Turn},
 };
-use crate::aggregate::{Fd, SiteId, Tgid};
+use crate::aggregate::{Fd, RangeChange, RangeTurn, SiteId, Tgid};
 
 impl From<UnknownCode> for DecodeError {
     fn from(UnknownCode { what, code }: UnknownCode) -> Self {
@@ -39,6 +41,10 @@ pub fn decode(bytes: &[u8]) -> Result<RawEvent, DecodeError> {
             Ok(RawEvent::FdAtExit(KernelFd { tgid: tgid.0, fd, file, inode, mode, reserved: 0 }))
         }
         EventKind::Mapped => Ok(RawEvent::Mapped { tgid }),
+        EventKind::Map | EventKind::Unmap | EventKind::Remap | EventKind::Break => {
+            need(bytes, size_of::<RangeEvent>())?;
+            Ok(RawEvent::Range(range(kind, bytes, tgid)))
+        }
         EventKind::NewSite => new_site(bytes, tgid).map(RawEvent::NewSite),
         EventKind::Connect | EventKind::Accept | EventKind::Disconnect | EventKind::Established => {
             socket(kind, bytes, tgid)
@@ -62,6 +68,22 @@ fn new_site(bytes: &[u8], tgid: Tgid) -> Result<SiteStack, DecodeError> {
         exact: u128::from(u64_at(bytes, 48)) | u128::from(u64_at(bytes, 56)) << 64,
         frames: bytes[frames].as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word)).collect(),
     })
+}
+
+/// The caller has checked that there are enough bytes.
+fn range(kind: EventKind, bytes: &[u8], tgid: Tgid) -> RangeChange {
+    let (start, len) = (u64_at(bytes, 24), u64_at(bytes, 32));
+    let site = Some(u32_at(bytes, 56)).filter(|site| *site != NO_SITE).map(SiteId);
+    let turn = match kind {
+        EventKind::Map => RangeTurn::Mapped { start, len, site },
+        EventKind::Remap => {
+            let (old_start, old_len) = (u64_at(bytes, 40), u64_at(bytes, 48));
+            RangeTurn::Remapped { old_start, old_len, start, len, flags: u32_at(bytes, 60), site }
+        }
+        EventKind::Break => RangeTurn::BreakMoved { end: start, site },
+        _ => RangeTurn::Unmapped { start, len },
+    };
+    RangeChange { tgid, tid: u32_at(bytes, 8), time_ns: u64_at(bytes, 16), turn }
 }
 
 fn socket(kind: EventKind, bytes: &[u8], tgid: Tgid) -> Result<RawEvent, DecodeError> {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use thiserror::Error;
 use tracer_common::{event::SiteKind, fd::KernelFd, stack::StackEnd};
 
-use crate::aggregate::{Endpoint, Fd, SiteId, Tgid};
+use crate::aggregate::{Endpoint, Fd, RangeChange, SiteId, Tgid};
 
 /// A record that does not follow the protocol: the object and the program do not belong together.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -112,6 +112,8 @@ pub enum RawEvent {
     },
     /// A descriptor that was open when its process ended.
     FdAtExit(KernelFd),
+    /// A process changed its mappings.
+    Range(RangeChange),
     /// A process mapped code from a file.
     Mapped {
         /// The process.

@@ -20,7 +20,7 @@ use super::{
     raw::{Connection, RawEvent, SiteStack, Turn},
     source::{EventSource, Reading, SourceError},
 };
-use crate::aggregate::{BlockCounters, Endpoint, Fd, LossCount, SiteId, StatCount, Tgid};
+use crate::aggregate::{BlockCounters, Endpoint, Fd, LossCount, RangeChange, RangeTurn, SiteId, StatCount, Tgid};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Step {
@@ -43,6 +43,7 @@ enum Event {
     Established { sock: u64, latency_ns: u64 },
     Mapped { tgid: u32 },
     FdAtExit { tgid: u32, fd: u32, file: u64, inode: u64, mode: u32 },
+    Range { tgid: u32, tid: u32, time_ns: u64, turn: RangeTurn },
 }
 
 /// Which connection, and when.
@@ -128,6 +129,9 @@ impl TryFrom<Event> for RawEvent {
             Event::FdAtExit { tgid, fd, file, inode, mode } => {
                 Self::FdAtExit(KernelFd { tgid, fd, file, inode, mode, reserved: 0 })
             }
+            Event::Range { tgid, tid, time_ns, turn } => {
+                Self::Range(RangeChange { tgid: Tgid(tgid), tid, time_ns, turn })
+            }
             Event::Mapped { tgid } => Self::Mapped { tgid: Tgid(tgid) },
         })
     }
@@ -166,6 +170,9 @@ impl From<&RawEvent> for Event {
             }
             RawEvent::FdAtExit(KernelFd { tgid, fd, file, inode, mode, reserved: _ }) => {
                 Self::FdAtExit { tgid: *tgid, fd: *fd, file: *file, inode: *inode, mode: *mode }
+            }
+            RawEvent::Range(RangeChange { tgid, tid, time_ns, turn }) => {
+                Self::Range { tgid: tgid.0, tid: *tid, time_ns: *time_ns, turn: *turn }
             }
             RawEvent::Mapped { tgid } => Self::Mapped { tgid: tgid.0 },
         }

@@ -18,6 +18,9 @@ pub(super) fn loss_words(cause: LossCause) -> &'static str {
         LossCause::LifecycleLost => "exit or exec events lost",
         LossCause::FdsFull => "descriptors without a call site, the table of descriptors was full",
         LossCause::SocketEventLost => "connections missing in the counters of peers, the event buffer was full",
+        LossCause::RangeLost => {
+            "changes of the mappings lost, the event buffer was full: what was mapped is not counted"
+        }
         LossCause::FdReadFault => {
             "descriptors without a call site, their number could not be read from the target's memory"
         }

@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{BufRead as _, BufReader},
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +14,10 @@ use super::{
     line::MapsLine,
     reservation::{Span, reserved},
 };
-use crate::target::{Owner, Root, TargetError, proc_dir::ProcDir};
+use crate::{
+    clock::monotonic_ns,
+    target::{Owner, Root, TargetError, proc_dir::ProcDir},
+};
 
 /// Files held open at most: a target that maps more distinct ones gets no names for the rest.
 const MODULES_MAX: usize = 8192;
@@ -108,6 +112,30 @@ pub struct ModuleMap {
     read_at: Instant,
     /// How long that took.
     read_took: Duration,
+    whole: MappedRanges,
+}
+
+/// All that a process has mapped, executable or not.
+#[derive(Clone, Debug, Default)]
+pub struct MappedRanges {
+    /// When reading began: `CLOCK_MONOTONIC`, nanoseconds.
+    pub read_ns: u64,
+    /// In order; ranges that touch are one.
+    pub ranges: Vec<Range<u64>>,
+    /// Where the data segment ends, to the page; `None` when there is none.
+    pub data_end: Option<u64>,
+}
+
+impl MappedRanges {
+    fn add(&mut self, line: &MapsLine<'_>) {
+        match self.ranges.last_mut() {
+            Some(last) if last.end == line.start => last.end = line.end,
+            _ => self.ranges.push(line.start..line.end),
+        }
+        if line.name == b"[heap]" {
+            self.data_end = Some(line.end);
+        }
+    }
 }
 
 impl ModuleMap {
@@ -137,6 +165,7 @@ impl ModuleMap {
             generation: 0,
             read_at: Instant::now(),
             read_took: Duration::ZERO,
+            whole: MappedRanges::default(),
         };
         map.refresh()?;
         Ok(map)
@@ -213,6 +242,11 @@ impl ModuleMap {
         self.age() >= self.read_took * 20
     }
 
+    /// All that was mapped at the last reading.
+    pub fn whole(&self) -> &MappedRanges {
+        &self.whole
+    }
+
     /// The process.
     pub fn pid(&self) -> u32 {
         self.dir.pid()
@@ -245,6 +279,7 @@ impl ModuleMap {
         let mut reader = BufReader::with_capacity(64 << 10, self.dir.file("maps")?);
         let mut mappings: Vec<Mapping> = Vec::new();
         let mut spans: Vec<(u64, u64, Span)> = Vec::new();
+        let mut whole = MappedRanges { read_ns: monotonic_ns(), ..MappedRanges::default() };
         let mut bytes = Vec::new();
         for number in 1.. {
             bytes.clear();
@@ -257,6 +292,7 @@ impl ModuleMap {
             if spans.last().is_some_and(|(_, end, _)| line.start < *end) {
                 continue;
             }
+            whole.add(&line);
             let mut is_code = false;
             if line.is_executable() {
                 let kind = self.classify(&line, changes);
@@ -265,6 +301,7 @@ impl ModuleMap {
             }
             spans.push((line.start, line.end, Span::of(&line, is_code)));
         }
+        self.whole = whole;
         let reserved = reserved(&spans).into_iter();
         mappings.extend(reserved.map(|(start, end)| Mapping {
             start,

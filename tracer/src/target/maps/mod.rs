@@ -9,6 +9,6 @@ mod map;
 mod module;
 mod reservation;
 
-pub use map::{Changes, Mapping, MappingKind, ModuleMap, Place};
+pub use map::{Changes, MappedRanges, Mapping, MappingKind, ModuleMap, Place};
 pub use module::{FileIdentity, Module};
 pub(crate) use module::{fd_path, identity};

@@ -1,0 +1,376 @@
+//! Ranges: what processes mapped by themselves since the attach, by the call stack that mapped it.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    ops::Range,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{BlockCounters, SiteId, Tgid};
+
+/// Bytes of a page: the kernel rounds lengths up to it.
+const PAGE: u64 = 4096;
+/// From the kernel's `include/uapi/linux/mman.h`.
+const MREMAP_DONTUNMAP: u32 = 4;
+/// A thread that unmaps a range is announced when its call returns. Meanwhile the kernel may have given the addresses to
+/// another thread, which is announced earlier. So what one thread unmaps so soon after another one mapped it is
+/// remembered until a look at the mappings tells.
+const DOUBTFUL: Duration = Duration::from_millis(100);
+/// Ranges in doubt that are remembered.
+const MOST_DOUBTS: usize = 4096;
+
+/// A change of a process's mappings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangeChange {
+    /// The process.
+    pub tgid: Tgid,
+    /// The thread.
+    pub tid: u32,
+    /// When: `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// What happened.
+    pub turn: RangeTurn,
+}
+
+/// What happened to a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RangeTurn {
+    /// It was mapped.
+    Mapped {
+        /// Where.
+        start: u64,
+        /// Bytes.
+        len: u64,
+        /// By whom; `None` when that was lost.
+        site: Option<SiteId>,
+    },
+    /// It was unmapped.
+    Unmapped {
+        /// Where.
+        start: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// It was resized or moved.
+    Remapped {
+        /// Where it was.
+        old_start: u64,
+        /// Bytes it had.
+        old_len: u64,
+        /// Where it is.
+        start: u64,
+        /// Bytes it has.
+        len: u64,
+        /// The call's flags.
+        flags: u32,
+        /// By whom; `None` when it did not grow, or that was lost.
+        site: Option<SiteId>,
+    },
+    /// The data segment ends elsewhere.
+    BreakMoved {
+        /// Its end.
+        end: u64,
+        /// By whom; `None` when it was the allocator.
+        site: Option<SiteId>,
+    },
+}
+
+/// What one call mapped, or is left of it.
+#[derive(Debug)]
+struct Mapping {
+    site: SiteId,
+    born_ns: u64,
+    tid: u32,
+    /// Bytes that are still mapped.
+    bytes: u64,
+}
+
+/// Index of a [`Mapping`].
+type MappingId = u64;
+
+/// A part of a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Piece {
+    end: u64,
+    mapping: MappingId,
+}
+
+/// What was taken out, and may have been mapped again before.
+#[derive(Debug)]
+struct Doubt {
+    part: Range<u64>,
+    mapping: MappingId,
+    site: SiteId,
+    born_ns: u64,
+    tid: u32,
+    removed_ns: u64,
+}
+
+/// The ranges of one process.
+#[derive(Debug, Default)]
+struct Process {
+    /// By their starts; they do not overlap.
+    pieces: BTreeMap<u64, Piece>,
+    mappings: HashMap<MappingId, Mapping>,
+    next: MappingId,
+    /// Where the data segment ends; `None` before that is known.
+    break_end: Option<u64>,
+    doubts: VecDeque<Doubt>,
+}
+
+/// The ranges of all processes, and the counters of their sites.
+#[derive(Debug, Default)]
+pub struct Ranges {
+    processes: HashMap<Tgid, Process>,
+    counters: HashMap<SiteId, BlockCounters>,
+    corrections: u64,
+}
+
+impl Ranges {
+    /// Says where a process's data segment ends, before anything else is said of it.
+    pub fn begin(&mut self, tgid: Tgid, break_end: Option<u64>) {
+        self.processes.insert(tgid, Process { break_end, ..Process::default() });
+    }
+
+    /// Takes a change.
+    pub fn apply(&mut self, change: RangeChange) {
+        let RangeChange { tgid, tid, time_ns, turn } = change;
+        let process = self.processes.entry(tgid).or_default();
+        let mut ledger = Ledger { counters: &mut self.counters, tid, now_ns: time_ns };
+        match turn {
+            RangeTurn::Mapped { start, len, site } => {
+                let part = start..page_end(start, len);
+                process.remove(&part, &mut ledger);
+                if let Some(site) = site {
+                    process.add(part, site, &mut ledger);
+                }
+            }
+            RangeTurn::Unmapped { start, len } => process.remove(&(start..page_end(start, len)), &mut ledger),
+            RangeTurn::Remapped { old_start, old_len, start, len, flags, site } => {
+                let (old, new) = (old_start..page_end(old_start, old_len), start..page_end(start, len));
+                process.remap(&old, &new, flags & MREMAP_DONTUNMAP != 0, site, &mut ledger);
+            }
+            RangeTurn::BreakMoved { end, site } => process.move_break(end, site, &mut ledger),
+        }
+    }
+
+    /// A process replaced its program, or is gone: its ranges went with it.
+    pub fn end(&mut self, tgid: Tgid) {
+        let Some(process) = self.processes.remove(&tgid) else { return };
+        for mapping in process.mappings.values() {
+            let counters = self.counters.entry(mapping.site).or_default();
+            counters.free_bytes += mapping.bytes;
+            counters.free_objects += 1;
+        }
+    }
+
+    /// Compares with the mappings that a process had at `read_ns`, all changes up to some time after it having been taken.
+    /// `mapped` is in order. What is not mapped any more was unmapped unseen; what is in doubt and mapped was mapped again.
+    pub fn compare(&mut self, tgid: Tgid, mapped: &[Range<u64>], read_ns: u64) {
+        let Some(process) = self.processes.get_mut(&tgid) else { return };
+        let mut ledger = Ledger { counters: &mut self.counters, tid: 0, now_ns: read_ns };
+        let gaps = gaps(mapped);
+        let gone: Vec<Range<u64>> = process
+            .pieces
+            .iter()
+            .filter(|(_, piece)| process.mappings[&piece.mapping].born_ns < read_ns)
+            .flat_map(|(start, piece)| overlaps(&gaps, *start..piece.end))
+            .collect();
+        self.corrections += gone.len() as u64;
+        for part in &gone {
+            process.remove(part, &mut ledger);
+        }
+        let doubts = std::mem::take(&mut process.doubts);
+        for doubt in doubts {
+            if doubt.removed_ns >= read_ns {
+                process.doubts.push_back(doubt);
+            } else if overlaps(&gaps, doubt.part.clone()).is_empty() && !process.has_any(&doubt.part) {
+                process.put_back(doubt, &mut ledger);
+                self.corrections += 1;
+            }
+        }
+    }
+
+    /// Whether a look at the mappings is worth while.
+    pub fn is_in_doubt(&self, tgid: Tgid) -> bool {
+        self.processes.get(&tgid).is_some_and(|process| !process.doubts.is_empty())
+    }
+
+    /// The counters of a site: bytes, and calls that mapped.
+    pub fn counters(&self, site: SiteId) -> BlockCounters {
+        self.counters.get(&site).copied().unwrap_or_default()
+    }
+
+    /// When the oldest mapping of each site that is left was made.
+    pub fn oldest_born_ns(&self) -> HashMap<SiteId, u64> {
+        let mut oldest = HashMap::new();
+        for mapping in self.processes.values().flat_map(|process| process.mappings.values()) {
+            let born = oldest.entry(mapping.site).or_insert(mapping.born_ns);
+            *born = (*born).min(mapping.born_ns);
+        }
+        oldest
+    }
+
+    /// What comparing has put right.
+    pub fn corrections(&self) -> u64 {
+        self.corrections
+    }
+}
+
+/// What a change is booked to.
+struct Ledger<'a> {
+    counters: &'a mut HashMap<SiteId, BlockCounters>,
+    tid: u32,
+    now_ns: u64,
+}
+
+impl Ledger<'_> {
+    fn of(&mut self, site: SiteId) -> &mut BlockCounters {
+        self.counters.entry(site).or_default()
+    }
+}
+
+impl Process {
+    fn has_any(&self, part: &Range<u64>) -> bool {
+        self.pieces.range(..part.end).next_back().is_some_and(|(_, piece)| piece.end > part.start)
+    }
+
+    /// Makes no piece reach over `at`.
+    fn split(&mut self, at: u64) {
+        let Some((_, piece)) = self.pieces.range_mut(..at).next_back() else { return };
+        if piece.end > at {
+            let rest = *piece;
+            piece.end = at;
+            self.pieces.insert(at, rest);
+        }
+    }
+
+    /// Takes out what is in `part`.
+    fn cut(&mut self, part: &Range<u64>) -> Vec<(Range<u64>, MappingId)> {
+        if part.is_empty() {
+            return Vec::new();
+        }
+        self.split(part.start);
+        self.split(part.end);
+        let starts: Vec<u64> = self.pieces.range(part.clone()).map(|(start, _)| *start).collect();
+        starts
+            .into_iter()
+            .filter_map(|start| self.pieces.remove(&start).map(|piece| (start..piece.end, piece.mapping)))
+            .collect()
+    }
+
+    fn remove(&mut self, part: &Range<u64>, ledger: &mut Ledger<'_>) {
+        for (part, id) in self.cut(part) {
+            let Some(mapping) = self.mappings.get_mut(&id) else { continue };
+            let bytes = part.end - part.start;
+            mapping.bytes -= bytes;
+            let (site, born_ns, tid) = (mapping.site, mapping.born_ns, mapping.tid);
+            let ended = mapping.bytes == 0;
+            if ended {
+                self.mappings.remove(&id);
+            }
+            let counters = ledger.of(site);
+            counters.free_bytes += bytes;
+            counters.free_objects += u64::from(ended);
+            let age = Duration::from_nanos(ledger.now_ns.saturating_sub(born_ns));
+            if tid != ledger.tid && age < DOUBTFUL && self.doubts.len() < MOST_DOUBTS {
+                self.doubts.push_back(Doubt { part, mapping: id, site, born_ns, tid, removed_ns: ledger.now_ns });
+            }
+        }
+    }
+
+    fn add(&mut self, part: Range<u64>, site: SiteId, ledger: &mut Ledger<'_>) {
+        if part.is_empty() {
+            return;
+        }
+        let bytes = part.end - part.start;
+        let counters = ledger.of(site);
+        counters.alloc_bytes += bytes;
+        counters.alloc_objects += 1;
+        let id = self.next;
+        self.next += 1;
+        self.mappings.insert(id, Mapping { site, born_ns: ledger.now_ns, tid: ledger.tid, bytes });
+        self.pieces.insert(part.start, Piece { end: part.end, mapping: id });
+    }
+
+    /// What was taken out had not been given back.
+    fn put_back(&mut self, doubt: Doubt, ledger: &mut Ledger<'_>) {
+        let Doubt { part, mapping: id, site, born_ns, tid, removed_ns: _ } = doubt;
+        let bytes = part.end - part.start;
+        let counters = ledger.of(site);
+        counters.free_bytes -= bytes;
+        let mapping = self.mappings.entry(id).or_insert_with(|| {
+            counters.free_objects -= 1;
+            Mapping { site, born_ns, tid, bytes: 0 }
+        });
+        mapping.bytes += bytes;
+        self.pieces.insert(part.start, Piece { end: part.end, mapping: id });
+    }
+
+    /// What moves keeps its site; what is added belongs to the caller of mremap.
+    fn remap(
+        &mut self,
+        old: &Range<u64>,
+        new: &Range<u64>,
+        leaves_old: bool,
+        site: Option<SiteId>,
+        ledger: &mut Ledger<'_>,
+    ) {
+        let (old_len, new_len) = (old.end - old.start, new.end - new.start);
+        let moved_len = if leaves_old { 0 } else { old_len.min(new_len) };
+        let moving = self.cut(&(old.start..old.start + moved_len));
+        if !leaves_old {
+            self.remove(&(old.start + moved_len..old.end), ledger);
+        }
+        self.remove(new, ledger);
+        for (part, mapping) in moving {
+            let place = |at: u64| new.start + (at - old.start);
+            self.pieces.insert(place(part.start), Piece { end: place(part.end), mapping });
+        }
+        if let Some(site) = site {
+            self.add(new.start + moved_len..new.end, site, ledger);
+        }
+    }
+
+    fn move_break(&mut self, end: u64, site: Option<SiteId>, ledger: &mut Ledger<'_>) {
+        let before = self.break_end.replace(end);
+        let Some(before) = before else { return };
+        if end < before {
+            self.remove(&(end..before), ledger);
+        } else if let Some(site) = site {
+            self.add(before..end, site, ledger);
+        }
+    }
+}
+
+fn page_up(address: u64) -> u64 {
+    address.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX & !(PAGE - 1))
+}
+
+/// Where a range ends.
+fn page_end(start: u64, len: u64) -> u64 {
+    page_up(start.saturating_add(len))
+}
+
+/// What lies between mappings.
+fn gaps(mapped: &[Range<u64>]) -> Vec<Range<u64>> {
+    let starts = std::iter::once(0).chain(mapped.iter().map(|range| range.end));
+    let ends = mapped.iter().map(|range| range.start).chain(std::iter::once(u64::MAX));
+    starts.zip(ends).filter(|(start, end)| start < end).map(|(start, end)| start..end).collect()
+}
+
+/// The parts of `part` that lie in one of `ranges`, which are in order.
+fn overlaps(ranges: &[Range<u64>], part: Range<u64>) -> Vec<Range<u64>> {
+    let first = ranges.partition_point(|range| range.end <= part.start);
+    ranges[first..]
+        .iter()
+        .take_while(|range| range.start < part.end)
+        .map(|range| range.start.max(part.start)..range.end.min(part.end))
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "ranges_tests.rs"]
+mod tests;
