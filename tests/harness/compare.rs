@@ -248,6 +248,7 @@ mod tests {
         let report = Report {
             schema: String::new(),
             target: Target { pid: 1, comm: String::new(), exe: String::new(), cmdline: Vec::new() },
+            processes: Vec::new(),
             state: String::new(),
             started: serde_json::Value::Null,
             elapsed_s: 0.0,

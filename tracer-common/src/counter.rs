@@ -31,6 +31,8 @@ wire_enum! {
         SocketEventLost = 10 => "socket_event_lost",
         /// The descriptors that a call returned could not be read from the target's memory.
         FdReadFault = 11 => "fd_read_fault",
+        /// The table of traced processes was full: a child is not followed.
+        TargetsFull = 20 => "process_table_full",
     }
 }
 

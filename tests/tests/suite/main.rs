@@ -21,5 +21,6 @@ mod random_programs;
 mod servers;
 mod sockets;
 mod stacks;
+mod targets;
 mod terminal;
 mod threads;

@@ -8,6 +8,7 @@ mod descriptors;
 mod fd_tables;
 mod fds;
 mod peers;
+mod processes;
 mod snapshot;
 
 pub use aggregator::{Aggregator, Session};
@@ -17,6 +18,7 @@ pub use descriptors::{
 };
 pub use fd_tables::{Comparison, FdTables, OpenRecord};
 pub use fds::counted_by;
+pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use snapshot::{
     BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount,
     TargetInfo, TargetState, Tgid,

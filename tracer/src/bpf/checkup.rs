@@ -6,7 +6,7 @@ use super::{
     BpfError, fds,
     features::{AttachMode, Features, has_uprobe_multi},
     links, preflight,
-    session::{ProgramSet, load},
+    session::{LoadOptions, ProgramSet, load},
     uprobe_multi::Programs,
 };
 
@@ -74,7 +74,15 @@ pub fn checkup() -> Checkup {
     if let Some(warning) = breaks_filtered_targets(&release) {
         add("return probes", State::Missing, warning);
     }
-    let (mut ebpf, uring) = match load(1, false, (1, 1), Some(1)) {
+    let options = LoadOptions {
+        max_live: 1,
+        kernel_log: false,
+        programs: ProgramSet::Counting,
+        mode: None,
+        fds: Some(1),
+        follow_forks: false,
+    };
+    let (mut ebpf, uring) = match load(&options, (1, 1)) {
         Ok(loaded) => loaded,
         Err(error) => {
             add("BPF maps", State::Fails, error.to_string());
@@ -108,7 +116,7 @@ pub fn checkup() -> Checkup {
         (State::Missing, "no /sys/kernel/btf/vmlinux: descriptors are traced by an untyped program")
     };
     add("BTF", state, meaning.to_owned());
-    match fds::attach(&mut ebpf, std::process::id(), uring.as_ref()) {
+    match fds::attach(&mut ebpf, uring.as_ref()) {
         Ok(programs) => {
             let (state, meaning) = if programs.modern {
                 (State::Works, "system calls are seen by a typed tracepoint")

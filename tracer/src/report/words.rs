@@ -18,6 +18,7 @@ pub(super) fn loss_words(cause: LossCause) -> &'static str {
         LossCause::LifecycleLost => "exit or exec events lost",
         LossCause::FdsFull => "descriptors without a call site, the table of descriptors was full",
         LossCause::SocketEventLost => "connections missing in the counters of peers, the event buffer was full",
+        LossCause::TargetsFull => "children not followed, the table of processes was full",
         LossCause::FdReadFault => {
             "descriptors without a call site, their number could not be read from the target's memory"
         }
@@ -54,7 +55,6 @@ pub(crate) fn state_name(state: &TargetState) -> &'static str {
     match state {
         TargetState::Running => "running",
         TargetState::Exited => "exited",
-        TargetState::Replaced => "replaced",
         TargetState::Detached => "detached",
     }
 }
@@ -64,7 +64,6 @@ pub(crate) fn state_words(state: &TargetState) -> &'static str {
     match state {
         TargetState::Running => "running",
         TargetState::Exited => "EXITED, numbers are final",
-        TargetState::Replaced => "REPLACED BY EXEC, numbers are final",
         TargetState::Detached => "DETACHED, numbers are final",
     }
 }
