@@ -246,8 +246,10 @@ mod tests {
 
     fn compare(agreement: Agreement, sites: Vec<Site>, stacks: Vec<GdbStack>) -> Comparison {
         let report = Report {
+            ranges: Vec::new(),
             schema: String::new(),
             target: Target { pid: 1, comm: String::new(), exe: String::new(), cmdline: Vec::new() },
+            processes: Vec::new(),
             state: String::new(),
             started: serde_json::Value::Null,
             elapsed_s: 0.0,

@@ -93,6 +93,7 @@ fn report(raw: Raw) -> Result<Report> {
         ranges: Vec::new(),
         schema: "leaktrace/1".to_owned(),
         target: Target { pid: raw.pid, comm: String::new(), exe: String::new(), cmdline: Vec::new() },
+        processes: Vec::new(),
         state: "detached".to_owned(),
         started: serde_json::Value::Null,
         elapsed_s: 0.0,

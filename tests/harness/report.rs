@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt, iter::Sum};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// One JSON report. Fields that it must have are not optional.
@@ -13,6 +13,9 @@ pub struct Report {
     pub schema: String,
     /// The traced process.
     pub target: Target,
+    /// All traced processes.
+    #[serde(default)]
+    pub processes: Vec<Process>,
     /// `detached`, `exited`, …
     pub state: String,
     /// Wall clock at the start.
@@ -60,6 +63,22 @@ pub struct Target {
     pub exe: String,
     /// Its arguments.
     pub cmdline: Vec<String>,
+}
+
+/// A traced process, with what it holds.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// The process that forked it, if it is traced for that.
+    pub parent: Option<u32>,
+    /// `running`, `exited`, …
+    pub state: String,
+    /// Seconds after its fork that were not seen.
+    pub unseen_s: f64,
+    /// Its numbers.
+    #[serde(flatten)]
+    pub counters: Counters,
 }
 
 /// The six numbers of a site or a report.
@@ -236,13 +255,28 @@ impl Report {
         modules
     }
 
+    /// The process of that id.
+    pub fn process(&self, pid: u32) -> Result<&Process> {
+        self.processes.iter().find(|process| process.pid == pid).with_context(|| format!("no process {pid}:\n{self}"))
+    }
+
+    /// What the report says of one process.
+    #[must_use]
+    pub fn of(&self, pid: u32) -> Self {
+        let mut own = self.clone();
+        own.sites.retain(|site| site.tgid == pid);
+        own.totals = own.sites.iter().map(|site| site.counters).sum();
+        own
+    }
+
     /// What must hold in every report: nothing lost, every site in balance, the totals their sum, the order right.
     pub fn check_arithmetic(&self) -> Result<()> {
         ensure!(self.schema == "leaktrace/1", "schema is {:?}", self.schema);
         ensure!(self.loss.is_empty(), "events were lost: {:?}", self.loss);
         for site in self.sites.iter().chain(&self.ranges) {
             ensure!(site.counters.balanced(), "site {} is out of balance: {:?}", site.id, site.counters);
-            ensure!(site.tgid == self.target.pid, "site {} belongs to process {}", site.id, site.tgid);
+            let known = self.processes.iter().any(|process| process.pid == site.tgid);
+            ensure!(site.tgid == self.target.pid || known, "site {} belongs to process {}", site.id, site.tgid);
         }
         let sum: Counters = self.sites.iter().map(|site| site.counters).sum();
         ensure!(self.totals == sum, "totals {:?} are not the sum of the sites {sum:?}", self.totals);

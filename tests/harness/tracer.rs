@@ -122,6 +122,14 @@ impl Tracer {
         Ok(Self { process, stderr: Lines::read(stderr), report, traced: false })
     }
 
+    /// Waits for a line of its standard error that holds these words.
+    pub fn wait_for_line(&mut self, words: &str) -> Result<String> {
+        match self.stderr.find(words, |line| line.contains(words))? {
+            Some(line) => Ok(line),
+            None => bail!("leaktrace ended without saying {words:?}:\n{}", self.stderr.seen.join("\n")),
+        }
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.process.signal(signal)

@@ -31,6 +31,8 @@ wire_enum! {
         SocketEventLost = 10 => "socket_event_lost",
         /// The descriptors that a call returned could not be read from the target's memory.
         FdReadFault = 11 => "fd_read_fault",
+        /// The table of traced processes was full: a child is not followed.
+        TargetsFull = 20 => "process_table_full",
         /// A change of the mappings could not be announced: the event ring buffer or the table of sites was full. The next
         /// look at the mappings takes out what is gone; what was mapped then is in no counter.
         RangeLost = 24 => "range_lost",

@@ -9,7 +9,7 @@ wire_enum! {
         NewSite = 1 => "new_site",
         /// A thread group's leader exited: the header alone.
         Exit = 2 => "exit",
-        /// The process replaced its program: the header alone.
+        /// The process replaced its program: the header alone, with the new image. Its thread is the one that called.
         Exec = 3 => "exec",
         /// The process connected a socket, or began to: a [`SocketEvent`], cut after the address.
         Connect = 4 => "connect",
@@ -23,6 +23,8 @@ wire_enum! {
         Mapped = 8 => "mapped",
         /// A descriptor that was open when the process ended: an [`FdAtExit`].
         FdAtExit = 9 => "fd_at_exit",
+        /// The process forked, and the child is traced: a [`Fork`].
+        Fork = 20 => "fork",
         /// The process mapped a range: a [`RangeEvent`].
         Map = 24 => "map",
         /// It unmapped one: a [`RangeEvent`] without site.
@@ -77,12 +79,29 @@ pub struct EventHeader {
     pub tgid: u32,
     /// The thread.
     pub tid: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// Of sites and execs, the process's image: see [`crate::process::Image`]. Else 0.
+    pub image: u32,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
 }
-assert_layout!(EventHeader, size 24, kind at 0, tgid at 4, tid at 8, reserved at 12, time_ns at 16);
+assert_layout!(EventHeader, size 24, kind at 0, tgid at 4, tid at 8, image at 12, time_ns at 16);
+
+/// A process that is traced has forked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Fork {
+    /// Kind [`EventKind::Fork`]; of the parent.
+    pub header: EventHeader,
+    /// The child.
+    pub child: u32,
+    /// The child's image.
+    pub image: u32,
+    /// 1 when the child's memory is the parent's (vfork).
+    pub borrows: u32,
+    /// Always zero.
+    pub reserved: u32,
+}
+assert_layout!(Fork, size 40, child at 24, image at 28, borrows at 32);
 
 /// A call stack that has just been given a site id. An id may be announced twice; the later record holds.
 #[repr(C)]
@@ -90,7 +109,7 @@ assert_layout!(EventHeader, size 24, kind at 0, tgid at 4, tid at 8, reserved at
 pub struct NewSite {
     /// Kind [`EventKind::NewSite`].
     pub header: EventHeader,
-    /// Hash of process, kind and frames.
+    /// Hash of process, image, kind and frames.
     pub hash: u64,
     /// The dense id: index into the counters.
     pub site: u32,

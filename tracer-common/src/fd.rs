@@ -176,10 +176,12 @@ pub struct KernelOffsets {
     pub task_signal: u32,
     /// `signal_struct.live`
     pub signal_live: u32,
+    /// `task_struct.mm`
+    pub task_mm: u32,
     /// 1 when the offsets are known.
     pub known: u32,
 }
-assert_layout!(KernelOffsets, size 52, task_tgid at 0, known at 48);
+assert_layout!(KernelOffsets, size 56, task_tgid at 0, known at 52);
 
 #[cfg(test)]
 mod tests {

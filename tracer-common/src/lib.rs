@@ -14,6 +14,7 @@ pub mod fd;
 pub mod heap;
 #[cfg(feature = "user")]
 mod pod;
+pub mod process;
 pub mod stack;
 pub mod unwind;
 pub mod uring;

@@ -3,6 +3,7 @@
 use crate::{
     fd::{FdKey, FdRecord, KernelFd, KernelOffsets},
     heap::{Block, BlockKey, Bucket, NearBlock, SiteCounters},
+    process::Image,
     unwind::{Mapping, MappingRange, PageRows, Row},
     uring::{UringOffsets, UringOp},
 };
@@ -22,6 +23,8 @@ unsafe impl aya::Pod for Bucket {}
 unsafe impl aya::Pod for NearBlock {}
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for SiteCounters {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for Image {}
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for Row {}
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).

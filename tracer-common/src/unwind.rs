@@ -243,8 +243,12 @@ pub struct MappingRange {
     pub first: u32,
     /// How many.
     pub count: u32,
+    /// The image they are of: see [`crate::process::Image`]. After an exec they are nobody's.
+    pub image: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
-assert_layout!(MappingRange, size 8, first at 0, count at 4);
+assert_layout!(MappingRange, size 16, first at 0, count at 4, image at 8, reserved at 12);
 
 // The layout of a rule, by example.
 const _: () = {

@@ -75,7 +75,10 @@ fn track(tables: Tables, tgid: u32, address: u64, thread: &mut Thread, site: u32
         Ok(false) => {}
         Ok(true) => {
             count_free(&thread.taken);
-            count::lost(LossCause::MissedFree);
+            // One from before an exec went with the memory.
+            if thread.taken.born_ns >= thread.walker.began_ns {
+                count::lost(LossCause::MissedFree);
+            }
         }
         Err(live::Full) => return Err(LossCause::LiveFull),
     }

@@ -8,7 +8,9 @@ use aya_ebpf::{
 };
 use tracer_common::{
     counter::LossCause,
-    event::{EventHeader, EventKind, FdAtExit, NEW_SITE_PREFIX, NewSite, RangeEvent, SOCKET_EVENT_PREFIX, SocketEvent},
+    event::{
+        EventHeader, EventKind, FdAtExit, Fork, NEW_SITE_PREFIX, NewSite, RangeEvent, SOCKET_EVENT_PREFIX, SocketEvent,
+    },
     fd::KernelFd,
     stack::{MAX_FRAMES, StackEnd},
 };
@@ -25,7 +27,7 @@ fn header(kind: EventKind) -> EventHeader {
         kind: kind.code(),
         tgid: (pid_tgid >> 32) as u32,
         tid: pid_tgid as u32,
-        reserved: 0,
+        image: 0,
         // SAFETY: a helper without arguments.
         time_ns: unsafe { bpf_ktime_get_ns() },
     }
@@ -34,7 +36,8 @@ fn header(kind: EventKind) -> EventHeader {
 /// Announces a site, without the unused part of its frames.
 #[inline(always)]
 pub(crate) fn new_site(stack: &mut NewSite) -> Result<(), ()> {
-    stack.header = header(EventKind::NewSite);
+    let image = stack.header.image;
+    stack.header = EventHeader { image, ..header(EventKind::NewSite) };
     let depth = (stack.depth as usize).min(MAX_FRAMES);
     let left_tables = stack.end == StackEnd::NoMapping.code() || stack.end == StackEnd::FramePointer.code();
     let wakeup = if left_tables { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
@@ -71,6 +74,27 @@ fn lifecycle_with(kind: EventKind, flags: u64) {
         }
         None => count::lost(LossCause::LifecycleLost),
     }
+}
+
+/// Reports that the process runs another program, which thread `tid` called for.
+#[inline(always)]
+pub(crate) fn exec(image: u32, tid: u32) {
+    match EVENTS.reserve::<EventHeader>(0) {
+        Some(mut record) => {
+            record.write(EventHeader { image, tid, ..header(EventKind::Exec) });
+            record.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+        }
+        None => count::lost(LossCause::LifecycleLost),
+    }
+}
+
+/// Reports a child of the current process.
+#[inline(always)]
+pub(crate) fn fork(child: u32, image: u32, borrows: u32) -> Result<(), LossCause> {
+    let mut record = EVENTS.reserve::<Fork>(0).ok_or(LossCause::LifecycleLost)?;
+    record.write(Fork { header: header(EventKind::Fork), child, image, borrows, reserved: 0 });
+    record.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+    Ok(())
 }
 
 /// Reports a descriptor that is open when its process ends.

@@ -21,6 +21,7 @@ pub(crate) static KERNEL: KernelOffsets = KernelOffsets {
     socket_sk: 0,
     task_signal: 0,
     signal_live: 0,
+    task_mm: 0,
     known: 0,
 };
 
@@ -83,6 +84,19 @@ pub(crate) fn behind(reach: Reach, fd: u32) -> Behind {
         Some(file) => Behind::File(file),
         None => Behind::Unknown,
     }
+}
+
+/// The process of a thread, and whether its memory is that of the current one's.
+#[inline(always)]
+pub(crate) fn process_of(task: u64) -> Option<(u32, bool)> {
+    if offset(&KERNEL.known) == 0 {
+        return None;
+    }
+    let tgid = copied::<u32>(task.wrapping_add(offset(&KERNEL.task_tgid) as u64))?;
+    let memory = |task: u64| copied::<u64>(task.wrapping_add(offset(&KERNEL.task_mm) as u64));
+    // SAFETY: a helper without arguments.
+    let current = unsafe { bpf_get_current_task() };
+    Some((tgid, memory(task)? == memory(current)?))
 }
 
 /// Whether the current thread is the last one of its process; as of `sched_process_exit`.

@@ -14,6 +14,7 @@ use tracer_common::{
     counter::{LOSS_SLOTS, STAT_SLOTS},
     fd::{FdKey, FdRecord, SYSCALLS},
     heap::{BUCKET, Block, BlockKey, Bucket, NearBlock, SiteCounters},
+    process::Image,
     unwind::{MAX_MAPPINGS, Mapping, MappingRange, PageRows, Row},
     uring,
 };
@@ -26,6 +27,10 @@ use crate::{
 /// Traced processes, by thread group id, and where their mappings are.
 #[map]
 pub(crate) static TARGETS: HashMap<u32, MappingRange> = HashMap::with_max_entries(MAX_TARGETS, BPF_F_NO_PREALLOC);
+
+/// What the traced processes run, by thread group id. Changed here alone once a process is traced.
+#[map]
+pub(crate) static IMAGES: HashMap<u32, Image> = HashMap::with_max_entries(MAX_TARGETS, BPF_F_NO_PREALLOC);
 
 /// Counts the changes of [`TARGETS`], so that a thread need not look itself up each time.
 #[map]
@@ -53,7 +58,7 @@ pub(crate) static NEAR_BLOCKS: Array<NearBlock> = Array::with_max_entries(BUCKET
 
 /// How many blocks are in [`LIVE`].
 #[map]
-pub(crate) static LIVE_COUNT: Array<u64> = Array::with_max_entries(1, 0);
+pub(crate) static LIVE_COUNT: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Outstanding blocks that are not in the near table.
 #[map]

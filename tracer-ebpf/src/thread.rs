@@ -11,7 +11,7 @@ use tracer_common::{
 
 use crate::{
     count,
-    maps::{TARGETS, THREAD_TEMPLATE, THREADS},
+    maps::{IMAGES, TARGETS, THREAD_TEMPLATE, THREADS},
     walker::Walker,
 };
 
@@ -76,7 +76,10 @@ pub(crate) fn existing(pid_tgid: u64) -> Option<&'static mut Thread> {
 #[inline(always)]
 fn create(pid_tgid: u64) -> Option<&'static mut Thread> {
     let tgid = (pid_tgid >> 32) as u32;
-    if TARGETS.get_ptr(tgid).is_none() {
+    // SAFETY: a map value.
+    let borrows = IMAGES.get_ptr(tgid).is_some_and(|image| unsafe { (*image).borrows } != 0);
+    // A vfork child's heap is its parent's until it runs a program of its own.
+    if TARGETS.get_ptr(tgid).is_none() || borrows {
         count::seen(Stat::Foreign);
         return None;
     }

@@ -85,7 +85,7 @@ pub(crate) fn walk_from_interrupted(drive: Drive, (pc, sp, bp): (u64, u64, u64),
 }
 
 /// Walks, unless the thread's last walk was the same. The kind of site, which must be in the stack already, and the
-/// process go into the hash.
+/// process with its image go into the hash.
 #[inline(always)]
 fn walk(drive: Drive, start: Start, tgid: u32, walker: &mut Walker) {
     let Start { pc, sp, bp } = start;
@@ -97,7 +97,8 @@ fn walk(drive: Drive, start: Start, tgid: u32, walker: &mut Walker) {
     walker.stack.depth = 0;
     walker.stack.exact[0] = 0;
     walker.stack.exact[1] = 0;
-    let hash = mix(0, u64::from(tgid) << 32 | u64::from(walker.stack.site_kind));
+    let process = u64::from(tgid) << 32 | u64::from(range.image) << 8;
+    let hash = mix(0, process | u64::from(walker.stack.site_kind));
     let (pc, sp, exact) = if pc != 0 {
         (pc, sp, 1)
     } else {

@@ -4,10 +4,10 @@
 //! allocator probes and the system calls have one each, because an allocator makes system calls between the entry of a
 //! call, where its stack is walked, and its return, where the stack is given a site.
 
-use tracer_common::{event::NewSite, unwind::MappingRange};
+use tracer_common::{event::NewSite, process::Image, unwind::MappingRange};
 
 use crate::{
-    maps::{GENERATION, TARGETS},
+    maps::{GENERATION, IMAGES, TARGETS},
     memory::StackMemory,
 };
 
@@ -21,6 +21,8 @@ pub(crate) struct Walker {
     pub(crate) site_hash: u64,
     pub(crate) site: u32,
     reserved: u32,
+    /// When the process's image began: what is older is another one's.
+    pub(crate) began_ns: u64,
     /// What the last walk read.
     pub(crate) memory: StackMemory,
     /// The stack, in the form in which it would be announced.
@@ -35,8 +37,21 @@ impl Walker {
         let generation = GENERATION.get(0).copied().unwrap_or(0);
         if self.generation != generation {
             self.generation = generation;
-            // SAFETY: a map value, replaced as a whole.
-            self.range = TARGETS.get_ptr(tgid).map_or(MappingRange::default(), |range| unsafe { *range });
+            // SAFETY: map values, replaced as a whole.
+            let (range, image) = unsafe {
+                (
+                    TARGETS.get_ptr(tgid).map_or(MappingRange::default(), |range| *range),
+                    IMAGES.get_ptr(tgid).map_or(Image::default(), |image| *image),
+                )
+            };
+            self.range = range;
+            if range.image != image.number {
+                // They were found before the exec. Nobody has looked since.
+                self.range.count = 0;
+                self.range.image = image.number;
+            }
+            self.stack.header.image = image.number;
+            self.began_ns = image.began_ns;
         }
         self.range
     }

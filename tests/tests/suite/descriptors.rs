@@ -167,14 +167,14 @@ fn exec() -> Result<Leaker> {
     Leaker::start_program(Command::new(compile("descriptors/exec.c")?).arg(programs::after_exec().compile()?))
 }
 
-/// Tracing ends there, and the report shows what the new program was left with.
+/// Tracing goes on, and the report shows what the new program was left with.
 #[test]
 fn exec_leaves_what_is_not_marked_to_be_closed() -> Result<()> {
     let mut leaker = exec()?;
     let tracer = Tracer::attach_with(leaker.pid(), ONLY_DESCRIPTORS)?;
     let ledger = observe(&mut leaker)?;
-    let report = tracer.wait()?.descriptors()?;
-    ensure!(report.state == "replaced", "state is {:?}", report.state);
+    let report = tracer.stop_for_descriptors()?;
+    ensure!(report.state == "detached", "state is {:?}", report.state);
     ledger.check(&report)?;
     leaker.finish()
 }

@@ -22,5 +22,6 @@ mod ranges;
 mod servers;
 mod sockets;
 mod stacks;
+mod targets;
 mod terminal;
 mod threads;

@@ -10,7 +10,9 @@ use std::{
 use tracer_common::{event::SiteKind, stack::StackEnd};
 
 use super::{
+    Tgid,
     fds::{FdCounters, OpenFds},
+    processes::Processes,
     ranges::Ranges,
     snapshot::{BlockCounters, IncompleteCount, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState},
 };
@@ -26,8 +28,8 @@ pub struct Session {
     pub started: jiff::Timestamp,
     /// The same moment by `CLOCK_MONOTONIC`, nanoseconds.
     pub started_ns: u64,
-    /// The traced process.
-    pub target: TargetInfo,
+    /// The traced processes that were asked for: at least one.
+    pub targets: Vec<TargetInfo>,
     /// Whether memory is traced.
     pub heap: bool,
     /// When descriptors are traced: the time without traffic after which a connection is stale.
@@ -51,7 +53,7 @@ pub struct Aggregator {
     oldest_born_ns: HashMap<SiteId, u64>,
     ranges: Ranges,
     previous: Option<(u64, BlockCounters)>,
-    exited: Option<TargetState>,
+    processes: Processes,
     /// When descriptors are traced.
     fds: Option<OpenFds>,
 }
@@ -60,15 +62,29 @@ impl Aggregator {
     /// Starts with nothing known.
     pub fn new(session: Session) -> Self {
         let fds = session.fds.map(|stale| OpenFds::new(session.started_ns, stale));
-        Self {
-            session,
-            sites: Vec::new(),
-            oldest_born_ns: HashMap::new(),
-            ranges: Ranges::default(),
-            previous: None,
-            exited: None,
-            fds,
+        let mut processes = Processes::default();
+        session.targets.iter().for_each(|target| processes.add(target.clone(), 0, None, session.started_ns));
+        let (sites, oldest_born_ns) = (Vec::new(), HashMap::new());
+        Self { session, sites, oldest_born_ns, ranges: Ranges::default(), previous: None, processes, fds }
+    }
+
+    /// The processes, for those who know of their lives.
+    pub fn processes(&mut self) -> &mut Processes {
+        &mut self.processes
+    }
+
+    /// Numbers of a process that go away with it: they are shown as they are now from here on.
+    pub fn freeze(&mut self, pid: Tgid, reading: &Reading) {
+        let mut totals = BlockCounters::default();
+        for (site, counters) in self.sites.iter().zip(&reading.counters) {
+            if let Some(site) = site
+                && site.raw.kind == SiteKind::Heap
+                && self.processes.is_latest(pid, (site.raw.tgid, site.raw.image))
+            {
+                totals += *counters;
+            }
         }
+        self.processes.freeze(pid, totals);
     }
 
     /// How many site ids may be in use: what to read from the source.
@@ -93,8 +109,11 @@ impl Aggregator {
                     Arc::new(Stack { frames: raw.frames.iter().copied().map(Frame::pending).collect(), end: raw.end });
                 self.sites[index] = Some(Site { raw, stack, symbolized: false });
             }
-            // A leader may exit before its threads: the process is gone when its pidfd says so.
-            RawEvent::Exit { tgid: _ } | RawEvent::Mapped { tgid: _ } | RawEvent::FdAtExit(_) => {}
+            // A leader may exit before its threads: the process is gone when its pidfd says so. Forks and execs are
+            // looked into where /proc can be read.
+            RawEvent::Exit { .. } | RawEvent::Mapped { .. } | RawEvent::FdAtExit(_) => {}
+            RawEvent::Exec { tgid, .. } => self.ranges.end(tgid),
+            RawEvent::Fork { parent, child, .. } => self.ranges.fork(parent, child),
             RawEvent::Connection(connection) => {
                 if let Some(fds) = &mut self.fds {
                     fds.apply(connection);
@@ -104,12 +123,6 @@ impl Aggregator {
             RawEvent::Established { sock, latency } => {
                 if let Some(fds) = &mut self.fds {
                     fds.established(sock, latency);
-                }
-            }
-            RawEvent::Exec { tgid } => {
-                self.ranges.end(tgid);
-                if tgid == self.session.target.pid {
-                    self.exited = Some(TargetState::Replaced);
                 }
             }
         }
@@ -141,11 +154,6 @@ impl Aggregator {
         (!site.symbolized).then_some(&site.raw)
     }
 
-    /// Whether the target replaced its program.
-    pub fn ended(&self) -> Option<&TargetState> {
-        self.exited.as_ref()
-    }
-
     /// Makes a Snapshot of a reading. Sites that never had a block are left out.
     pub fn snapshot(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
         let Reading { now_ns, counters, loss, stats, probes } = reading;
@@ -154,6 +162,7 @@ impl Aggregator {
         let mut sites = Vec::with_capacity(self.sites.len());
         let mut fd_sites = Vec::new();
         let oldest_ranges = self.ranges.oldest_born_ns();
+        self.processes.begin_tally();
         for (site, counters) in self.sites.iter().zip(counters) {
             let Some(site) = site else { continue };
             let is_range = site.raw.kind.is_range();
@@ -169,6 +178,7 @@ impl Aggregator {
             }
             if !is_range {
                 totals += *counters;
+                self.processes.tally((site.raw.tgid, site.raw.image), *counters);
             }
             let born_ns = if is_range { &oldest_ranges } else { &self.oldest_born_ns };
             sites.push(SiteSnapshot {
@@ -187,13 +197,15 @@ impl Aggregator {
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
         self.previous = Some((*now_ns, totals));
+        let descriptors = self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns));
         Snapshot {
             started: self.session.started,
             elapsed: Duration::from_nanos(now_ns.saturating_sub(self.session.started_ns)),
             window,
-            target: self.session.target.clone(),
+            target: self.processes.first(),
+            processes: self.processes.snapshot(self.session.started_ns, &state, descriptors.as_ref()),
             heap_traced: self.session.heap,
-            state: if state == TargetState::Running { self.exited.clone().unwrap_or(state) } else { state },
+            state,
             sites,
             totals,
             rates: rates(&before, &totals, window),
@@ -201,7 +213,7 @@ impl Aggregator {
             incomplete: incomplete(&by_end),
             stats: stats.clone(),
             probes: probes.clone(),
-            descriptors: self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns)),
+            descriptors,
         }
     }
 
@@ -273,7 +285,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        aggregate::{LossCount, Tgid},
+        aggregate::LossCount,
         event::{EventSource, Pattern, Synthetic},
     };
 
@@ -281,7 +293,13 @@ mod tests {
 
     fn aggregator() -> Aggregator {
         let target = TargetInfo { pid: TARGET, comm: "made-up".into(), exe: String::new(), cmdline: Vec::new() };
-        Aggregator::new(Session { started: jiff::Timestamp::UNIX_EPOCH, started_ns: 0, target, heap: true, fds: None })
+        Aggregator::new(Session {
+            started: jiff::Timestamp::UNIX_EPOCH,
+            started_ns: 0,
+            targets: vec![target],
+            heap: true,
+            fds: None,
+        })
     }
 
     fn step(source: &mut Synthetic, aggregator: &mut Aggregator) -> Snapshot {
@@ -333,6 +351,7 @@ mod tests {
         let site = |id| SiteStack {
             id: SiteId(id),
             tgid: TARGET,
+            image: 0,
             kind: SiteKind::Heap,
             frames: [1].into(),
             end: StackEnd::Complete,
@@ -354,7 +373,8 @@ mod tests {
         let ends = [StackEnd::NoRow, StackEnd::Complete, StackEnd::Depth, StackEnd::Depth];
         for (id, end) in (0..).zip(ends) {
             let frames = [1].into();
-            let site = SiteStack { id: SiteId(id), tgid: TARGET, kind: SiteKind::Heap, frames, exact: 0, end };
+            let site =
+                SiteStack { id: SiteId(id), tgid: TARGET, image: 0, kind: SiteKind::Heap, frames, exact: 0, end };
             aggregator.apply(RawEvent::NewSite(site));
         }
         let block = |alloc_objects| BlockCounters { alloc_objects, ..BlockCounters::default() };
@@ -371,6 +391,7 @@ mod tests {
             aggregator.apply(RawEvent::NewSite(SiteStack {
                 id: SiteId(0),
                 tgid: TARGET,
+                image: 0,
                 kind: SiteKind::Heap,
                 frames: [frame].into(),
                 end: StackEnd::Complete,
@@ -396,14 +417,10 @@ mod tests {
     }
 
     #[test]
-    fn loss_is_passed_on_and_exec_ends_the_target() {
+    fn loss_is_passed_on() {
         let mut aggregator = aggregator();
         let loss = vec![LossCount { cause: LossCause::LiveFull, count: 11 }];
         let reading = Reading { loss: loss.clone(), ..Reading::default() };
         assert_eq!(aggregator.snapshot(&reading, TargetState::Running).loss, loss);
-        aggregator.apply(RawEvent::Exec { tgid: Tgid(1) });
-        assert_eq!(aggregator.snapshot(&reading, TargetState::Running).state, TargetState::Running);
-        aggregator.apply(RawEvent::Exec { tgid: TARGET });
-        assert_eq!(aggregator.snapshot(&reading, TargetState::Running).state, TargetState::Replaced);
     }
 }

@@ -5,8 +5,7 @@ use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Duration};
 use tracer_common::fd::FdKey;
 
 use super::{
-    BlockCounters, Descriptors, Direction, Fd, FdKind, FdLimits, FdSite, OpenFd, Origin, SiteId, Socket, Tgid,
-    peers::Peers,
+    BlockCounters, Descriptors, Direction, Fd, FdKind, FdSite, OpenFd, Origin, SiteId, Socket, Tgid, peers::Peers,
 };
 use crate::{
     analyze::FdHistory,
@@ -138,10 +137,7 @@ impl OpenFds {
         let mut sites: Vec<FdSite> = sites.into_iter().map(|site| self.site(&site, now_ns)).collect();
         sites.sort_by_key(|site| (Reverse(site.open()), Reverse(site.opened), site.id));
         let survey = self.survey.as_ref();
-        let limits = survey.and_then(|survey| {
-            let (nofile_soft, nofile_hard) = survey.nofile?;
-            Some(FdLimits { nofile_soft, nofile_hard, open: survey.fds.len() as u64 })
-        });
+        let limits = survey.and_then(|survey| survey.limits);
         let mut descriptors = Descriptors {
             sites,
             open: Arc::clone(&self.open),

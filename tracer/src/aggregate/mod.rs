@@ -8,6 +8,7 @@ mod descriptors;
 mod fd_tables;
 mod fds;
 mod peers;
+mod processes;
 mod ranges;
 mod snapshot;
 
@@ -18,6 +19,7 @@ pub use descriptors::{
 };
 pub use fd_tables::{Comparison, FdTables, OpenRecord};
 pub use fds::counted_by;
+pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use ranges::{RangeChange, RangeTurn, Ranges};
 pub use snapshot::{
     BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount,

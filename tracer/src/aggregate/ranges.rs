@@ -131,7 +131,14 @@ pub struct Ranges {
 impl Ranges {
     /// Says where a process's data segment ends, before anything else is said of it.
     pub fn begin(&mut self, tgid: Tgid, break_end: Option<u64>) {
+        self.end(tgid);
         self.processes.insert(tgid, Process { break_end, ..Process::default() });
+    }
+
+    /// A process forked: the child has the same data segment.
+    pub fn fork(&mut self, parent: Tgid, child: Tgid) {
+        let break_end = self.processes.get(&parent).and_then(|process| process.break_end);
+        self.begin(child, break_end);
     }
 
     /// Takes a change.
@@ -346,7 +353,7 @@ impl Process {
 }
 
 fn page_up(address: u64) -> u64 {
-    address.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX & !(PAGE - 1))
+    address.checked_next_multiple_of(PAGE).unwrap_or(!(PAGE - 1))
 }
 
 /// Where a range ends.

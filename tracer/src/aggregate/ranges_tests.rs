@@ -93,7 +93,8 @@ fn a_late_word_of_an_earlier_unmapping_is_put_right_by_the_mappings() {
 fn a_real_unmapping_stays_and_an_unseen_one_is_noticed() {
     let mut ranges = ranges(&[mapped(MIB, MIB, 4), mapped(4 * MIB, 4 * MIB, 5)]);
     ranges.apply(change(2, 2_000, RangeTurn::Unmapped { start: MIB, len: MIB }));
-    ranges.compare(TGID, &[5 * MIB..6 * MIB], 3_000);
+    let left = 5 * MIB..6 * MIB;
+    ranges.compare(TGID, std::slice::from_ref(&left), 3_000);
     assert_eq!(of(&ranges, 4), [MIB, 1, MIB, 1]);
     assert_eq!(of(&ranges, 5), [4 * MIB, 1, 3 * MIB, 0]);
     assert_eq!(ranges.corrections(), 2, "before and behind what is left");

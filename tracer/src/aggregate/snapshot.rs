@@ -8,7 +8,7 @@ use tracer_common::{
     stack::StackEnd,
 };
 
-use super::Descriptors;
+use super::{Descriptors, ProcessSnapshot};
 use crate::symbolize::Stack;
 
 /// Process id as the kernel's root namespace counts it (the kernel calls it thread group id).
@@ -105,8 +105,6 @@ pub enum TargetState {
     Running,
     /// It exited; numbers are final.
     Exited,
-    /// It replaced its program with exec; numbers of the old program are final.
-    Replaced,
     /// Tracing was ended (duration over, or by the user); numbers are final.
     Detached,
 }
@@ -163,9 +161,11 @@ pub struct Snapshot {
     pub elapsed: Duration,
     /// Time since the previous snapshot; the rates are over it.
     pub window: Duration,
-    /// The traced process.
+    /// The traced process; the first one when there are several.
     pub target: TargetInfo,
-    /// Whether it is still there.
+    /// All traced processes, in the order in which they came.
+    pub processes: Vec<ProcessSnapshot>,
+    /// Whether any of those that were asked for is still there.
     pub state: TargetState,
     /// Whether memory is traced; if not, everything about blocks is empty.
     pub heap_traced: bool,

@@ -8,7 +8,7 @@ use super::{
     fds,
     features::{AttachMode, Features, has_uprobe_multi},
     links, preflight,
-    session::{ProgramSet, load},
+    session::{LoadOptions, ProgramSet, load},
     uprobe_multi::Programs,
 };
 
@@ -76,7 +76,16 @@ pub fn checkup() -> Checkup {
     if let Some(warning) = breaks_filtered_targets(&release) {
         add("return probes", State::Missing, warning);
     }
-    let (mut ebpf, uring) = match load(1, false, (1, 1), Some(1)) {
+    let options = LoadOptions {
+        max_live: 1,
+        kernel_log: false,
+        programs: ProgramSet::Counting,
+        mode: None,
+        fds: Some(1),
+        ranges: true,
+        follow_forks: false,
+    };
+    let (mut ebpf, uring) = match load(&options, (1, 1)) {
         Ok(loaded) => loaded,
         Err(error) => {
             add("BPF maps", State::Fails, error.to_string());
@@ -112,7 +121,7 @@ pub fn checkup() -> Checkup {
     add("BTF", state, meaning.to_owned());
     let watched = Watched { fds: true, ranges: true };
     let calls = calls::attach(&mut ebpf, btf.as_ref(), watched, uring.as_ref())
-        .and_then(|modern| Ok((modern, fds::attach(&mut ebpf, btf.as_ref(), std::process::id(), modern)?)));
+        .and_then(|modern| Ok((modern, fds::attach(&mut ebpf, btf.as_ref(), modern)?)));
     match calls {
         Ok((modern, programs)) => {
             let (state, meaning) = if modern {

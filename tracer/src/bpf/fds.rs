@@ -1,6 +1,7 @@
 //! The descriptors' programs, and looks at both tables of descriptors: ours, and the kernel's own.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::Read as _,
     os::fd::{AsFd, OwnedFd},
@@ -23,16 +24,17 @@ const CHUNK: usize = 64 << 10;
 /// The programs in place.
 #[derive(Debug)]
 pub(super) struct FdPrograms {
+    /// The iterator's program.
     pub(super) iterator: Option<OwnedFd>,
     correct: OwnedFd,
 }
 
 /// Loads and attaches what descriptors take besides the programs at the returns of system calls.
-pub(super) fn attach(ebpf: &mut Ebpf, btf: Option<&Btf>, pid: u32, modern: bool) -> Result<FdPrograms, BpfError> {
+pub(super) fn attach(ebpf: &mut Ebpf, btf: Option<&Btf>, modern: bool) -> Result<FdPrograms, BpfError> {
     attach_raw(ebpf, "sock_state", "inet_sock_set_state")?;
     let correct = load_raw(ebpf, if modern { "fd_correct" } else { "fd_correct_old" })?;
-    let iterator = btf.and_then(|btf| match iterator(ebpf, btf, pid) {
-        Ok(link) => Some(link),
+    let iterator = btf.and_then(|btf| match iterator(ebpf, btf) {
+        Ok(program) => Some(program),
         Err(error) => {
             log::debug!("the kernel's table of files cannot be walked: {error}");
             None
@@ -41,14 +43,15 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: Option<&Btf>, pid: u32, modern: bool)
     Ok(FdPrograms { iterator, correct })
 }
 
-fn iterator(ebpf: &mut Ebpf, btf: &Btf, pid: u32) -> Result<OwnedFd, BpfError> {
+fn iterator(ebpf: &mut Ebpf, btf: &Btf) -> Result<OwnedFd, BpfError> {
     let name = "task_files";
     let program: &mut Iter =
         ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
     program.load("task_file", btf).map_err(|error| refused(&error))?;
     let fd = program.fd().map_err(|error| refused(&error))?;
-    // Kernels that cannot walk one process alone walk all of them, and the program picks.
-    sys::iter_link(fd.as_fd(), Some(pid)).or_else(|_| sys::iter_link(fd.as_fd(), None)).map_err(|error| refused(&error))
+    // A kernel that takes the program may still refuse the walk.
+    sys::iter_link(fd.as_fd(), None).map_err(|error| refused(&error))?;
+    fd.as_fd().try_clone_to_owned().map_err(|error| refused(&error))
 }
 
 /// Looks at both tables, on a thread of its own.
@@ -56,6 +59,8 @@ fn iterator(ebpf: &mut Ebpf, btf: &Btf, pid: u32) -> Result<OwnedFd, BpfError> {
 pub struct FdReader {
     records: OwnedFd,
     programs: FdPrograms,
+    /// The walk of each process's files; under 0 that of all processes'.
+    walks: BTreeMap<u32, OwnedFd>,
     keys: Vec<FdKey>,
     values: Vec<FdRecord>,
 }
@@ -67,7 +72,30 @@ impl FdReader {
             what: "cannot duplicate its descriptor",
             source,
         })?;
-        Ok(Self { records, programs, keys: vec![FdKey::default(); BATCH], values: vec![FdRecord::default(); BATCH] })
+        let (keys, values) = (vec![FdKey::default(); BATCH], vec![FdRecord::default(); BATCH]);
+        Ok(Self { records, programs, walks: BTreeMap::new(), keys, values })
+    }
+
+    /// Looks at this process too.
+    pub fn add(&mut self, pid: u32) {
+        let Some(program) = &self.programs.iterator else { return };
+        // Kernels that cannot walk one process alone walk all of them, and the program picks.
+        let walk = sys::iter_link(program.as_fd(), Some(pid)).map(|link| (pid, link));
+        match walk.or_else(|_| sys::iter_link(program.as_fd(), None).map(|link| (0, link))) {
+            Ok((pid, link)) => {
+                self.walks.insert(pid, link);
+            }
+            Err(error) => {
+                log::debug!("the kernel's table of files cannot be walked: {error}");
+                self.programs.iterator = None;
+                self.walks.clear();
+            }
+        }
+    }
+
+    /// Looks at this process no more.
+    pub fn remove(&mut self, pid: u32) {
+        self.walks.remove(&pid);
     }
 
     /// Looks at both tables.
@@ -76,12 +104,21 @@ impl FdReader {
     /// When the kernel does not hand them out.
     pub fn look(&mut self) -> Result<FdLook, BpfError> {
         let time_ns = monotonic_ns();
-        let kernel = self.programs.iterator.as_ref().map(walk).transpose().map_err(|source| BpfError::Map {
-            map: "task_file",
-            what: "cannot walk the target's files",
-            source,
-        })?;
+        let kernel =
+            self.programs.iterator.as_ref().map(|_| self.walk_all()).transpose().map_err(|source| BpfError::Map {
+                map: "task_file",
+                what: "cannot walk the target's files",
+                source,
+            })?;
         Ok(FdLook { time_ns, kernel, records: self.read_records()? })
+    }
+
+    fn walk_all(&self) -> std::io::Result<Vec<KernelFd>> {
+        let mut all = Vec::new();
+        for link in self.walks.values() {
+            all.extend(walk(link)?);
+        }
+        Ok(all)
     }
 
     /// Takes records out that were found to be wrong, unless they changed meanwhile.

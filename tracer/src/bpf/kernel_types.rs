@@ -158,6 +158,7 @@ impl<'a> Types<'a> {
             socket_sk: of("socket", "sk")?,
             task_signal: of("task_struct", "signal")?,
             signal_live: of("signal_struct", "live")?,
+            task_mm: of("task_struct", "mm")?,
             known: 1,
         })
     }

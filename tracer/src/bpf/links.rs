@@ -1,6 +1,7 @@
 //! Putting the probes of a plan in place, by whichever way the kernel has.
 
 use std::{
+    collections::HashMap,
     ffi::CString,
     fs::File,
     os::fd::{AsRawFd, OwnedFd},
@@ -13,7 +14,7 @@ use aya::{
     maps::{MapError, ProgramArray},
     programs::{
         ProgramError, ProgramFd, UProbe,
-        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLinkId, UProbeScope},
     },
 };
 use tracer_common::{config::cookie, heap::Function};
@@ -51,31 +52,26 @@ impl Module {
     }
 }
 
-/// The probes in place. Dropping it takes them out (perf events go with the aya object that holds them).
+/// One probe, or many by one link.
+#[derive(Debug)]
+enum Link {
+    Multi(#[expect(dead_code, reason = "held for as long as the probes are to stay")] OwnedFd),
+    Perf(&'static str, UProbeLinkId),
+}
+
+/// The programs, and the probes in place by process. Dropping it takes them out (perf events go with the aya object that
+/// holds them).
 #[derive(Debug)]
 pub(super) struct Links {
     pub(super) mode: AttachMode,
     /// Probes are told apart by cookies.
     pub(super) modern: bool,
+    set: ProgramSet,
+    /// Those of aya's programs that the kernel has.
+    loaded: Vec<&'static str>,
     /// Dropped before the programs, so that a probe never outlives what it runs.
-    multi: Vec<OwnedFd>,
-    _programs: Option<Programs>,
-}
-
-impl Links {
-    /// Takes the probes out now.
-    pub(super) fn detach(&mut self, ebpf: &mut Ebpf) {
-        self.multi.clear();
-        if self.mode != AttachMode::UprobeMulti {
-            for (_, program) in ebpf.programs_mut() {
-                if let aya::programs::Program::UProbe(probe) = program
-                    && let Err(error) = probe.unload()
-                {
-                    log::debug!("unloading a probe: {error}");
-                }
-            }
-        }
-    }
+    by_pid: HashMap<u32, Vec<Link>>,
+    programs: Option<Programs>,
 }
 
 /// What runs at the probes.
@@ -146,100 +142,146 @@ fn program_without_cookie(point: &AttachPoint) -> &'static str {
 }
 
 /// Index of a point's hit counter where there are no cookies: its function, or one slot for all returns.
-pub(super) fn hit_slot(modern: bool, index: usize, point: &AttachPoint) -> u32 {
+pub(super) fn hit_slot(modern: bool, index: u32, point: &AttachPoint) -> u32 {
     match (modern, point.kind) {
-        (true, _) => index as u32,
+        (true, _) => index,
         (false, ProbeKind::Entry) => point.function.code(),
         (false, ProbeKind::Return | ProbeKind::Exit) => Function::ALL.len() as u32,
     }
 }
 
-/// Attaches every point of the plan to the process. `wanted` forces a way; else the best one the kernel has is taken.
-pub(super) fn attach(
-    ebpf: &mut Ebpf,
-    plan: &AttachPlan,
-    modules: &[Module],
-    pid: u32,
-    features: Features,
-    set: ProgramSet,
-    wanted: Option<AttachMode>,
-) -> Result<Links, BpfError> {
-    if features.cookies && matches!(wanted, None | Some(AttachMode::UprobeMulti)) {
-        match Programs::load(ebpf, set.names()) {
-            Ok(programs) if has_uprobe_multi(&programs) => return attach_multi(programs, plan, modules, pid, set),
-            Ok(_) => log::debug!("the kernel has no uprobe_multi links, or none that filter by process"),
-            Err(error) if wanted == Some(AttachMode::UprobeMulti) => return Err(error),
-            Err(error) => log::debug!("uprobe_multi programs do not load: {error}"),
+impl Links {
+    /// Loads the programs. `wanted` forces a way of attaching; else the best one the kernel has is taken.
+    pub(super) fn load(
+        ebpf: &mut Ebpf,
+        features: Features,
+        set: ProgramSet,
+        wanted: Option<AttachMode>,
+    ) -> Result<Self, BpfError> {
+        let links = |mode, loaded, programs| Self {
+            mode,
+            modern: mode != AttachMode::PerfEventOld,
+            set,
+            loaded,
+            by_pid: HashMap::new(),
+            programs,
+        };
+        if features.cookies && matches!(wanted, None | Some(AttachMode::UprobeMulti)) {
+            match Programs::load(ebpf, set.names()) {
+                Ok(programs) if has_uprobe_multi(&programs) => {
+                    return Ok(links(AttachMode::UprobeMulti, Vec::new(), Some(programs)));
+                }
+                Ok(_) => log::debug!("the kernel has no uprobe_multi links, or none that filter by process"),
+                Err(error) if wanted == Some(AttachMode::UprobeMulti) => return Err(error),
+                Err(error) => log::debug!("uprobe_multi programs do not load: {error}"),
+            }
         }
+        // Cookies came with 5.15, bpf_loop with 5.17: a kernel between them has the programs of the older ones.
+        let modern = features.cookies && wanted != Some(AttachMode::PerfEventOld) && loads(ebpf, set.names())?;
+        let (mode, loaded) =
+            if modern { (AttachMode::PerfEvent, set.names().to_vec()) } else { (AttachMode::PerfEventOld, Vec::new()) };
+        if !modern {
+            let refused = |error: ProgramError| BpfError::Load { reason: chain(&error) };
+            let walk = uprobe(ebpf, "walk_old")?;
+            walk.load().map_err(refused)?;
+            let walk = walk.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(refused)?;
+            set_step(ebpf, "WALK", 0, &walk)?;
+        }
+        Ok(links(mode, loaded, None))
     }
-    let modern = features.cookies && wanted != Some(AttachMode::PerfEventOld);
-    attach_perf(ebpf, plan, modules, pid, modern, set)
-}
 
-fn attach_multi(
-    programs: Programs,
-    plan: &AttachPlan,
-    modules: &[Module],
-    pid: u32,
-    set: ProgramSet,
-) -> Result<Links, BpfError> {
-    let mut links = Vec::new();
-    for (index, module) in modules.iter().enumerate() {
-        let path = CString::new(module.held_path()).unwrap_or_default();
-        for &program in set.names() {
-            let points: Vec<_> = plan
-                .points
-                .iter()
-                .enumerate()
-                .filter(|(_, point)| point.module == index && set.serves(point) == program)
-                .collect();
-            let Some((_, first)) = points.first() else { continue };
-            let offsets: Vec<u64> = points.iter().map(|(_, point)| point.file_offset).collect();
-            let cookies: Vec<u64> = points.iter().map(|(i, point)| cookie(*i as u32, point.function.code())).collect();
-            let returns = first.kind == ProbeKind::Return;
-            let linked =
-                programs.link(program, &Points { path: &path, offsets: &offsets, cookies: &cookies, returns, pid })?;
-            links.push(linked.map_err(|error| refused(module, first, pid, error.raw_os_error(), &error))?);
+    /// Attaches every point of a plan to a process. `indexes` are those of the points' hit counters.
+    pub(super) fn add(
+        &mut self,
+        ebpf: &mut Ebpf,
+        plan: &AttachPlan,
+        modules: &[Module],
+        pid: u32,
+        indexes: &[u32],
+    ) -> Result<(), BpfError> {
+        if self.mode == AttachMode::UprobeMulti {
+            self.add_multi(plan, modules, pid, indexes)
+        } else {
+            self.add_perf(ebpf, plan, modules, pid, indexes)
         }
     }
-    Ok(Links { mode: AttachMode::UprobeMulti, modern: true, multi: links, _programs: Some(programs) })
-}
 
-fn attach_perf(
-    ebpf: &mut Ebpf,
-    plan: &AttachPlan,
-    modules: &[Module],
-    pid: u32,
-    modern: bool,
-    set: ProgramSet,
-) -> Result<Links, BpfError> {
-    let scope = UProbeScope::OneProcess(pid.try_into().map_err(|_| BpfError::TargetGone { pid })?);
-    // Cookies came with 5.15, bpf_loop with 5.17: a kernel between them has the programs of the older ones.
-    let modern = modern && loads(ebpf, set.names())?;
-    let mut loaded: Vec<&str> = if modern { set.names().to_vec() } else { Vec::new() };
-    if !modern {
-        let refused = |error: ProgramError| BpfError::Load { reason: chain(&error) };
-        let walk = uprobe(ebpf, "walk_old")?;
-        walk.load().map_err(refused)?;
-        let walk = walk.fd().and_then(|fd| Ok(fd.try_clone()?)).map_err(refused)?;
-        set_step(ebpf, "WALK", 0, &walk)?;
-    }
-    for (index, point) in plan.points.iter().enumerate() {
-        let name = if modern { set.serves(point) } else { program_without_cookie(point) };
-        let program = uprobe(ebpf, name)?;
-        if !loaded.contains(&name) {
-            program.load().map_err(|error| BpfError::Load { reason: chain(&error) })?;
-            loaded.push(name);
+    fn add_multi(&mut self, plan: &AttachPlan, modules: &[Module], pid: u32, indexes: &[u32]) -> Result<(), BpfError> {
+        let Self { set, by_pid, programs: Some(programs), .. } = self else { return Ok(()) };
+        let links = by_pid.entry(pid).or_default();
+        for (index, module) in modules.iter().enumerate() {
+            let path = CString::new(module.held_path()).unwrap_or_default();
+            for &program in set.names() {
+                let points: Vec<_> = plan
+                    .points
+                    .iter()
+                    .zip(indexes)
+                    .filter(|(point, _)| point.module == index && set.serves(point) == program)
+                    .collect();
+                let Some((first, _)) = points.first() else { continue };
+                let offsets: Vec<u64> = points.iter().map(|(point, _)| point.file_offset).collect();
+                let cookies: Vec<u64> = points.iter().map(|(point, i)| cookie(**i, point.function.code())).collect();
+                let returns = first.kind == ProbeKind::Return;
+                let linked = programs
+                    .link(program, &Points { path: &path, offsets: &offsets, cookies: &cookies, returns, pid })?;
+                let link = linked.map_err(|error| refused(module, first, pid, error.raw_os_error(), &error))?;
+                links.push(Link::Multi(link));
+            }
         }
-        let Some(module) = modules.get(point.module) else { continue };
-        let cookie = modern.then(|| cookie(index as u32, point.function.code()));
-        let location = UProbeAttachLocation::AbsoluteOffset(point.file_offset);
-        program
-            .attach(UProbeAttachPoint { location, cookie }, module.held_path(), scope)
-            .map_err(|error| refused(module, point, pid, errno_of(&error), &error))?;
+        Ok(())
     }
-    let mode = if modern { AttachMode::PerfEvent } else { AttachMode::PerfEventOld };
-    Ok(Links { mode, modern, multi: Vec::new(), _programs: None })
+
+    fn add_perf(
+        &mut self,
+        ebpf: &mut Ebpf,
+        plan: &AttachPlan,
+        modules: &[Module],
+        pid: u32,
+        indexes: &[u32],
+    ) -> Result<(), BpfError> {
+        let scope = UProbeScope::OneProcess(pid.try_into().map_err(|_| BpfError::TargetGone { pid })?);
+        let links = self.by_pid.entry(pid).or_default();
+        for (point, index) in plan.points.iter().zip(indexes) {
+            let name = if self.modern { self.set.serves(point) } else { program_without_cookie(point) };
+            let program = uprobe(ebpf, name)?;
+            if !self.loaded.contains(&name) {
+                program.load().map_err(|error| BpfError::Load { reason: chain(&error) })?;
+                self.loaded.push(name);
+            }
+            let Some(module) = modules.get(point.module) else { continue };
+            let cookie = self.modern.then(|| cookie(*index, point.function.code()));
+            let location = UProbeAttachLocation::AbsoluteOffset(point.file_offset);
+            let link = program
+                .attach(UProbeAttachPoint { location, cookie }, module.held_path(), scope)
+                .map_err(|error| refused(module, point, pid, errno_of(&error), &error))?;
+            links.push(Link::Perf(name, link));
+        }
+        Ok(())
+    }
+
+    /// Takes the probes of a process out.
+    pub(super) fn remove(&mut self, ebpf: &mut Ebpf, pid: u32) {
+        for link in self.by_pid.remove(&pid).into_iter().flatten() {
+            if let Link::Perf(name, link) = link
+                && let Ok(program) = uprobe(ebpf, name)
+                && let Err(error) = program.detach(link)
+            {
+                log::debug!("taking a probe out of process {pid}: {error}");
+            }
+        }
+    }
+
+    /// Takes all probes out now.
+    pub(super) fn detach(&mut self, ebpf: &mut Ebpf) {
+        self.by_pid.clear();
+        for name in self.loaded.drain(..) {
+            if let Ok(program) = uprobe(ebpf, name)
+                && let Err(error) = program.unload()
+            {
+                log::debug!("unloading a probe: {error}");
+            }
+        }
+    }
 }
 
 /// Gives programs for older kernels one that goes on for them.

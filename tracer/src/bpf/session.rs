@@ -11,6 +11,7 @@ use tracer_common::{
     config::MAX_SITES,
     counter::{LOSS_SLOTS, LossCause, Stat},
     heap::BUCKET,
+    process::Image,
     unwind::MappingRange,
     uring::UringOffsets,
 };
@@ -22,10 +23,12 @@ use super::{
     error::chain,
     fds::{self, FdReader},
     features::{AttachMode, Features},
+    hits::HitCounters,
     kernel_types::{self, Layout},
-    links::{self, Links},
+    links::Links,
     mapped::{self, MappedCounters},
     object,
+    purge::{BlockMaps, Purger},
     tables::{KernelTables, Tables},
     uring::UringLayout,
 };
@@ -37,11 +40,9 @@ use crate::{
     target::maps::ModuleMap,
 };
 
-/// How to attach.
+/// What to load.
 #[derive(Clone, Copy, Debug)]
-pub struct AttachOptions {
-    /// The process.
-    pub pid: u32,
+pub struct LoadOptions {
     /// Capacity of the table of outstanding blocks.
     pub max_live: u32,
     /// Let the programs log (aya-log); costs time in every program.
@@ -50,63 +51,57 @@ pub struct AttachOptions {
     pub programs: ProgramSet,
     /// Force a way of attaching.
     pub mode: Option<AttachMode>,
-    /// Trace descriptors too; with the target's limit of them.
+    /// Trace descriptors too; with the targets' limits of them, in sum.
     pub fds: Option<u64>,
-    /// Follow what it maps.
+    /// Follow what targets map.
     pub ranges: bool,
+    /// Trace the children of targets, too.
+    pub follow_forks: bool,
 }
 
 /// A running session. Dropping it takes everything out of the kernel.
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
 pub struct Session {
     links: Links,
-    points: Vec<ProbeStatus>,
-    hit_slots: Vec<u32>,
+    points: HitCounters,
     counters: MappedCounters<4>,
     loss: MappedCounters<1>,
     stats: PerCpuArray<MapData, u64>,
     hits: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
     tables: KernelTables,
-    pid: u32,
     max_live: u32,
     generation: u64,
     fd_reader: Option<FdReader>,
+    purger: Option<Purger>,
     ebpf: Ebpf,
 }
 
 impl Session {
-    /// Loads the programs, puts the probes of `plan` in place and starts counting, in this order: nothing is counted
-    /// until every probe is there, so that no block is seen born whose end would be missed.
+    /// Loads the programs. They count nothing before there is a target.
     ///
     /// # Errors
     /// When the kernel refuses; everything is taken out again.
-    pub fn attach(
-        plan: &AttachPlan,
-        modules: &[Module],
-        mappings: &ModuleMap,
-        tables: Tables,
-        options: AttachOptions,
-    ) -> Result<Self, BpfError> {
-        let AttachOptions { pid, max_live, kernel_log, programs, mode, fds, ranges } = options;
+    pub fn load(tables: Tables, options: LoadOptions) -> Result<Self, BpfError> {
+        let LoadOptions { max_live, kernel_log, programs, mode, fds, ranges, follow_forks } = options;
         let features = Features::detect();
-        let (mut ebpf, uring) = load(max_live, kernel_log, tables.capacities(), fds)?;
+        let (mut ebpf, uring) = load(&options, tables.capacities())?;
         fill_free_sites(&mut ebpf)?;
-        attach_lifecycle(&mut ebpf)?;
-        let links = links::attach(&mut ebpf, plan, modules, pid, features, programs, mode)?;
+        attach_lifecycle(&mut ebpf, follow_forks)?;
+        let links = Links::load(&mut ebpf, features, programs, mode)?;
         let btf = Btf::from_sys_fs().map_err(|error| log::debug!("no BTF: {}", chain(&error))).ok();
         let watched = Watched { fds: fds.is_some(), ranges };
         let modern = match calls::attach(&mut ebpf, btf.as_ref(), watched, uring.as_ref()) {
             Ok(modern) => modern,
             Err(error) if fds.is_none() => {
-                log::warn!("what the target maps itself cannot be traced: {error}");
+                log::warn!("what targets map themselves cannot be traced: {error}");
                 false
             }
             Err(error) => return Err(error),
         };
         let fd_reader = match fds {
             Some(_) => {
-                let programs = fds::attach(&mut ebpf, btf.as_ref(), pid, modern)?;
+                let programs = fds::attach(&mut ebpf, btf.as_ref(), modern)?;
                 Some(FdReader::new(fds::records(&ebpf)?, programs)?)
             }
             None => None,
@@ -117,42 +112,120 @@ impl Session {
         }
         let tables = KernelTables::new(data(&ebpf, "ROWS")?, data(&ebpf, "PAGES")?, data(&ebpf, "MAPPINGS")?, tables)?;
         let mut session = Self {
-            points: plan.points.iter().map(|point| status(point, modules)).collect(),
-            hit_slots: plan
-                .points
-                .iter()
-                .enumerate()
-                .map(|(i, point)| links::hit_slot(links.modern, i, point))
-                .collect(),
             links,
+            points: HitCounters::default(),
             counters: MappedCounters::new("SITE_COUNTERS", data(&ebpf, "SITE_COUNTERS")?, MAX_SITES)?,
             loss: MappedCounters::new("LOSS", data(&ebpf, "LOSS")?, LOSS_SLOTS)?,
             stats: take(&mut ebpf, "STATS")?,
             hits: take(&mut ebpf, "HITS")?,
             events: take(&mut ebpf, "EVENTS")?,
             tables,
-            pid,
             max_live,
             generation: 0,
             fd_reader,
+            purger: None,
             ebpf,
         };
-        // From here on the process is a target, and counts.
         session.advance_generation()?;
-        session.update_mappings(mappings)?;
         Ok(session)
     }
 
-    /// Tells the stack walks of the target's present mappings.
+    /// Puts the probes of `plan` into a process and starts counting there, in this order: nothing is counted until every
+    /// probe is there, so that no block is seen born whose end would be missed.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the process is none of the targets then.
+    pub fn add_target(
+        &mut self,
+        pid: u32,
+        plan: &AttachPlan,
+        modules: &[Module],
+        mappings: &ModuleMap,
+    ) -> Result<(), BpfError> {
+        let added = self
+            .add_probes(pid, plan, modules)
+            .and_then(|()| self.set_image(pid, Image::default()))
+            .and_then(|()| self.update_mappings(mappings, 0));
+        if added.is_err() {
+            self.remove_target(pid);
+        }
+        added
+    }
+
+    /// Puts further probes into a process.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn add_probes(&mut self, pid: u32, plan: &AttachPlan, modules: &[Module]) -> Result<(), BpfError> {
+        let indexes = self.points.indexes(plan, modules, self.links.modern);
+        self.links.add(&mut self.ebpf, plan, modules, pid, &indexes)
+    }
+
+    /// The image of a process that is a target: see [`Image`].
+    pub fn image(&self, pid: u32) -> Option<Image> {
+        let images = HashMap::<_, u32, Image>::try_from(self.ebpf.map("IMAGES")?).ok()?;
+        images.get(&pid, 0).ok()
+    }
+
+    fn set_image(&mut self, pid: u32, image: Image) -> Result<(), BpfError> {
+        let map = self.ebpf.map_mut("IMAGES").ok_or(BpfError::Object { name: "IMAGES" })?;
+        let mut images: HashMap<_, u32, Image> = HashMap::try_from(map).map_err(|error| map_error("IMAGES", &error))?;
+        images.insert(pid, image, 0).map_err(|error| map_error("IMAGES", &error))
+    }
+
+    /// Takes the probes out of a process: those of its former main thread, which is gone, do not work any more.
+    pub fn remove_probes(&mut self, pid: u32) {
+        self.links.remove(&mut self.ebpf, pid);
+    }
+
+    /// Takes out the blocks of these processes that were born before a time each, and counts them as freed.
+    ///
+    /// # Errors
+    /// When the kernel does not hand out the tables.
+    pub fn purge(&mut self, gone: &std::collections::HashMap<u32, u64>) -> Result<u64, BpfError> {
+        if self.purger.is_none() {
+            let ebpf = &self.ebpf;
+            self.purger = Some(Purger::new(&BlockMaps {
+                near: data(ebpf, "NEAR")?,
+                near_blocks: data(ebpf, "NEAR_BLOCKS")?,
+                live: data(ebpf, "LIVE")?,
+                live_count: data(ebpf, "LIVE_COUNT")?,
+                counters: data(ebpf, "SITE_COUNTERS")?,
+                buckets: near_buckets(self.max_live),
+                sites: MAX_SITES,
+            })?);
+        }
+        self.purger.as_ref().map_or(Ok(0), |purger| purger.purge(gone))
+    }
+
+    /// Takes the probes out of a process that is gone, and stops counting there. What is known of it stays.
+    pub fn remove_target(&mut self, pid: u32) {
+        if let Some(map) = self.ebpf.map_mut("TARGETS")
+            && let Ok(mut targets) = HashMap::<_, u32, MappingRange>::try_from(map)
+            && let Err(error) = targets.remove(&pid)
+        {
+            log::debug!("process {pid} is no target: {error}");
+        }
+        if let Some(map) = self.ebpf.map_mut("IMAGES")
+            && let Ok(mut images) = HashMap::<_, u32, Image>::try_from(map)
+        {
+            let _ = images.remove(&pid);
+        }
+        self.tables.forget(pid);
+        self.links.remove(&mut self.ebpf, pid);
+    }
+
+    /// Tells the stack walks of a target's present mappings, which are those of this image: walks of another one do not
+    /// use them.
     ///
     /// # Errors
     /// When the kernel does not take them.
-    pub fn update_mappings(&mut self, mappings: &ModuleMap) -> Result<(), BpfError> {
-        let Some(range) = self.tables.describe(mappings) else { return Ok(()) };
+    pub fn update_mappings(&mut self, mappings: &ModuleMap, image: u32) -> Result<(), BpfError> {
+        let Some(range) = self.tables.describe(mappings, image) else { return Ok(()) };
         let map = self.ebpf.map_mut("TARGETS").ok_or(BpfError::Object { name: "TARGETS" })?;
         let mut targets: HashMap<_, u32, MappingRange> =
             HashMap::try_from(map).map_err(|error| map_error("TARGETS", &error))?;
-        targets.insert(self.pid, range, 0).map_err(|error| map_error("TARGETS", &error))?;
+        targets.insert(mappings.pid(), range, 0).map_err(|error| map_error("TARGETS", &error))?;
         self.advance_generation()
     }
 
@@ -227,9 +300,9 @@ impl EventSource for Session {
                 reading.stats.push(StatCount { stat: *stat, count });
             }
         }
-        reading.probes.clone_from(&self.points);
-        for (probe, slot) in reading.probes.iter_mut().zip(&self.hit_slots) {
-            probe.hits = sum(&self.hits, *slot)?;
+        reading.probes.clear();
+        for (status, slot) in self.points.iter() {
+            reading.probes.push(ProbeStatus { hits: sum(&self.hits, slot)?, ..status.clone() });
         }
         Ok(())
     }
@@ -242,28 +315,13 @@ impl EventSource for Session {
     }
 }
 
-/// `CLOCK_MONOTONIC`, nanoseconds.
 fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> {
     let values = map.get(&index, 0).map_err(|error| SourceError::Read(chain(&error)))?;
     Ok(values.iter().sum())
 }
 
-fn status(point: &crate::probe::AttachPoint, modules: &[Module]) -> ProbeStatus {
-    ProbeStatus {
-        module: modules.get(point.module).map(|m| m.path.to_string_lossy().into_owned()).unwrap_or_default(),
-        symbol: point.symbol.to_string(),
-        offset: point.offset,
-        kind: point.kind.name(),
-        hits: 0,
-    }
-}
-
-pub(super) fn load(
-    max_live: u32,
-    kernel_log: bool,
-    (rows, pages): (u32, u32),
-    fds: Option<u64>,
-) -> Result<(Ebpf, Option<UringLayout>), BpfError> {
+pub(super) fn load(options: &LoadOptions, (rows, pages): (u32, u32)) -> Result<(Ebpf, Option<UringLayout>), BpfError> {
+    let LoadOptions { max_live, kernel_log, programs: _, mode: _, fds, ranges: _, follow_forks } = *options;
     // Before 5.11 maps count as locked memory.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
@@ -271,8 +329,16 @@ pub(super) fn load(
     }
     let buckets = near_buckets(max_live);
     let near_mask = buckets - 1;
-    let Layout { offsets, uring } = if fds.is_some() { kernel_types::layout() } else { Layout::default() };
+    let Layout { offsets, uring } =
+        if fds.is_some() || follow_forks { kernel_types::layout() } else { Layout::default() };
     let uring_offsets = uring.as_ref().map_or(UringOffsets::default(), |uring| uring.offsets);
+    if follow_forks && offsets.known == 0 {
+        return Err(BpfError::Load {
+            reason: "children cannot be followed without the kernel's types in /sys/kernel/btf/vmlinux".to_owned(),
+        });
+    }
+    // Whoever forks without end has more descriptors than the targets' limits allow them.
+    let fds = if follow_forks { fds.map(|_| u64::MAX) } else { fds };
     let log_level = if kernel_log { u8::MAX } else { 0 };
     // What was refused is said without every instruction that was followed, which takes minutes where a program is large.
     let verifier_log = if log::log_enabled!(log::Level::Trace) {
@@ -327,8 +393,10 @@ fn fill_free_sites(ebpf: &mut Ebpf) -> Result<(), BpfError> {
     Ok(())
 }
 
-fn attach_lifecycle(ebpf: &mut Ebpf) -> Result<(), BpfError> {
-    for (name, tracepoint) in [("process_exit", "sched_process_exit"), ("process_exec", "sched_process_exec")] {
+fn attach_lifecycle(ebpf: &mut Ebpf, follow_forks: bool) -> Result<(), BpfError> {
+    let always = [("process_exit", "sched_process_exit"), ("process_exec", "sched_process_exec")];
+    let following = follow_forks.then_some(("process_fork", "sched_process_fork"));
+    for (name, tracepoint) in always.into_iter().chain(following) {
         let program: &mut RawTracePoint =
             ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
         program.load().map_err(|error| BpfError::Load { reason: chain(&error) })?;

@@ -9,6 +9,7 @@ const BPF_PROG_LOAD: i64 = 5;
 const BPF_PROG_TEST_RUN: i64 = 10;
 const BPF_BTF_LOAD: i64 = 18;
 const BPF_MAP_LOOKUP_BATCH: i64 = 24;
+const BPF_MAP_DELETE_ELEM: i64 = 3;
 const BPF_LINK_CREATE: i64 = 28;
 const BPF_ITER_CREATE: i64 = 33;
 /// `BPF_TRACE_ITER`
@@ -182,6 +183,25 @@ pub(super) fn iter_link(program: BorrowedFd<'_>, pid: Option<u32>) -> io::Result
     }
     // SAFETY: the one pointer is to a live value of the length beside it.
     unsafe { bpf(BPF_LINK_CREATE, &mut attr) }.map(owned)
+}
+
+/// Of the kernel's `union bpf_attr`, for single elements.
+#[repr(C)]
+#[derive(Default)]
+struct MapElement {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Takes an element out of a map.
+pub(super) fn map_delete<K: aya::Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    let mut attr =
+        MapElement { map_fd: map.as_raw_fd() as u32, key: std::ptr::from_ref(key) as u64, ..MapElement::default() };
+    // SAFETY: the one pointer is to a live key; the caller's type is the map's.
+    unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) }.map(|_| ())
 }
 
 /// A new walk of an iterator: reading it runs the program.

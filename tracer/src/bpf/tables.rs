@@ -6,13 +6,14 @@
 //! Memory without a file has a table where it holds code that is known by its bytes ([`UnwindTable::from_trampolines`]).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fs::File,
     os::{
         fd::{AsFd as _, AsRawFd as _},
         unix::fs::FileExt as _,
     },
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use aya::maps::MapData;
@@ -29,6 +30,9 @@ use crate::{
 const SPARE_ROWS: usize = 1 << 19;
 const SPARE_PAGES: usize = 1 << 17;
 
+/// How long a list that was given up is left alone.
+const REST: Duration = Duration::from_secs(1);
+
 /// Arenas of trampolines that are read in one look at a process.
 const ARENAS_PER_LOOK: u32 = 1 << 9;
 /// Different arenas that get a table. One CPython fills all of its own alike.
@@ -43,9 +47,9 @@ pub struct Tables {
 
 impl Tables {
     /// Makes the tables of all modules, if stacks are walked by tables.
-    pub fn of(modules: &ModuleMap, by: WalkBy) -> Self {
+    pub fn of<'a>(processes: impl IntoIterator<Item = &'a ModuleMap>, by: WalkBy) -> Self {
         let mut tables = Self { by, made: HashMap::new() };
-        for mapping in modules.mappings() {
+        for mapping in processes.into_iter().flat_map(ModuleMap::mappings) {
             if let MappingKind::Module(module) = &mapping.kind {
                 tables.get(module);
             }
@@ -131,8 +135,9 @@ pub(super) struct KernelTables {
     free: Vec<MappingRange>,
     /// Each process's list, and where it is.
     in_use: HashMap<u32, (MappingRange, Vec<Mapping>)>,
-    /// Given up by the last change: a walk may still be reading it.
-    resting: Option<MappingRange>,
+    /// Given up lately, with the time: a walk may still be reading it, and so may one of a process that was forked
+    /// meanwhile and begins with its parent's list.
+    resting: VecDeque<(Instant, MappingRange)>,
 }
 
 impl KernelTables {
@@ -145,15 +150,15 @@ impl KernelTables {
             tables,
             places: HashMap::new(),
             arenas: Vec::new(),
-            free: vec![MappingRange { first: 0, count: MAX_MAPPINGS }],
+            free: vec![MappingRange { first: 0, count: MAX_MAPPINGS, ..MappingRange::default() }],
             in_use: HashMap::new(),
-            resting: None,
+            resting: VecDeque::new(),
         })
     }
 
     /// Writes the process's present mappings and the tables they need. Returns where they are; the caller points the
-    /// process at them. `None` when nothing has changed.
-    pub(super) fn describe(&mut self, modules: &ModuleMap) -> Option<MappingRange> {
+    /// process at them, as those of this image. `None` when nothing has changed.
+    pub(super) fn describe(&mut self, modules: &ModuleMap, image: u32) -> Option<MappingRange> {
         let mut memory = ArenaMemory::of(modules, self.tables.by);
         let mut list = Vec::with_capacity(modules.mappings().len());
         for mapping in modules.mappings() {
@@ -163,21 +168,38 @@ impl KernelTables {
                 MappingKind::Kernel(_) | MappingKind::Reserved => push_plain(mapping.start, mapping.end, &mut list),
             }
         }
-        if self.in_use.get(&modules.pid()).is_some_and(|(_, known)| *known == list) {
+        let pid = modules.pid();
+        if self.in_use.get(&pid).is_some_and(|(range, known)| range.image == image && *known == list) {
             return None;
         }
-        let old = self.in_use.remove(&modules.pid()).map(|(range, _)| range);
-        // What the change before last gave up has not been read for a while.
-        if let Some(rested) = std::mem::replace(&mut self.resting, old) {
-            self.give_back(rested);
+        self.forget(pid);
+        while self.resting.front().is_some_and(|(since, _)| since.elapsed() > REST) {
+            self.wake_oldest();
         }
-        let Some(range) = self.take(list.len() as u32) else {
+        let mut taken = self.take(list.len() as u32);
+        // Rather a walk that is slow to end goes astray than all those to come.
+        while taken.is_none() && self.wake_oldest() {
+            taken = self.take(list.len() as u32);
+        }
+        let Some(range) = taken else {
             log::warn!("no room for {} mappings: stacks end at the allocator's caller", list.len());
-            return Some(MappingRange::default());
+            return Some(MappingRange { image, ..MappingRange::default() });
         };
+        let range = MappingRange { image, ..range };
         self.mappings.write(range.first as usize, list.iter().copied());
-        self.in_use.insert(modules.pid(), (range, list));
+        self.in_use.insert(pid, (range, list));
         Some(range)
+    }
+
+    /// Ends the rest of the list that has rested longest. Returns whether there was one.
+    fn wake_oldest(&mut self) -> bool {
+        let oldest = self.resting.pop_front();
+        oldest.map(|(_, range)| self.give_back(range)).is_some()
+    }
+
+    /// The list of a process is not its own any more.
+    pub(super) fn forget(&mut self, pid: u32) {
+        self.resting.extend(self.in_use.remove(&pid).map(|(range, _)| (Instant::now(), range)));
     }
 
     fn mapping(&mut self, mapping: &maps::Mapping, module: &Module) -> Mapping {
@@ -236,7 +258,7 @@ impl KernelTables {
 
     fn take(&mut self, count: u32) -> Option<MappingRange> {
         let run = self.free.iter_mut().find(|run| run.count >= count)?;
-        let taken = MappingRange { first: run.first, count };
+        let taken = MappingRange { first: run.first, count, ..MappingRange::default() };
         run.first += count;
         run.count -= count;
         self.free.retain(|run| run.count > 0);

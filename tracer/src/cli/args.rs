@@ -84,16 +84,19 @@ pub struct DoctorArguments {
 /// What to trace, and how.
 #[derive(Debug, Args)]
 pub struct LiveArguments {
-    /// Process to trace.
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..), required = true)]
-    pub pid: Option<u32>,
+    /// Process to trace; may be given more than once.
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..), required = true)]
+    pub pids: Vec<u32>,
     /// Trace memory only; with --fds, both [default: both].
     #[arg(long)]
     pub heap: bool,
     /// Trace file descriptors and connections only; with --heap, both [default: both].
     #[arg(long)]
     pub fds: bool,
-    /// Stop after this long, for example 30s, 5m or 1h30m; otherwise when the process exits or on Ctrl-C.
+    /// Trace the children of the processes too, those that are there and those that come, and the programs they become.
+    #[arg(long)]
+    pub follow_forks: bool,
+    /// Stop after this long, for example 30s, 5m or 1h30m; otherwise when the process exits (of several, the last one) or on Ctrl-C.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
     /// Time between updates [default: 1s in the dashboard, 10s in text without --duration].
@@ -221,7 +224,8 @@ mod tests {
         assert!(parse("leaktrace -p 0").is_err());
         assert!(parse("leaktrace -p x").is_err());
         assert!(parse("leaktrace -p 1 --max-live 0").is_err());
-        assert_eq!(parse("leaktrace -p 41").expect("a pid").live.pid, Some(41));
+        assert_eq!(parse("leaktrace -p 41").expect("a pid").live.pids, [41]);
+        assert_eq!(parse("leaktrace -p 41,43 --pid 47").expect("pids").live.pids, [41, 43, 47]);
         assert!(parse("leaktrace demo").is_ok());
         let traced = |line| parse(line).map(|a| (a.live.traces_heap(), a.live.traces_fds())).expect("valid");
         assert_eq!(traced("leaktrace -p 41"), (true, true));

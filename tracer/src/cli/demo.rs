@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
         heap: false,
         fds: false,
         stale: Duration::from_secs(60),
-        pid: Some(server.0.id()),
+        pids: vec![server.0.id()],
         duration,
         interval: None,
         format: arguments.format,
@@ -44,6 +44,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
         empty_probes: false,
         attach: None,
         unwind: WalkBy::default(),
+        follow_forks: false,
     };
     live::run(&live, verbose)
 }

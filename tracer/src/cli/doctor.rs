@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     CANNOT_TRACE, Format,
-    allocators::{Probes, no_allocator, probes},
+    allocators::{Allocators, Planned, Probes, no_allocator},
     args::DoctorArguments,
     cannot_trace,
 };
@@ -39,7 +39,12 @@ pub(super) fn run(arguments: &DoctorArguments) -> ExitCode {
 
 fn examine(pid: u32, allocators: &[crate::probe::NamedAllocator]) -> anyhow::Result<Process> {
     let target = Target::open(pid)?;
-    let Probes { plan, modules: _, findings } = probes(&target.modules()?, allocators)?;
+    let (modules, mut planned) = (target.modules()?, Planned::default());
+    let mut allocators = Allocators::new(allocators);
+    let Probes { plan, modules: _, wrong } = allocators.plan(&modules, &mut planned);
+    wrong.map_or(Ok(()), Err)?;
+    allocators.are_met(&[pid])?;
+    let findings = planned.findings(&modules);
     let problem = plan.points.is_empty().then(|| no_allocator(target.info(), &findings).to_string());
     let throws = plan.points.iter().any(|point| &*point.symbol == "__cxa_throw");
     Ok(Process { target: target.info().clone(), findings, probes: plan.points.len(), throws, problem })

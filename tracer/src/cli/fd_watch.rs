@@ -1,25 +1,23 @@
-//! Watches the target's descriptors: compares the tables, describes what is new, asks for the sockets' states.
+//! Watches the targets' descriptors: compares the tables, describes what is new, asks for the sockets' states.
 //!
 //! A look reads tables that may be long, so the watch has a thread of its own and rests a multiple of the time it took.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
-    },
+    collections::{HashMap, hash_map::Entry},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
-use tracer_common::fd::{FdKey, KernelFd};
+use anyhow::Context as _;
+use tracer_common::fd::KernelFd;
 
+use super::fd_process::{FdProcess, LookByProcess};
 use crate::{
-    aggregate::{Comparison, Fd, FdKind, FdTables, OpenRecord},
+    aggregate::{Comparison, Corrections, OpenRecord},
     bpf::FdReader,
-    event::{FdLook, FdSurvey, SurveyedFd, SurveyedSocket},
-    target::{SocketReader, Target, TargetError, descriptors::FdTable, sockets::SocketEntry},
+    event::FdSurvey,
+    target::{SocketReader, Target, TargetError, sockets::SocketEntry},
 };
 
 /// Looks come no more often than this.
@@ -29,253 +27,234 @@ const REST: u32 = 50;
 /// Between two looks that are to agree on what is wrong.
 const CONFIRM: Duration = Duration::from_millis(3);
 
-/// What a descriptor was found to be. The rest tells whether its number has come to mean something else.
-#[derive(Debug)]
-struct Described {
-    kind: FdKind,
-    detail: Arc<str>,
-    inode: u64,
-    file: u64,
-    born_ns: Option<u64>,
-}
-
-/// Looks at the descriptors of one process.
+/// Looks at the descriptors of the targets.
 #[derive(Debug)]
 pub(super) struct FdWatch {
     reader: FdReader,
-    listed: FdTable,
-    sockets: Option<SocketReader>,
-    /// As of the last look, by inode: a process that has ended has them no more.
-    seen_sockets: HashMap<u64, SocketEntry>,
-    tables: FdTables,
-    described: HashMap<FdKey, Described>,
+    processes: Vec<FdProcess>,
+    /// By network namespace.
+    sockets: HashMap<u64, SocketReader>,
+    /// As of the last look, by network namespace and inode: a process that has ended has them no more.
+    seen_sockets: HashMap<u64, HashMap<u64, SocketEntry>>,
     limitations: Vec<String>,
-    nofile: Option<(u64, u64)>,
+    /// Of processes that are forgotten.
+    corrections: Corrections,
 }
 
 impl FdWatch {
-    /// Takes the first look, which says what was open before.
-    pub(super) fn begin(target: &Target, reader: FdReader) -> anyhow::Result<Self> {
-        let listed = target.descriptors()?;
-        let (sockets, limitations) = match target.sockets() {
-            Ok(sockets) => (Some(sockets), Vec::new()),
-            Err(error) => {
-                log::warn!("no details of sockets: {error}");
-                (None, vec![format!("no details of sockets: {error}")])
-            }
-        };
-        let mut watch = Self {
+    pub(super) fn new(reader: FdReader) -> Self {
+        Self {
             reader,
-            listed,
-            sockets,
+            processes: Vec::new(),
+            sockets: HashMap::new(),
             seen_sockets: HashMap::new(),
-            tables: FdTables::default(),
-            described: HashMap::new(),
-            limitations,
-            nofile: None,
+            limitations: Vec::new(),
+            corrections: Corrections::default(),
+        }
+    }
+
+    /// Takes the first look at a process, which says what was open before.
+    pub(super) fn add(&mut self, target: &Target) -> anyhow::Result<()> {
+        let network = target.network();
+        let mut process = FdProcess::of(target, network)?;
+        self.reader.add(process.pid());
+        if let Entry::Vacant(absent) = self.sockets.entry(network) {
+            match target.sockets() {
+                Ok(sockets) => {
+                    absent.insert(sockets);
+                }
+                Err(error) => {
+                    log::warn!("no details of sockets: {error}");
+                    self.limitations.push(format!("no details of sockets: {error}"));
+                    self.limitations.dedup();
+                }
+            }
+        }
+        let mut look = LookByProcess::from(self.reader.look()?);
+        match process.compare(&mut look) {
+            // It is ending, and what it has open is announced.
+            Ok(_) | Err(TargetError::Zombie { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.processes.push(process);
+        Ok(())
+    }
+
+    /// A process has ended. What it had open stays.
+    pub(super) fn end(&mut self, pid: u32, announced: Vec<KernelFd>) -> anyhow::Result<()> {
+        let mut look = LookByProcess::from(self.reader.look()?);
+        self.reader.remove(pid);
+        let Some(process) = self.processes.iter_mut().find(|process| process.pid() == pid && !process.has_ended())
+        else {
+            return Ok(());
         };
-        let look = watch.look()?;
-        watch.tables.compare(&look);
-        Ok(watch)
+        let open = process.end(&mut look, announced);
+        process.survey(&open, self.seen_sockets.get(&process.network).unwrap_or(&HashMap::new()));
+        Ok(())
     }
 
-    /// Both tables. Where the kernel's cannot be walked, /proc shows its numbers.
-    fn look(&mut self) -> anyhow::Result<FdLook> {
-        let mut look = self.reader.look()?;
-        if look.kernel.as_ref().is_some_and(Vec::is_empty) {
-            // It has none, or it is gone: /proc tells.
-            self.listed.numbers()?;
+    /// A process has ended, and what it had open is gone with it.
+    fn forget(&mut self, pid: u32) -> anyhow::Result<()> {
+        self.reader.remove(pid);
+        if let Some(index) = self.processes.iter().position(|process| process.pid() == pid && !process.has_ended()) {
+            self.corrections = add(self.corrections, self.processes.remove(index).corrections());
         }
-        if look.kernel.is_none() {
-            // Read after the records: what is open by then and has no record may be newer than them.
-            let numbers = self.listed.numbers()?;
-            let tgid = self.listed.pid();
-            look.kernel = Some(numbers.iter().map(|fd| KernelFd { tgid, fd: fd.0, ..KernelFd::default() }).collect());
-        }
-        Ok(look)
-    }
-
-    /// Whether the process gives up its descriptors because it ends, which is not closing them.
-    fn is_ending(&self) -> bool {
-        /// `PF_EXITING` in the kernel's `include/linux/sched.h`.
-        const EXITING: u32 = 0x4;
-        let stat =
-            i32::try_from(self.listed.pid()).ok().and_then(|pid| procfs::process::Process::new(pid).ok()?.stat().ok());
-        stat.is_none_or(|stat| stat.flags & EXITING != 0)
+        let look = self.reader.look()?;
+        let gone = look.records.iter().filter(|(key, _)| key.tgid == pid);
+        let gone: Vec<_> = gone.map(|(key, record)| (*key, record.word)).collect();
+        self.reader.correct(&gone);
+        Ok(())
     }
 
     /// What is open now, with details. Puts right what two looks found wrong.
     pub(super) fn survey(&mut self) -> anyhow::Result<FdSurvey> {
-        let look = self.look()?;
-        if look.kernel.as_ref().is_some_and(Vec::is_empty) && self.is_ending() {
-            bail!(TargetError::Zombie { pid: self.listed.pid() });
-        }
-        let Comparison { open, wrong } = self.tables.compare(&look);
-        self.reader.correct(&wrong);
-        Ok(self.with_details(&look, &open, true))
-    }
-
-    /// The last survey: what is wrong is put right at once.
-    pub(super) fn last_survey(&mut self) -> anyhow::Result<FdSurvey> {
-        let look = self.look()?;
-        let found = self.tables.compare(&look);
-        self.reader.correct(&found.wrong);
-        std::thread::sleep(CONFIRM);
-        self.survey()
-    }
-
-    /// What was open when the process ended, as it was announced: nobody closed it.
-    pub(super) fn survey_of_ended(&mut self, announced: Vec<KernelFd>) -> anyhow::Result<FdSurvey> {
-        // A kernel that announces nothing leaves the records.
-        let kernel = (!announced.is_empty()).then_some(announced);
-        let look = FdLook { kernel, ..self.reader.look()? };
-        let Comparison { open, wrong: _ } = self.tables.compare(&look);
-        Ok(self.with_details(&look, &open, false))
-    }
-
-    fn with_details(&mut self, look: &FdLook, open: &[OpenRecord], alive: bool) -> FdSurvey {
-        match self.listed.limits() {
-            Ok(limits) => self.nofile = Some((limits.nofile_soft, limits.nofile_hard)),
-            Err(error) => log::debug!("limits: {error}"),
-        }
-        let mut limitations = self.limitations.clone();
-        let mut sockets = std::mem::take(&mut self.seen_sockets);
-        // A process that is gone has none any more; those that it had are remembered.
-        if alive && let Some(reader) = &mut self.sockets {
-            match reader.read() {
-                Ok(read) => sockets = read,
+        let mut look = LookByProcess::from(self.reader.look()?);
+        let time_ns = look.time_ns();
+        let mut found: Vec<Option<Vec<OpenRecord>>> = Vec::with_capacity(self.processes.len());
+        let mut gone = None;
+        for process in &mut self.processes {
+            if process.has_ended() {
+                found.push(None);
+                continue;
+            }
+            match process.compare(&mut look) {
+                Ok(Comparison { open, wrong }) => {
+                    self.reader.correct(&wrong);
+                    found.push(Some(open));
+                }
+                // The process is ending, or its main thread has ended: what was seen last stays.
                 Err(error) => {
-                    sockets.clear();
-                    limitations.push(format!("no details of sockets: {error}"));
+                    log::debug!("descriptors: {error}");
+                    found.push(None);
+                    gone = Some(error);
                 }
             }
         }
-        let mut described = HashMap::with_capacity(open.len());
-        let fds = open.iter().map(|record| self.surveyed(record, &sockets, &mut described)).collect();
-        self.described = described;
-        self.seen_sockets = sockets;
+        if let Some(error) = gone.filter(|_| found.iter().all(Option::is_none)) {
+            return Err(error.into());
+        }
+        let mut limitations = self.read_sockets();
+        let none = HashMap::new();
+        for (process, open) in self.processes.iter_mut().zip(&found) {
+            if let Some(open) = open {
+                process.survey(open, self.seen_sockets.get(&process.network).unwrap_or(&none));
+            }
+        }
+        limitations.extend_from_slice(&self.limitations);
+        Ok(self.all(time_ns, limitations))
+    }
+
+    /// What the processes had open when each of them was looked at last.
+    fn all(&self, time_ns: u64, limitations: Vec<String>) -> FdSurvey {
+        let nearest = |a: &crate::aggregate::FdLimits, b: &crate::aggregate::FdLimits| a.share().total_cmp(&b.share());
+        let running = || self.processes.iter().filter(|process| !process.has_ended()).filter_map(FdProcess::limits);
         FdSurvey {
-            time_ns: look.time_ns,
-            fds,
-            nofile: self.nofile,
-            corrections: self.tables.corrections(),
+            time_ns,
+            fds: self.processes.iter().flat_map(FdProcess::open).cloned().collect(),
+            limits: running().max_by(nearest).or_else(|| {
+                let ended = self.processes.iter().filter_map(FdProcess::limits);
+                ended.max_by(nearest)
+            }),
+            corrections: self.processes.iter().map(FdProcess::corrections).fold(self.corrections, add),
             limitations,
         }
     }
 
-    fn surveyed(
-        &mut self,
-        record: &OpenRecord,
-        sockets: &HashMap<u64, SocketEntry>,
-        described: &mut HashMap<FdKey, Described>,
-    ) -> SurveyedFd {
-        let OpenRecord { key, file, inode, origin, born_ns, connected_by, mode: _, call: _ } = *record;
-        let known = self.described.remove(&key).filter(|known| {
-            // Without the kernel's table there is no inode to go by.
-            known.file == file && known.born_ns == born_ns && (inode == 0 || known.inode == inode)
-        });
-        let this = known.unwrap_or_else(|| self.describe(record));
-        let entry = sockets.get(&this.inode);
-        let (kind, detail) = (entry.map_or(this.kind, |entry| entry.kind), Arc::clone(&this.detail));
-        let is_socket = entry.is_some() || is_socket(this.kind);
-        described.insert(key, this);
-        SurveyedFd {
-            key,
-            file,
-            kind,
-            detail,
-            origin,
-            born_ns,
-            connected_by,
-            socket: is_socket.then(|| entry.map(socket).unwrap_or_default()),
+    /// Reads the sockets of all network namespaces that are in use. Returns what stood in the way.
+    fn read_sockets(&mut self) -> Vec<String> {
+        let mut limitations = Vec::new();
+        let in_use =
+            |network: u64| self.processes.iter().any(|process| process.network == network && !process.has_ended());
+        self.sockets.retain(|network, _| in_use(*network));
+        self.seen_sockets.retain(|network, _| in_use(*network));
+        for (network, reader) in &mut self.sockets {
+            match reader.read() {
+                Ok(read) => {
+                    self.seen_sockets.insert(*network, read);
+                }
+                Err(error) => {
+                    self.seen_sockets.remove(network);
+                    limitations.push(format!("no details of sockets: {error}"));
+                }
+            }
+        }
+        limitations
+    }
+
+    /// The last survey: what is wrong is put right at once. `announced` is what processes had open that have ended
+    /// just now.
+    pub(super) fn last_survey(&mut self, announced: &HashMap<u32, Vec<KernelFd>>) -> anyhow::Result<FdSurvey> {
+        let mut look = LookByProcess::from(self.reader.look()?);
+        let mut ended = Vec::new();
+        for process in self.processes.iter_mut().filter(|process| !process.has_ended()) {
+            match process.compare(&mut look) {
+                Ok(found) => self.reader.correct(&found.wrong),
+                Err(_) => ended.push(process.pid()),
+            }
+        }
+        for pid in ended {
+            self.end(pid, announced.get(&pid).cloned().unwrap_or_default())?;
+        }
+        if self.processes.iter().all(FdProcess::has_ended) {
+            return Ok(self.all(look.time_ns(), self.limitations.clone()));
+        }
+        std::thread::sleep(CONFIRM);
+        match self.survey() {
+            // The last one ended just now: what it had open a moment ago is what is known.
+            Err(error) if error.is::<TargetError>() => Ok(self.all(look.time_ns(), self.limitations.clone())),
+            survey => survey,
         }
     }
+}
 
-    fn describe(&self, record: &OpenRecord) -> Described {
-        let listed = self.listed.describe(Fd(record.key.fd));
-        let (kind, detail, inode) = match listed {
-            Some(listed) => (listed.kind, listed.detail, listed.inode),
-            // Closed since, or the process is gone.
-            None => (kind_of(record), "".into(), None),
+fn add(a: Corrections, b: Corrections) -> Corrections {
+    let Corrections { unseen_closes, unseen_opens, replaced } = b;
+    Corrections {
+        unseen_closes: a.unseen_closes + unseen_closes,
+        unseen_opens: a.unseen_opens + unseen_opens,
+        replaced: a.replaced + replaced,
+    }
+}
+
+/// What the watch is told.
+enum Turn {
+    /// A process came.
+    Came(u32),
+    /// A process has ended, with these descriptors open, which stay.
+    Ended(u32, Vec<KernelFd>),
+    /// A process has ended, and what it had open is gone.
+    Forget(u32),
+}
+
+impl FdWatch {
+    fn take(&mut self, turn: Turn) {
+        let taken = match turn {
+            Turn::Came(pid) => match Target::open(pid) {
+                Ok(target) => self.add(&target).or_else(|error| if target.is_alive() { Err(error) } else { Ok(()) }),
+                // It is gone by now.
+                Err(_) => Ok(()),
+            },
+            Turn::Forget(pid) => self.forget(pid),
+            Turn::Ended(pid, announced) => self.end(pid, announced),
         };
-        // The kernel's own number is of the file at the time of the look.
-        let inode = if record.inode == 0 { inode.unwrap_or(0) } else { record.inode };
-        Described { kind, detail, inode, file: record.file, born_ns: record.born_ns }
+        if let Err(error) = taken {
+            log::warn!("descriptors cannot be looked at: {error:#}");
+        }
     }
-}
-
-/// What a descriptor must be by its file's type and the system call that opened it.
-fn kind_of(record: &OpenRecord) -> FdKind {
-    let by_call = record.call.and_then(|number| opened_kind(i64::from(number)));
-    match record.mode & libc::S_IFMT {
-        libc::S_IFDIR => FdKind::Directory,
-        libc::S_IFCHR | libc::S_IFBLK => FdKind::Device,
-        libc::S_IFIFO => FdKind::Pipe,
-        libc::S_IFSOCK => FdKind::Socket,
-        // A memfd is a regular file, too.
-        libc::S_IFREG => by_call.filter(|kind| *kind == FdKind::Memfd).unwrap_or(FdKind::File),
-        // Anonymous inodes have no type.
-        _ => by_call.unwrap_or(FdKind::Other),
-    }
-}
-
-/// What a system call opens, when it opens one kind of thing.
-fn opened_kind(number: i64) -> Option<FdKind> {
-    Some(match number {
-        libc::SYS_socket | libc::SYS_socketpair | libc::SYS_accept | libc::SYS_accept4 => FdKind::Socket,
-        libc::SYS_pipe | libc::SYS_pipe2 => FdKind::Pipe,
-        libc::SYS_epoll_create | libc::SYS_epoll_create1 => FdKind::Epoll,
-        libc::SYS_eventfd | libc::SYS_eventfd2 => FdKind::Eventfd,
-        libc::SYS_timerfd_create => FdKind::Timerfd,
-        libc::SYS_signalfd | libc::SYS_signalfd4 => FdKind::Signalfd,
-        libc::SYS_inotify_init | libc::SYS_inotify_init1 => FdKind::Inotify,
-        libc::SYS_fanotify_init => FdKind::Fanotify,
-        libc::SYS_memfd_create => FdKind::Memfd,
-        libc::SYS_pidfd_open => FdKind::Pidfd,
-        libc::SYS_userfaultfd => FdKind::Userfaultfd,
-        libc::SYS_perf_event_open => FdKind::PerfEvent,
-        libc::SYS_bpf => FdKind::Bpf,
-        libc::SYS_io_uring_setup => FdKind::IoUring,
-        _ => return None,
-    })
-}
-
-fn is_socket(kind: FdKind) -> bool {
-    matches!(kind, FdKind::Tcp | FdKind::Udp | FdKind::Unix | FdKind::Netlink | FdKind::Socket)
-}
-
-fn socket(entry: &SocketEntry) -> SurveyedSocket {
-    let SocketEntry {
-        kind: _,
-        local,
-        peer,
-        state,
-        hung_up,
-        idle,
-        last_ack,
-        rtt: _,
-        unacked: _,
-        rx_bytes,
-        tx_bytes,
-        recv_queue,
-        send_queue,
-        backlog: _,
-    } = entry.clone();
-    SurveyedSocket { local, peer, state, hung_up, idle, last_ack, rx_bytes, tx_bytes, recv_queue, send_queue }
 }
 
 /// A watch at work on a thread.
 #[derive(Debug)]
 pub(super) struct Watching {
     surveys: Receiver<FdSurvey>,
-    stop: Sender<()>,
+    turns: Sender<Turn>,
     thread: JoinHandle<FdWatch>,
 }
 
 impl Watching {
     pub(super) fn start(watch: FdWatch) -> anyhow::Result<Self> {
         let (send, surveys) = sync_channel(1);
-        let (stop, stopped) = channel();
+        let (turns, told) = channel();
         let work = move || {
             let mut watch = watch;
             loop {
@@ -284,19 +263,23 @@ impl Watching {
                     Ok(survey) => {
                         let _ = send.try_send(survey);
                     }
-                    // The process is ending, or its main thread has ended: what was seen last stays.
+                    // All are ending: what was seen last stays.
                     Err(error) if error.is::<TargetError>() => log::debug!("descriptors: {error}"),
                     Err(error) => log::warn!("descriptors cannot be looked at: {error:#}"),
                 }
-                let rest = INTERVAL.max(begun.elapsed() * REST);
-                if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
-                    return watch;
+                let next = Instant::now() + INTERVAL.max(begun.elapsed() * REST);
+                loop {
+                    match told.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                        Ok(turn) => watch.take(turn),
+                        Err(RecvTimeoutError::Timeout) => break,
+                        Err(RecvTimeoutError::Disconnected) => return watch,
+                    }
                 }
             }
         };
         let thread =
             std::thread::Builder::new().name("descriptors".into()).spawn(work).context("cannot start a thread")?;
-        Ok(Self { surveys, stop, thread })
+        Ok(Self { surveys, turns, thread })
     }
 
     /// A survey that is ready.
@@ -304,9 +287,24 @@ impl Watching {
         self.surveys.try_recv().ok()
     }
 
+    /// A process came that is a target already.
+    pub(super) fn came(&self, pid: u32) {
+        let _ = self.turns.send(Turn::Came(pid));
+    }
+
+    /// A process has ended, and what it had open is gone with it.
+    pub(super) fn forget(&self, pid: u32) {
+        let _ = self.turns.send(Turn::Forget(pid));
+    }
+
+    /// A process has ended, with these descriptors open, which stay.
+    pub(super) fn ended(&self, pid: u32, announced: Vec<KernelFd>) {
+        let _ = self.turns.send(Turn::Ended(pid, announced));
+    }
+
     /// Ends the thread and gives the watch back.
     pub(super) fn stop(self) -> Option<FdWatch> {
-        drop(self.stop);
+        drop(self.turns);
         self.thread.join().ok()
     }
 }

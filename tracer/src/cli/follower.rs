@@ -1,11 +1,15 @@
 //! Keeps the unwind tables up with the target: libraries that come and go, code made at run time.
 
 use std::{
-    sync::PoisonError,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::{bpf::Session, symbolize::SharedModules, target::maps::MappedRanges};
+use crate::{
+    bpf::Session,
+    symbolize::SharedModules,
+    target::maps::{MappedRanges, ModuleMap},
+};
 
 /// A look at the mappings comes no sooner than this after the last one, however many walks leave the tables.
 const SOONEST: Duration = Duration::from_millis(10);
@@ -18,6 +22,8 @@ const REST: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Follower {
     modules: SharedModules,
+    /// The image they are of: see [`tracer_common::process::Image`].
+    image: u32,
     described: u64,
     last: Instant,
     /// How long the last look took.
@@ -27,9 +33,9 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(modules: SharedModules) -> Self {
+    pub(super) fn new(modules: SharedModules, image: u32) -> Self {
         let described = modules.lock().unwrap_or_else(PoisonError::into_inner).generation();
-        Self { modules, described, last: Instant::now(), took: Duration::ZERO, wanted: false }
+        Self { modules, image, described, last: Instant::now(), took: Duration::ZERO, wanted: false }
     }
 
     /// There is a reason to look, until that is done.
@@ -50,24 +56,36 @@ impl Follower {
 
     /// All that was mapped at the last look.
     pub(super) fn whole(&self) -> MappedRanges {
-        self.modules.lock().unwrap_or_else(PoisonError::into_inner).whole().clone()
+        self.with_modules(|modules| modules.whole().clone())
     }
 
-    /// Looks at the mappings, and tells the session when they changed.
-    pub(super) fn follow(&mut self, session: &mut Session) -> anyhow::Result<()> {
+    /// The modules.
+    pub(super) fn modules(&self) -> SharedModules {
+        Arc::clone(&self.modules)
+    }
+
+    /// Looks at what is mapped.
+    pub(super) fn with_modules<T>(&self, look: impl FnOnce(&ModuleMap) -> T) -> T {
+        look(&self.modules.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Looks at the mappings, and tells the session when they changed. Returns whether they did.
+    pub(super) fn follow(&mut self, session: &mut Session) -> anyhow::Result<bool> {
         let begun = Instant::now();
         self.wanted = false;
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = false;
         // A process that is gone has nothing new to tell; its end is noticed elsewhere.
         if let Err(error) = modules.refresh() {
             log::debug!("mappings: {error}");
         } else if modules.generation() != self.described {
             self.described = modules.generation();
-            session.update_mappings(&modules)?;
+            changed = true;
+            session.update_mappings(&modules, self.image)?;
             log::debug!("{} mappings, described in {:?}", modules.mappings().len(), begun.elapsed());
         }
         self.last = Instant::now();
         self.took = self.last - begun;
-        Ok(())
+        Ok(changed)
     }
 }

@@ -15,13 +15,7 @@ use tokio::{
     time::{MissedTickBehavior, interval_at, sleep_until},
 };
 
-use super::{
-    Format, LiveArguments,
-    output::Output,
-    prepare::{Prepared, prepare},
-    privileges,
-    tracing::Tracing,
-};
+use super::{Format, LiveArguments, output::Output, prepare::prepare, privileges, tracing::Tracing};
 use crate::{
     aggregate::TargetState,
     report::{ReportOptions, untrusted::displayable},
@@ -69,27 +63,31 @@ impl Interrupts {
     }
 }
 
-/// Traces the process of the arguments.
+/// Traces the processes of the arguments.
 pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<()> {
-    let pid = arguments.pid.context("which process? give its pid with -p PID")?;
     let options = ReportOptions { top: arguments.top, sort: arguments.sort, min_age: arguments.min_age };
     let output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?;
     // Before there are other threads.
     privileges::give_up();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(trace(pid, arguments, output, verbose))
+    runtime.block_on(trace(arguments, output, verbose))
 }
 
-async fn trace(pid: u32, arguments: &LiveArguments, mut output: Output, verbose: u8) -> anyhow::Result<()> {
+async fn trace(arguments: &LiveArguments, mut output: Output, verbose: u8) -> anyhow::Result<()> {
     let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let dashboard = arguments.format.is_none() && arguments.output.is_none() && on_terminal;
-    let Prepared { target, session, fds, symbolizer, modules, about, summary } = prepare(pid, arguments, verbose)?;
-    let pidfd = target.pidfd().try_clone_to_owned()?;
-    // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
-    let gone = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(std::io::Error::from)?;
+    let prepared = prepare(arguments, verbose)?;
     // Before anyone is told that tracing has begun: from then on an interrupt asks for the report.
     let interrupts = Interrupts::listen()?;
-    let mut tracing = Tracing::new(session, symbolizer, modules, about, fds)?;
+    let mut summary = prepared.summary.clone();
+    let mut tracing = Tracing::new(prepared, arguments.traces_heap())?;
+    if arguments.follow_forks {
+        let children = tracing.follow_children()?;
+        summary.push_str(&format!("; following children, {children} so far"));
+    }
+    // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
+    let gone = unsafe { AsyncFd::register_with_interest(tracing.exits()?, Interest::READABLE) }
+        .map_err(std::io::Error::from)?;
     // SAFETY: as above.
     let woken = unsafe { AsyncFd::register_with_interest(tracing.wakeups()?, Interest::READABLE) }
         .map_err(std::io::Error::from)?;
@@ -123,13 +121,13 @@ fn reports_every(arguments: &LiveArguments) -> Option<Duration> {
 
 /// What is waited for.
 struct Descriptors {
-    /// Readable when the target is gone.
+    /// Readable when a target is gone.
     gone: AsyncFd<OwnedFd>,
-    /// Readable when the tables want a look at the target's mappings.
+    /// Readable when the tables want a look at a target's mappings.
     woken: AsyncFd<OwnedFd>,
 }
 
-/// Goes on until something ends it, and says what the target's state is then.
+/// Goes on until something ends it, and says what the targets' state is then.
 async fn follow(
     tracing: &mut Tracing,
     view: &mut View,
@@ -158,9 +156,6 @@ async fn follow(
                 if tracing.drain()? && matches!(view, View::Dashboard { .. }) {
                     show(tracing, view, output, Moment::Named)?;
                 }
-                if tracing.replaced() {
-                    return Ok(TargetState::Replaced);
-                }
             }
             ready = woken.readable(), if tracing.may_follow() => {
                 // Before the ring is read: what comes while it is read makes it readable again.
@@ -169,9 +164,10 @@ async fn follow(
             }
             _ = snapshots.tick() => show(tracing, view, output, Moment::Interval)?,
             ready = gone.readable(), if !exited => {
-                ready.context("waiting for the target")?.retain_ready();
-                exited = true;
-                if let ControlFlow::Break(state) = on_exit(tracing, view)? {
+                // Before it is asked who it is: whoever ends meanwhile makes it readable again.
+                ready.context("waiting for the targets")?.clear_ready();
+                exited = tracing.take_ended()?;
+                if exited && let ControlFlow::Break(state) = on_exit(tracing, view)? {
                     return Ok(state);
                 }
             }
@@ -192,7 +188,7 @@ fn ended_by_user(exited: bool) -> TargetState {
     if exited { TargetState::Exited } else { TargetState::Detached }
 }
 
-/// The target is gone. Reports end with it; the dashboard stays for as long as the user looks at it.
+/// The targets are gone. Reports end with them; the dashboard stays for as long as the user looks at it.
 fn on_exit(tracing: &mut Tracing, view: &mut View) -> anyhow::Result<ControlFlow<TargetState>> {
     match view {
         View::Reports { .. } => Ok(ControlFlow::Break(TargetState::Exited)),

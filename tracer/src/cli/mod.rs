@@ -7,12 +7,16 @@ mod allocators;
 mod args;
 mod demo;
 mod doctor;
+mod exits;
+mod fd_process;
 mod fd_watch;
 mod follower;
+mod lifecycle;
 mod live;
 mod output;
 mod prepare;
 mod privileges;
+mod process;
 mod tracing;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -1,94 +1,156 @@
-//! Everything between the arguments and the first count: the target, its modules, the plan, the probes.
+//! Everything between the arguments and the first count: the targets, their modules, the plans, the probes.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex},
     time::Instant,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::{
     LiveArguments,
-    allocators::{Probes, no_allocator, probes},
+    allocators::{Allocators, Planned, Probes, no_allocator},
     fd_watch::FdWatch,
+    process::Process,
 };
 use crate::{
     aggregate,
-    bpf::{self, AttachOptions, ProgramSet, Session, Tables},
+    bpf::{self, LoadOptions, ProgramSet, Session, Tables},
     symbolize::{SharedModules, Symbolizer},
-    target::Target,
+    target::{Target, maps::ModuleMap},
 };
 
-/// A target with its probes in place.
+/// Targets with their probes in place.
 pub(super) struct Prepared {
-    pub(super) target: Target,
+    pub(super) processes: Vec<Process>,
     pub(super) session: Session,
     /// When descriptors are traced.
     pub(super) fds: Option<FdWatch>,
     pub(super) symbolizer: Symbolizer,
-    pub(super) modules: SharedModules,
+    pub(super) allocators: Allocators,
     pub(super) about: aggregate::Session,
     pub(super) summary: String,
 }
 
-/// Attaches to the process of the arguments.
-pub(super) fn prepare(pid: u32, arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Prepared> {
+/// Attaches to the processes of the arguments.
+pub(super) fn prepare(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Prepared> {
     let begun = Instant::now();
     bpf::preflight()?;
-    let target = Target::open(pid)?;
-    attach(target, arguments, verbose, begun)
+    let mut pids = arguments.pids.clone();
+    let mut seen = HashSet::new();
+    pids.retain(|pid| seen.insert(*pid));
+    let targets = pids.into_iter().map(Target::open).collect::<Result<Vec<_>, _>>()?;
+    attach(targets, arguments, verbose, begun)
 }
 
-fn attach(target: Target, arguments: &LiveArguments, verbose: u8, begun: Instant) -> anyhow::Result<Prepared> {
-    let pid = target.info().pid.0;
-    // A process that ends meanwhile makes any of the steps fail, in its own way: say what it means.
-    let alive = |error: anyhow::Error| if target.is_alive() { error } else { bpf::BpfError::TargetGone { pid }.into() };
-    let modules = target.modules().map_err(|error| alive(error.into()))?;
-    let Probes { plan, modules: probed, findings } =
-        if arguments.traces_heap() { probes(&modules, &arguments.allocator)? } else { Probes::default() };
-    if arguments.traces_heap() && plan.points.is_empty() {
-        return Err(alive(no_allocator(target.info(), &findings)));
+fn attach(targets: Vec<Target>, arguments: &LiveArguments, verbose: u8, begun: Instant) -> anyhow::Result<Prepared> {
+    let (heap, traces_fds) = (arguments.traces_heap(), arguments.traces_fds());
+    let mut allocators = Allocators::new(&arguments.allocator);
+    let mut planned = Vec::with_capacity(targets.len());
+    let mut nofile = traces_fds.then_some(0);
+    for target in &targets {
+        let alive = |error| or_gone(target, error);
+        let modules = target.modules().map_err(|error| alive(error.into()))?;
+        let mut known = Planned::default();
+        let probes = if heap { allocators.plan(&modules, &mut known) } else { Probes::default() };
+        let Probes { plan, modules: probed, wrong } = probes;
+        wrong.map_or(Ok(()), |error| Err(alive(error)))?;
+        if heap && plan.points.is_empty() {
+            return Err(alive(no_allocator(target.info(), &known.findings(&modules))));
+        }
+        if let Some(sum) = &mut nofile {
+            let limits = target.descriptors().map_err(|error| alive(error.into()))?.limits();
+            *sum += limits.map_or(1 << 16, |limits| limits.nofile_soft);
+        }
+        planned.push((modules, known, plan, probed));
     }
-    let fds = arguments.traces_fds().then(|| target.descriptors()).transpose()?;
-    let nofile = fds.as_ref().map(|fds| fds.limits().map_or(1 << 16, |limits| limits.nofile_soft));
-    let programs = if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting };
-    let options = AttachOptions {
-        pid,
+    if heap {
+        named_are_met(&allocators, &targets, arguments.follow_forks)?;
+    }
+    let tables = Tables::of(planned.iter().map(|(modules, ..)| modules), arguments.unwind);
+    let options = LoadOptions {
         max_live: arguments.max_live,
         kernel_log: verbose > 0,
-        programs,
+        programs: if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting },
         mode: arguments.attach,
         fds: nofile,
-        ranges: arguments.traces_heap() && programs == ProgramSet::Counting,
+        ranges: heap && !arguments.empty_probes,
+        follow_forks: arguments.follow_forks,
     };
-    let tables = Tables::of(&modules, arguments.unwind);
-    let mut session =
-        Session::attach(&plan, &probed, &modules, tables, options).map_err(|error| alive(error.into()))?;
+    let mut session = Session::load(tables, options)?;
+    for (target, (modules, _, plan, probed)) in targets.iter().zip(&planned) {
+        let pid = target.info().pid.0;
+        session.add_target(pid, plan, probed, modules).map_err(|error| or_gone(target, error.into()))?;
+    }
     let started_ns = session.now_ns();
-    let fds = session.take_fd_reader().map(|reader| FdWatch::begin(&target, reader)).transpose().map_err(alive)?;
-    if !target.is_alive() {
-        bail!(bpf::BpfError::TargetGone { pid });
+    let mut fds = session.take_fd_reader().map(FdWatch::new);
+    for target in &targets {
+        if let Some(fds) = &mut fds {
+            fds.add(target).map_err(|error| or_gone(target, error))?;
+        }
+        if !target.is_alive() {
+            return Err(bpf::BpfError::TargetGone { pid: target.info().pid.0 }.into());
+        }
     }
     let symbolizer = Symbolizer::spawn().context("cannot start the symbolizer")?;
-    let shared: SharedModules = Arc::new(Mutex::new(modules));
-    symbolizer.add_process(target.info().pid, Arc::clone(&shared));
     let about = aggregate::Session {
         started: jiff::Timestamp::now(),
         started_ns,
-        target: target.info().clone(),
-        heap: arguments.traces_heap(),
+        targets: targets.iter().map(|target| target.info().clone()).collect(),
+        heap,
         fds: fds.is_some().then_some(arguments.stale),
     };
-    let is_used = |index: usize| plan.points.iter().any(|point| point.module == index);
-    let used = probed.iter().enumerate().filter(|(index, _)| is_used(*index));
-    let places = || used.clone().map(|(_, module)| module.path.to_string_lossy()).collect::<Vec<_>>().join(", ");
-    let heap = arguments.traces_heap().then(|| format!("{} probes in {}", plan.points.len(), places()));
-    let descriptors = fds.is_some().then(|| "descriptors".to_owned());
-    let summary = format!(
-        "tracing {pid} ({comm}): {what}, attached in {time:.0?}",
-        comm = target.info().comm,
+    let mut probes = (0, Vec::new());
+    let mut processes = Vec::with_capacity(targets.len());
+    for (target, (modules, known, plan, probed)) in targets.into_iter().zip(planned) {
+        probes.0 += plan.points.len();
+        let is_used = |index: &usize| plan.points.iter().any(|point| point.module == *index);
+        let used = (0..probed.len()).filter(is_used).filter_map(|index| probed.get(index));
+        probes.1.extend(used.map(|module| module.path.to_string_lossy().into_owned()));
+        processes.push(process(target, modules, known, &symbolizer));
+    }
+    let summary = summary(&about.targets, heap.then_some(probes), fds.is_some(), begun);
+    Ok(Prepared { processes, session, fds, symbolizer, allocators, about, summary })
+}
+
+/// What the user names must be there; with children, it may come with one.
+fn named_are_met(allocators: &Allocators, targets: &[Target], follow_forks: bool) -> anyhow::Result<()> {
+    let pids: Vec<u32> = targets.iter().map(|target| target.info().pid.0).collect();
+    match allocators.are_met(&pids) {
+        Err(error) if follow_forks => {
+            log::warn!("{error:#}");
+            Ok(())
+        }
+        // One that ended meanwhile has nothing mapped.
+        met => met.map_err(|error| targets.iter().fold(error, |error, target| or_gone(target, error))),
+    }
+}
+
+fn process(target: Target, modules: ModuleMap, planned: Planned, symbolizer: &Symbolizer) -> Process {
+    let shared: SharedModules = Arc::new(Mutex::new(modules));
+    symbolizer.add_process(target.info().pid, 0, Arc::clone(&shared));
+    Process::new(target, shared, planned, 0)
+}
+
+/// What is said when tracing has begun.
+fn summary(targets: &[aggregate::TargetInfo], heap: Option<(usize, Vec<String>)>, fds: bool, begun: Instant) -> String {
+    let who: Vec<String> = targets.iter().map(|target| format!("{} ({})", target.pid.0, target.comm)).collect();
+    let heap = heap.map(|(probes, mut places)| {
+        let mut seen = HashSet::new();
+        places.retain(|place| seen.insert(place.clone()));
+        format!("{probes} probes in {}", places.join(", "))
+    });
+    let descriptors = fds.then(|| "descriptors".to_owned());
+    format!(
+        "tracing {who}: {what}, attached in {time:.0?}",
+        who = who.join(", "),
         what = [heap, descriptors].into_iter().flatten().collect::<Vec<_>>().join(", "),
         time = begun.elapsed(),
-    );
-    Ok(Prepared { target, session, fds, symbolizer, modules: shared, about, summary })
+    )
+}
+
+/// A process that ends meanwhile makes any of the steps fail, in its own way: says what it means.
+fn or_gone(target: &Target, error: anyhow::Error) -> anyhow::Error {
+    if target.is_alive() { error } else { bpf::BpfError::TargetGone { pid: target.info().pid.0 }.into() }
 }

@@ -1,6 +1,7 @@
-//! A traced target: the source, the aggregator, the symbolizer and the surveys, held together.
+//! Traced targets: the source, the aggregator, the symbolizer and the surveys, held together.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     os::fd::OwnedFd,
     sync::{
         Arc,
@@ -13,15 +14,14 @@ use anyhow::Context as _;
 use tracer_common::{fd::KernelFd, stack::StackEnd};
 
 use super::{
-    fd_watch::{FdWatch, Watching},
-    follower::Follower,
-    live::SharedSnapshot,
+    allocators::Allocators, exits::Exits, fd_watch::Watching, lifecycle::Purges, live::SharedSnapshot,
+    prepare::Prepared, process::Process,
 };
 use crate::{
-    aggregate::{self, Aggregator, SiteId, Snapshot, TargetState, Tgid},
+    aggregate::{Aggregator, SiteId, Snapshot, TargetState, Tgid},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
-    symbolize::{ExactFrames, Priority, Request, SharedModules, Symbolize as _, Symbolizer},
+    symbolize::{ExactFrames, Priority, Request, Symbolize as _, Symbolizer},
 };
 
 /// Share of one core that surveys may take: they rest this many times as long as they took.
@@ -33,53 +33,56 @@ const LAST_NAMES: Duration = Duration::from_secs(60);
 /// How long a report in between waits for names; what has none by then has them in the next one.
 const NAMES: Duration = Duration::from_secs(5);
 
-/// A target being traced.
+/// Targets being traced.
 pub(super) struct Tracing {
-    session: Session,
-    aggregator: Aggregator,
-    target: Tgid,
-    symbolizer: Symbolizer,
-    follower: Follower,
+    pub(super) session: Session,
+    pub(super) aggregator: Aggregator,
+    pub(super) symbolizer: Symbolizer,
+    /// Those that run, by pid.
+    pub(super) processes: BTreeMap<u32, Process>,
+    pub(super) exits: Exits,
+    /// When the heap is traced.
+    pub(super) allocators: Option<Allocators>,
     /// When descriptors are traced.
-    fds: Option<Watching>,
+    pub(super) fds: Option<Watching>,
+    pub(super) purges: Purges,
     surveys: Receiver<Survey>,
     /// Dropping it ends the survey thread.
     _stop_surveys: Sender<()>,
     state: TargetState,
-    reading: Reading,
-    events: Vec<RawEvent>,
-    /// What was open when the target ended.
-    at_exit: Vec<KernelFd>,
+    pub(super) reading: Reading,
+    pub(super) events: Vec<RawEvent>,
+    /// What was open when a process ended.
+    pub(super) at_exit: HashMap<u32, Vec<KernelFd>>,
     latest: Option<SharedSnapshot>,
 }
 
 impl Tracing {
-    pub(super) fn new(
-        session: Session,
-        symbolizer: Symbolizer,
-        modules: SharedModules,
-        about: aggregate::Session,
-        fds: Option<FdWatch>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn new(prepared: Prepared, heap: bool) -> anyhow::Result<Self> {
+        let Prepared { processes, session, fds, symbolizer, allocators, about, summary: _ } = prepared;
+        let exits = Exits::new()?;
+        processes.iter().try_for_each(|process| exits.add(&process.target))?;
         let (stop, stopped) = channel();
         let surveys = start_surveys(session.surveyor()?, stopped)?;
-        let follower = Follower::new(modules);
-        let target = about.target.pid;
         let mut aggregator = Aggregator::new(about);
-        aggregator.ranges().begin(target, follower.whole().data_end);
+        for process in &processes {
+            aggregator.ranges().begin(process.target.info().pid, process.follower.whole().data_end);
+        }
         Ok(Self {
             session,
             aggregator,
-            target,
             symbolizer,
-            follower,
+            processes: processes.into_iter().map(|process| (process.target.info().pid.0, process)).collect(),
+            exits,
+            allocators: heap.then_some(allocators),
             fds: fds.map(Watching::start).transpose()?,
+            purges: Purges::default(),
             surveys,
             _stop_surveys: stop,
             state: TargetState::Running,
             reading: Reading::default(),
             events: Vec::new(),
-            at_exit: Vec::new(),
+            at_exit: HashMap::new(),
             latest: None,
         })
     }
@@ -89,45 +92,76 @@ impl Tracing {
         self.session.wakeups().context("cannot wait for events")
     }
 
-    /// Whether [`Tracing::take_events`] would look at the target's mappings, if it found a reason. Until then there is
+    /// A descriptor that is readable when a target has ended.
+    pub(super) fn exits(&self) -> anyhow::Result<OwnedFd> {
+        self.exits.descriptor().context("cannot wait for the targets")
+    }
+
+    /// Whether [`Tracing::take_events`] would look at a target's mappings, if it found a reason. Until then there is
     /// no point in being woken.
     pub(super) fn may_follow(&self) -> bool {
-        self.state == TargetState::Running && self.follower.may_look()
+        self.state == TargetState::Running && self.processes.values().any(|process| process.follower.may_look())
+    }
+
+    /// Takes up the children that are there. Returns how many are followed.
+    pub(super) fn follow_children(&mut self) -> anyhow::Result<usize> {
+        self.adopt_present()?;
+        Ok(self.processes.values().filter(|process| process.parent.is_some()).count())
     }
 
     /// Takes the events that have come, and keeps the tables up with the target.
     pub(super) fn take_events(&mut self) -> anyhow::Result<()> {
         self.session.poll(&mut self.events)?;
-        if self.events.iter().any(left_tables) {
-            self.follower.want();
+        self.live_through()?;
+        for pid in self.events.iter().filter_map(left_tables) {
+            if let Some(process) = self.processes.get_mut(&pid.0) {
+                process.follower.want();
+            }
         }
-        // First of all: what the target does meanwhile is walked by the old tables.
-        if self.state == TargetState::Running && self.follower.is_due() {
-            self.follower.follow(&mut self.session)?;
-            self.compare_ranges()?;
+        // First of all: what a target does meanwhile is walked by the old tables.
+        let mut looked = Vec::new();
+        if self.state == TargetState::Running {
+            for (pid, process) in &mut self.processes {
+                if process.is_loading() {
+                    process.follower.want();
+                }
+                if process.follower.is_due() {
+                    looked.push(*pid);
+                    if process.follow(&mut self.session, self.allocators.as_mut())? {
+                        self.aggregator.processes().probed(Tgid(*pid), self.session.now_ns());
+                    }
+                }
+            }
         }
         self.apply_events();
-        Ok(())
+        self.compare_ranges(&looked)
     }
 
     fn apply_events(&mut self) {
         for event in self.events.drain(..) {
             match event {
-                RawEvent::FdAtExit(open) => self.at_exit.push(open),
+                RawEvent::FdAtExit(open) => self.at_exit.entry(open.tgid).or_default().push(open),
                 event => self.aggregator.apply(event),
             }
         }
     }
 
-    /// Holds the ranges to the mappings that were just read.
-    fn compare_ranges(&mut self) -> anyhow::Result<()> {
-        let whole = self.follower.whole();
+    /// Holds the ranges of processes to their mappings, which were read a moment ago.
+    fn compare_ranges(&mut self, pids: &[u32]) -> anyhow::Result<()> {
+        if pids.is_empty() {
+            return Ok(());
+        }
         // What changed before they were read has been announced by now.
         self.session.poll(&mut self.events)?;
+        self.live_through()?;
         self.apply_events();
-        self.aggregator.ranges().compare(self.target, &whole.ranges, whole.read_ns);
-        if self.aggregator.ranges().is_in_doubt(self.target) {
-            self.follower.want();
+        for pid in pids {
+            let Some(process) = self.processes.get_mut(pid) else { continue };
+            let (tgid, whole) = (Tgid(*pid), process.follower.whole());
+            self.aggregator.ranges().compare(tgid, &whole.ranges, whole.read_ns);
+            if self.aggregator.ranges().is_in_doubt(tgid) {
+                process.follower.want();
+            }
         }
         Ok(())
     }
@@ -151,7 +185,7 @@ impl Tracing {
         any
     }
 
-    /// The target has ended: what it had open then stays to be looked at.
+    /// The last target has ended: what they had open then stays to be looked at.
     pub(super) fn target_exited(&mut self) -> anyhow::Result<()> {
         self.state = TargetState::Exited;
         self.drain()?;
@@ -159,14 +193,10 @@ impl Tracing {
         Ok(())
     }
 
-    /// Whether the target replaced its program.
-    pub(super) fn replaced(&self) -> bool {
-        self.aggregator.ended() == Some(&TargetState::Replaced)
-    }
-
     /// Counts now.
     pub(super) fn snapshot(&mut self) -> anyhow::Result<SharedSnapshot> {
         self.drain()?;
+        self.purge()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
         let snapshot = Arc::new(self.aggregator.snapshot(&self.reading, self.state.clone()));
         self.latest = Some(Arc::clone(&snapshot));
@@ -195,6 +225,7 @@ impl Tracing {
             let request = Request {
                 site: raw.id,
                 tgid: raw.tgid,
+                image: raw.image,
                 frames: Arc::clone(&raw.frames),
                 exact: ExactFrames::from_bits(raw.exact),
                 end: raw.end,
@@ -235,6 +266,8 @@ impl Tracing {
 
     /// The last numbers, then the probes out, then the names.
     pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<Snapshot> {
+        // Whoever ended a moment ago did.
+        self.take_ended()?;
         self.state = state;
         self.aggregator.widen_window();
         self.drain()?;
@@ -254,24 +287,21 @@ impl Tracing {
     fn last_fd_survey(&mut self) {
         let Some(mut watch) = self.fds.take().and_then(Watching::stop) else { return };
         let announced = std::mem::take(&mut self.at_exit);
-        let survey = match self.state {
-            TargetState::Exited => watch.survey_of_ended(announced),
-            // A process that ends just now still has its records.
-            _ => watch.last_survey().or_else(|_| watch.survey_of_ended(announced)),
-        };
-        match survey {
+        match watch.last_survey(&announced) {
             Ok(survey) => self.aggregator.apply_fd_survey(survey),
             Err(error) => log::warn!("descriptors cannot be looked at: {error:#}"),
         }
     }
 }
 
-/// Whether a walk came to an address that the tables do not know.
-fn left_tables(event: &RawEvent) -> bool {
+/// The process of which a walk came to an address that the tables do not know.
+fn left_tables(event: &RawEvent) -> Option<Tgid> {
     match event {
-        RawEvent::Mapped { .. } => true,
-        RawEvent::NewSite(site) => matches!(site.end, StackEnd::NoMapping | StackEnd::FramePointer),
-        _ => false,
+        RawEvent::Mapped { tgid } => Some(*tgid),
+        RawEvent::NewSite(site) => {
+            matches!(site.end, StackEnd::NoMapping | StackEnd::FramePointer).then_some(site.tgid)
+        }
+        _ => None,
     }
 }
 

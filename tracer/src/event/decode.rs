@@ -5,7 +5,8 @@ use std::time::Duration;
 use tracer_common::{
     UnknownCode,
     event::{
-        ADDRESS_BYTES, EventHeader, EventKind, FdAtExit, NEW_SITE_PREFIX, RangeEvent, SOCKET_EVENT_PREFIX, SiteKind,
+        ADDRESS_BYTES, EventHeader, EventKind, FdAtExit, Fork, NEW_SITE_PREFIX, RangeEvent, SOCKET_EVENT_PREFIX,
+        SiteKind,
     },
     fd::{KernelFd, NO_SITE},
     stack::{MAX_FRAMES, StackEnd},
@@ -33,7 +34,14 @@ pub fn decode(bytes: &[u8]) -> Result<RawEvent, DecodeError> {
     let kind = EventKind::try_from(u32_at(bytes, 0))?;
     match kind {
         EventKind::Exit => Ok(RawEvent::Exit { tgid }),
-        EventKind::Exec => Ok(RawEvent::Exec { tgid }),
+        EventKind::Exec => {
+            Ok(RawEvent::Exec { tgid, image: u32_at(bytes, 12), caller: u32_at(bytes, 8), time_ns: u64_at(bytes, 16) })
+        }
+        EventKind::Fork => {
+            need(bytes, size_of::<Fork>())?;
+            let (child, image, borrows) = (Tgid(u32_at(bytes, 24)), u32_at(bytes, 28), u32_at(bytes, 32) != 0);
+            Ok(RawEvent::Fork { parent: tgid, child, image, borrows, time_ns: u64_at(bytes, 16) })
+        }
         EventKind::FdAtExit => {
             need(bytes, size_of::<FdAtExit>())?;
             let (fd, mode) = (u32_at(bytes, 28), u32_at(bytes, 48));
@@ -63,6 +71,7 @@ fn new_site(bytes: &[u8], tgid: Tgid) -> Result<SiteStack, DecodeError> {
     Ok(SiteStack {
         id: SiteId(u32_at(bytes, 32)),
         tgid,
+        image: u32_at(bytes, 12),
         kind: SiteKind::try_from(u32_at(bytes, 36))?,
         end: StackEnd::try_from(u32_at(bytes, 40))?,
         exact: u128::from(u64_at(bytes, 48)) | u128::from(u64_at(bytes, 56)) << 64,
@@ -155,7 +164,10 @@ mod tests {
     #[test]
     fn lifecycle_needs_the_header_alone() {
         assert_eq!(decode(&record(2, 0, &[])[..24]), Ok(RawEvent::Exit { tgid: Tgid(41) }));
-        assert_eq!(decode(&record(3, 0, &[])[..24]), Ok(RawEvent::Exec { tgid: Tgid(41) }));
+        assert_eq!(
+            decode(&record(3, 0, &[])[..24]),
+            Ok(RawEvent::Exec { tgid: Tgid(41), image: 0, caller: 43, time_ns: 7 })
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tracer_common::fd::{FdKey, FdRecord, KernelFd};
 
-use crate::aggregate::{Corrections, Endpoint, FdKind, Origin, SiteId, TcpState};
+use crate::aggregate::{Corrections, Endpoint, FdKind, FdLimits, Origin, SiteId, TcpState};
 
 /// A look at both tables of descriptors. The kernel's own comes first, so what is in it and not in ours was opened in a
 /// way that the programs did not see, or is being opened now.
@@ -71,8 +71,8 @@ pub struct FdSurvey {
     pub time_ns: u64,
     /// What is open, by process and number.
     pub fds: Vec<SurveyedFd>,
-    /// Soft and hard limit.
-    pub nofile: Option<(u64, u64)>,
+    /// The limits of the process that is nearest to its own.
+    pub limits: Option<FdLimits>,
     /// What was put right since attach.
     pub corrections: Corrections,
     /// What cannot be known, in words.

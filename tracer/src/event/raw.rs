@@ -38,6 +38,8 @@ pub struct SiteStack {
     pub id: SiteId,
     /// The process.
     pub tgid: Tgid,
+    /// The process's image: see [`tracer_common::process::Image`].
+    pub image: u32,
     /// What it acquired.
     pub kind: SiteKind,
     /// Return addresses, innermost first.
@@ -100,6 +102,25 @@ pub enum RawEvent {
     Exec {
         /// The process.
         tgid: Tgid,
+        /// The new image.
+        image: u32,
+        /// The thread that called; the main thread if it is the process's number.
+        caller: u32,
+        /// When: `CLOCK_MONOTONIC`, nanoseconds.
+        time_ns: u64,
+    },
+    /// A process forked, and the child is traced.
+    Fork {
+        /// The process.
+        parent: Tgid,
+        /// The child.
+        child: Tgid,
+        /// The child's image.
+        image: u32,
+        /// The child's memory is the parent's until it replaces its program.
+        borrows: bool,
+        /// When: `CLOCK_MONOTONIC`, nanoseconds.
+        time_ns: u64,
     },
     /// A turn in the life of a connection.
     Connection(Connection),

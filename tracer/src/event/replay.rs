@@ -34,16 +34,67 @@ struct Step {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Event {
-    Site { id: u32, tgid: u32, kind: u32, end: u32, frames: Vec<u64>, exact: [u64; 2] },
-    Exit { tgid: u32 },
-    Exec { tgid: u32 },
-    Connect { at: At, site: u32, sock: u64, inet: Option<SocketAddr>, unix: Option<String> },
-    Accept { at: At, site: u32, listener: u32 },
-    Close { at: At },
-    Established { sock: u64, latency_ns: u64 },
-    Mapped { tgid: u32 },
-    FdAtExit { tgid: u32, fd: u32, file: u64, inode: u64, mode: u32 },
-    Range { tgid: u32, tid: u32, time_ns: u64, turn: RangeTurn },
+    Site {
+        id: u32,
+        tgid: u32,
+        #[serde(default)]
+        image: u32,
+        kind: u32,
+        end: u32,
+        frames: Vec<u64>,
+        exact: [u64; 2],
+    },
+    Exit {
+        tgid: u32,
+    },
+    Exec {
+        tgid: u32,
+        image: u32,
+        caller: u32,
+        time_ns: u64,
+    },
+    Fork {
+        parent: u32,
+        child: u32,
+        image: u32,
+        borrows: bool,
+        time_ns: u64,
+    },
+    Connect {
+        at: At,
+        site: u32,
+        sock: u64,
+        inet: Option<SocketAddr>,
+        unix: Option<String>,
+    },
+    Accept {
+        at: At,
+        site: u32,
+        listener: u32,
+    },
+    Close {
+        at: At,
+    },
+    Established {
+        sock: u64,
+        latency_ns: u64,
+    },
+    Mapped {
+        tgid: u32,
+    },
+    FdAtExit {
+        tgid: u32,
+        fd: u32,
+        file: u64,
+        inode: u64,
+        mode: u32,
+    },
+    Range {
+        tgid: u32,
+        tid: u32,
+        time_ns: u64,
+        turn: RangeTurn,
+    },
 }
 
 /// Which connection, and when.
@@ -105,16 +156,20 @@ impl TryFrom<Event> for RawEvent {
 
     fn try_from(event: Event) -> Result<Self, Self::Error> {
         Ok(match event {
-            Event::Site { id, tgid, kind, end, frames, exact } => Self::NewSite(SiteStack {
+            Event::Site { id, tgid, image, kind, end, frames, exact } => Self::NewSite(SiteStack {
                 id: SiteId(id),
                 tgid: Tgid(tgid),
+                image,
                 kind: SiteKind::try_from(kind)?,
                 frames: frames.into(),
                 end: StackEnd::try_from(end)?,
                 exact: u128::from(exact[0]) | u128::from(exact[1]) << 64,
             }),
             Event::Exit { tgid } => Self::Exit { tgid: Tgid(tgid) },
-            Event::Exec { tgid } => Self::Exec { tgid: Tgid(tgid) },
+            Event::Exec { tgid, image, caller, time_ns } => Self::Exec { tgid: Tgid(tgid), image, caller, time_ns },
+            Event::Fork { parent, child, image, borrows, time_ns } => {
+                Self::Fork { parent: Tgid(parent), child: Tgid(child), image, borrows, time_ns }
+            }
             Event::Connect { at, site, sock, inet, unix } => {
                 let to = inet.map(Endpoint::Inet).or(unix.map(|path| Endpoint::Unix(path.into())));
                 at.with(Turn::Connected { site: SiteId(site), sock, to })
@@ -140,16 +195,22 @@ impl TryFrom<Event> for RawEvent {
 impl From<&RawEvent> for Event {
     fn from(event: &RawEvent) -> Self {
         match event {
-            RawEvent::NewSite(SiteStack { id, tgid, kind, frames, end, exact }) => Self::Site {
+            RawEvent::NewSite(SiteStack { id, tgid, image, kind, frames, end, exact }) => Self::Site {
                 id: id.0,
                 tgid: tgid.0,
+                image: *image,
                 kind: kind.code(),
                 end: end.code(),
                 frames: frames.to_vec(),
                 exact: [*exact as u64, (exact >> 64) as u64],
             },
             RawEvent::Exit { tgid } => Self::Exit { tgid: tgid.0 },
-            RawEvent::Exec { tgid } => Self::Exec { tgid: tgid.0 },
+            RawEvent::Exec { tgid, image, caller, time_ns } => {
+                Self::Exec { tgid: tgid.0, image: *image, caller: *caller, time_ns: *time_ns }
+            }
+            RawEvent::Fork { parent, child, image, borrows, time_ns } => {
+                Self::Fork { parent: parent.0, child: child.0, image: *image, borrows: *borrows, time_ns: *time_ns }
+            }
             RawEvent::Connection(Connection { tgid, fd, file, time_ns, turn }) => {
                 let at = At { tgid: tgid.0, fd: fd.0, file: *file, time_ns: *time_ns };
                 match turn {
@@ -223,6 +284,7 @@ mod tests {
         let site = RawEvent::NewSite(SiteStack {
             id: SiteId(0),
             tgid: Tgid(7),
+            image: 3,
             kind: SiteKind::Heap,
             frames: [0x11, 0x13].into(),
             end: StackEnd::Complete,

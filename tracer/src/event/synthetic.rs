@@ -102,6 +102,7 @@ impl EventSource for Synthetic {
                 RawEvent::NewSite(SiteStack {
                     id: SiteId(id),
                     tgid: self.tgid,
+                    image: 0,
                     kind: SiteKind::Heap,
                     frames: [u64::from(id) << 12 | 0x40_0000, 0x41_0000, 0x42_0000].into(),
                     end: StackEnd::Complete,

@@ -144,10 +144,38 @@ impl Planner {
         })
     }
 
+    /// Adds the probes of a module that another planner has looked through as its only one.
+    pub fn add_planned(&mut self, module: usize, other: &Self) {
+        let Self { points, throws: _ } = other;
+        self.points.extend(points.iter().map(|point| AttachPoint { module, ..point.clone() }));
+        self.add_throws(module, other);
+    }
+
+    /// Adds where exceptions are thrown in such a module, and nothing else.
+    pub fn add_throws(&mut self, module: usize, other: &Self) {
+        self.throws.extend(other.throws.iter().map(|point| AttachPoint { module, ..point.clone() }));
+    }
+
+    /// Whether no function is to be probed.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+
+    /// Whether what is probed may throw, so that it matters where exceptions are thrown.
+    pub fn may_throw(&self) -> bool {
+        self.points.iter().any(|point| point.function.may_throw())
+    }
+
     /// The plan.
     pub fn finish(self) -> AttachPlan {
+        let throws = self.may_throw();
+        self.finish_with(throws)
+    }
+
+    /// The plan, with the probes where exceptions are thrown or without.
+    pub fn finish_with(self, with_throws: bool) -> AttachPlan {
         let Self { mut points, throws } = self;
-        if points.iter().any(|point| point.function.may_throw()) {
+        if with_throws {
             points.extend(throws);
         }
         points.sort_by_key(|point| point.kind == ProbeKind::Entry);

@@ -102,6 +102,15 @@ fn what_may_throw_has_exits_and_no_return_probe() {
     let exits: Vec<_> = plan.points.iter().filter(|p| p.kind == ProbeKind::Exit).map(|p| p.file_offset).collect();
     let bytes = std::fs::read(&program).expect("read");
     assert!(exits.iter().all(|&at| bytes[at as usize] == 0xc3), "each is a ret");
+
+    let (mut known, mut again, mut thrown) = (Planner::default(), Planner::default(), Planner::default());
+    known.add_module(0, &bytes[..], None, &[]).expect("an ELF file");
+    again.add_planned(3, &known);
+    assert_eq!(again.finish(), plan, "a module that was looked through before has the same probes");
+    thrown.add_throws(3, &known);
+    assert!(thrown.is_empty() && thrown.uses(3) && !thrown.may_throw());
+    let thrown = thrown.finish_with(true).points;
+    assert!(matches!(&thrown[..], [point] if &*point.symbol == "__cxa_throw" && point.module == 3), "{thrown:?}");
 }
 
 /// A stripped program's symbols come from its debug file, or from `.gnu_debugdata`.

@@ -6,19 +6,23 @@ use std::{
 };
 
 use super::{
-    FrameText, Sort, library_runs, sort_indices, stack_end_words, state_words,
+    FrameText, Sort, library_runs, sort_indices, stack_end_words, state_name, state_words,
     text_fds::write_descriptors,
     units::{bytes, count, counted, duration, rate, signed_bytes},
     untrusted::{LONGEST, clean, displayable},
     words::loss_words,
 };
 use crate::{
-    aggregate::{BlockCounters, IncompleteCount, LossCount, Rates, SiteSnapshot, Snapshot, TargetInfo},
+    aggregate::{
+        BlockCounters, IncompleteCount, LossCount, ProcessSnapshot, Rates, SiteSnapshot, Snapshot, TargetInfo, Tgid,
+    },
     symbolize::Stack,
 };
 
 /// Lines of a stack. Runs of library frames take one; JSON has them all.
 const FRAMES: usize = 32;
+/// Processes that are listed.
+const PROCESSES: usize = 32;
 /// Columns of the command line that are shown.
 const CMDLINE_COLUMNS: usize = 160;
 
@@ -56,7 +60,7 @@ fn heap_sites(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Write)
     let listing = Listing::new(snapshot, options);
     for (rank, site) in listing.shown.iter().enumerate() {
         writeln!(out)?;
-        write_site(rank + 1, site, out)?;
+        write_site(rank + 1, site, (snapshot.processes.len() > 1).then_some(site.tgid), out)?;
     }
     writeln!(out)?;
     listing.write_rest(options, out)
@@ -68,6 +72,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         elapsed,
         window: _,
         target,
+        processes,
         state,
         heap_traced,
         sites: _,
@@ -82,6 +87,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     let TargetInfo { pid, comm, exe, cmdline } = target;
     writeln!(out, "leaktrace: {}[{}], {}", displayable(comm), pid.0, state_words(state))?;
     writeln!(out, "command      {}", command(exe, cmdline))?;
+    write_processes(processes, out)?;
     let since = started.strftime("%Y-%m-%d %H:%M:%S UTC");
     writeln!(out, "traced       {} since {since}", duration(*elapsed))?;
     if *heap_traced {
@@ -123,6 +129,32 @@ fn heap_numbers(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     )
 }
 
+/// One line for each process, when there are several.
+fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Result<()> {
+    if processes.len() < 2 {
+        return Ok(());
+    }
+    for (index, process) in processes.iter().take(PROCESSES).enumerate() {
+        let ProcessSnapshot { info, parent, state, began: _, ended, unseen, totals, fds } = process;
+        let label = if index == 0 { "processes" } else { "" };
+        let held = amount(totals.inuse_bytes(), totals.inuse_objects());
+        let fds = fds.map(|fds| format!(", {}", counted(fds, "descriptor", "descriptors"))).unwrap_or_default();
+        let ended = ended.map(|ended| format!(" after {}", duration(ended))).unwrap_or_default();
+        let parent = parent.map(|Tgid(pid)| format!(" of {pid}")).unwrap_or_default();
+        let unseen = if unseen.is_zero() {
+            String::new()
+        } else {
+            format!(", first {:.1} ms unseen", unseen.as_secs_f64() * 1e3)
+        };
+        let (comm, pid, state) = (displayable(&info.comm), info.pid.0, state_name(state));
+        writeln!(out, "{label:<12} {comm}[{pid}]{parent} {state}{ended}, {held}{fds}{unseen}")?;
+    }
+    if processes.len() > PROCESSES {
+        writeln!(out, "{:<12} … {} more", "", processes.len() - PROCESSES)?;
+    }
+    Ok(())
+}
+
 fn command(exe: &str, cmdline: &[String]) -> String {
     if cmdline.is_empty() {
         return clean(exe, CMDLINE_COLUMNS).into_owned();
@@ -134,16 +166,17 @@ fn amount(size: u64, objects: u64) -> String {
     format!("{} in {}", bytes(size), counted(objects, "object", "objects"))
 }
 
-fn write_site(rank: usize, site: &SiteSnapshot, out: &mut dyn Write) -> io::Result<()> {
+fn write_site(rank: usize, site: &SiteSnapshot, process: Option<Tgid>, out: &mut dyn Write) -> io::Result<()> {
     let SiteSnapshot { id, tgid: _, kind: _, counters, oldest, stack } = site;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let age = oldest.map_or_else(|| "unknown".to_owned(), duration);
     writeln!(
         out,
-        "#{rank} {} outstanding, oldest {age}, of {} allocated (site {})",
+        "#{rank} {} outstanding, oldest {age}, of {} allocated (site {}{})",
         amount(counters.inuse_bytes(), counters.inuse_objects()),
         amount(alloc_bytes, alloc_objects),
         id.0,
+        process.map(|Tgid(pid)| format!(", process {pid}")).unwrap_or_default(),
     )?;
     write_stack(stack, out)
 }

@@ -54,7 +54,14 @@ fn header(descriptors: &Descriptors, target: Tgid, out: &mut dyn Write) -> io::R
             } else {
                 String::new()
             };
-            format!("{} open, {} of the limit of {}{raise}", count(open), share_words(limits), count(nofile_soft))
+            let (all, limit) = (descriptors.open.len() as u64, count(nofile_soft));
+            if open == all {
+                format!("{} open, {} of the limit of {limit}{raise}", count(open), share_words(limits))
+            } else {
+                // Of several processes, the one that is nearest to its limit.
+                let (all, open) = (count(all), count(open));
+                format!("{all} open; one process has {open}, {} of its limit of {limit}{raise}", share_words(limits))
+            }
         }
         None => format!("{} open", count(open.len() as u64)),
     };

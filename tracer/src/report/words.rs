@@ -21,6 +21,7 @@ pub(super) fn loss_words(cause: LossCause) -> &'static str {
         LossCause::RangeLost => {
             "changes of the mappings lost, the event buffer was full: what was mapped is not counted"
         }
+        LossCause::TargetsFull => "children not followed, the table of processes was full",
         LossCause::FdReadFault => {
             "descriptors without a call site, their number could not be read from the target's memory"
         }
@@ -57,7 +58,6 @@ pub(crate) fn state_name(state: &TargetState) -> &'static str {
     match state {
         TargetState::Running => "running",
         TargetState::Exited => "exited",
-        TargetState::Replaced => "replaced",
         TargetState::Detached => "detached",
     }
 }
@@ -67,7 +67,6 @@ pub(crate) fn state_words(state: &TargetState) -> &'static str {
     match state {
         TargetState::Running => "running",
         TargetState::Exited => "EXITED, numbers are final",
-        TargetState::Replaced => "REPLACED BY EXEC, numbers are final",
         TargetState::Detached => "DETACHED, numbers are final",
     }
 }

@@ -77,6 +77,7 @@ mod tests {
         let request = Request {
             site: SiteId(3),
             tgid: Tgid(7),
+            image: 0,
             frames: Arc::from([0x1234, 0]),
             exact: ExactFrames::NONE,
             end: StackEnd::Depth,

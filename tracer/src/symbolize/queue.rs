@@ -66,7 +66,7 @@ mod tests {
     fn request(site: u32, priority: Priority) -> Request {
         let frames = Arc::from([u64::from(site)]);
         let exact = ExactFrames::NONE;
-        Request { site: SiteId(site), tgid: Tgid(1), frames, exact, end: StackEnd::Complete, priority }
+        Request { site: SiteId(site), tgid: Tgid(1), image: 0, frames, exact, end: StackEnd::Complete, priority }
     }
 
     fn order(queue: &mut Queue) -> Vec<u32> {

@@ -53,6 +53,8 @@ pub struct Request {
     pub site: SiteId,
     /// The process whose addresses these are.
     pub tgid: Tgid,
+    /// The process's image: see [`tracer_common::process::Image`].
+    pub image: u32,
     /// Innermost first.
     pub frames: Arc<[u64]>,
     /// Which of them are no return addresses.

@@ -48,7 +48,7 @@ struct Shared {
 struct State {
     requests: Queue,
     answers: VecDeque<(SiteId, Arc<Stack>)>,
-    processes: HashMap<Tgid, SharedModules>,
+    processes: HashMap<(Tgid, u32), SharedModules>,
     over: bool,
 }
 
@@ -79,14 +79,14 @@ impl Symbolizer {
         Ok(Self { shared })
     }
 
-    /// Makes the modules of a process known. Frames of unknown processes are unmapped.
-    pub fn add_process(&self, tgid: Tgid, modules: SharedModules) {
-        self.shared.lock().processes.insert(tgid, modules);
+    /// Makes the modules of an image of a process known. Frames of unknown ones are unmapped.
+    pub fn add_process(&self, tgid: Tgid, image: u32, modules: SharedModules) {
+        self.shared.lock().processes.insert((tgid, image), modules);
     }
 
     /// Forgets a process. What is still queued for it gets no names.
-    pub fn remove_process(&self, tgid: Tgid) {
-        self.shared.lock().processes.remove(&tgid);
+    pub fn remove_process(&self, tgid: Tgid, image: u32) {
+        self.shared.lock().processes.remove(&(tgid, image));
     }
 
     /// Requests that wait.
@@ -128,7 +128,7 @@ fn work(shared: &Shared, answers_max: usize) {
             if state.answers.len() < answers_max
                 && let Some(request) = state.requests.pop()
             {
-                let modules = state.processes.get(&request.tgid).map(Arc::clone);
+                let modules = state.processes.get(&(request.tgid, request.image)).map(Arc::clone);
                 break (request, modules);
             }
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -138,6 +138,7 @@ fn request(frames: &[u64]) -> Request {
     Request {
         site: SiteId(5),
         tgid: Tgid(std::process::id()),
+        image: 0,
         frames: Arc::from(frames),
         exact: ExactFrames::NONE,
         end: StackEnd::Complete,
@@ -376,7 +377,7 @@ fn broken_files_cost_names_and_nothing_else() {
 fn the_thread_answers_while_the_caller_goes_on() {
     let symbolizer = Symbolizer::spawn().expect("thread");
     let tgid = Tgid(std::process::id());
-    symbolizer.add_process(tgid, modules(tgid.0));
+    symbolizer.add_process(tgid, 0, modules(tgid.0));
     let address = a_function_of_this_test as fn() -> u32 as usize as u64 + 1;
     for site in 0..17 {
         symbolizer.request(Request { site: SiteId(site), ..request(&[address]) }).expect("room");

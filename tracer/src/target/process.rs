@@ -65,12 +65,7 @@ impl Target {
         // The kernel decides at open whether its memory may be looked into.
         dir.file("maps")?;
 
-        let info = TargetInfo {
-            pid: Tgid(pid),
-            comm: String::from_utf8_lossy(dir.read("comm", STATUS_BYTES)?.trim_ascii_end()).into_owned(),
-            exe: dir.executable().map(|path| String::from_utf8_lossy(&path).into_owned()).unwrap_or_default(),
-            cmdline: split_arguments(&dir.read("cmdline", CMDLINE_BYTES)?),
-        };
+        let info = describe(&dir)?;
         let target = Self { pidfd, dir, info };
         if target.is_alive() { Ok(target) } else { Err(TargetError::NoSuchProcess { pid }) }
     }
@@ -78,6 +73,28 @@ impl Target {
     /// Its names, as they were when it was opened. Untrusted text.
     pub fn info(&self) -> &TargetInfo {
         &self.info
+    }
+
+    /// Looks at its names again: it runs another program.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn rename(&mut self) -> Result<(), TargetError> {
+        self.info = describe(&self.dir)?;
+        Ok(())
+    }
+
+    /// Its children as they are now.
+    pub fn children(&self) -> Vec<u32> {
+        let pid = self.info.pid.0;
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+        let of = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("children")).ok();
+        let lists: Vec<String> = threads.filter_map(Result::ok).filter_map(of).collect();
+        // Read by number: whoever has it now is the one that was opened.
+        if !self.is_alive() {
+            return Vec::new();
+        }
+        lists.iter().flat_map(|list| list.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
     }
 
     /// The handle on it, readable (in poll's sense) once all its threads have exited.
@@ -106,6 +123,12 @@ impl Target {
         FdTable::of(&self.dir)
     }
 
+    /// What tells its network namespace from others; 0 when it cannot be told.
+    pub fn network(&self) -> u64 {
+        let stat = rustix::fs::statat(self.dir.as_fd(), "ns/net", rustix::fs::AtFlags::empty());
+        stat.map_or(0, |stat| stat.st_ino)
+    }
+
     /// A reader of the sockets in its network namespace.
     ///
     /// # Errors
@@ -113,6 +136,15 @@ impl Target {
     pub fn sockets(&self) -> Result<SocketReader, SocketsError> {
         SocketReader::of(&self.dir)
     }
+}
+
+fn describe(dir: &ProcDir) -> Result<TargetInfo, TargetError> {
+    Ok(TargetInfo {
+        pid: Tgid(dir.pid()),
+        comm: String::from_utf8_lossy(dir.read("comm", STATUS_BYTES)?.trim_ascii_end()).into_owned(),
+        exe: dir.executable().map(|path| String::from_utf8_lossy(&path).into_owned()).unwrap_or_default(),
+        cmdline: split_arguments(&dir.read("cmdline", CMDLINE_BYTES)?),
+    })
 }
 
 fn is_running(pidfd: BorrowedFd<'_>) -> bool {

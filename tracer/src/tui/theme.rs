@@ -70,7 +70,7 @@ impl Theme {
     pub(super) fn state(self, state: &TargetState) -> Style {
         match state {
             TargetState::Running => self.colored(Style::new(), Color::Green),
-            TargetState::Exited | TargetState::Replaced | TargetState::Detached => {
+            TargetState::Exited | TargetState::Detached => {
                 self.colored(self.bold().add_modifier(Modifier::REVERSED), Color::Yellow)
             }
         }

@@ -16,8 +16,8 @@ use self::descriptors::{JsonDescriptors, JsonFdSite};
 use super::state_name;
 use crate::{
     aggregate::{
-        BlockCounters, FdSite, IncompleteCount, LossCount, ProbeStatus, Rates, SiteSnapshot, Snapshot, StatCount,
-        TargetInfo,
+        BlockCounters, FdSite, IncompleteCount, LossCount, ProbeStatus, ProcessSnapshot, Rates, SiteSnapshot, Snapshot,
+        StatCount, TargetInfo,
     },
     symbolize::{Frame, Stack},
 };
@@ -38,6 +38,7 @@ pub fn write_json(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
 struct JsonDocument<'a> {
     schema: &'static str,
     target: JsonTarget<'a>,
+    processes: Vec<JsonProcess<'a>>,
     state: &'static str,
     started: String,
     elapsed_s: f64,
@@ -61,6 +62,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             elapsed,
             window,
             target,
+            processes,
             state,
             heap_traced,
             sites,
@@ -76,6 +78,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
         Self {
             schema: SCHEMA,
             target: target.into(),
+            processes: processes.iter().map(JsonProcess::from).collect(),
             state: state_name(state),
             started: started.to_string(),
             elapsed_s: elapsed.as_secs_f64(),
@@ -135,6 +138,36 @@ impl<'a> From<&'a TargetInfo> for JsonTarget<'a> {
     fn from(target: &'a TargetInfo) -> Self {
         let TargetInfo { pid, comm, exe, cmdline } = target;
         Self { pid: pid.0, comm, exe, cmdline }
+    }
+}
+
+#[derive(Serialize)]
+struct JsonProcess<'a> {
+    #[serde(flatten)]
+    target: JsonTarget<'a>,
+    parent: Option<u32>,
+    state: &'static str,
+    began_s: f64,
+    ended_s: Option<f64>,
+    unseen_s: f64,
+    #[serde(flatten)]
+    totals: JsonCounters,
+    open_fds: Option<u64>,
+}
+
+impl<'a> From<&'a ProcessSnapshot> for JsonProcess<'a> {
+    fn from(process: &'a ProcessSnapshot) -> Self {
+        let ProcessSnapshot { info, parent, state, began, ended, unseen, totals, fds } = process;
+        Self {
+            target: info.into(),
+            parent: parent.map(|parent| parent.0),
+            state: state_name(state),
+            began_s: began.as_secs_f64(),
+            ended_s: ended.map(|ended| ended.as_secs_f64()),
+            unseen_s: unseen.as_secs_f64(),
+            totals: (*totals).into(),
+            open_fds: *fds,
+        }
     }
 }
 

@@ -41,6 +41,7 @@ fn every_field_of_the_document_reads_back() {
                 "exe": "/usr/bin/imgserver",
                 "cmdline": ["imgserver", "--port", "8080"],
             },
+            "processes": [],
             "state": "running",
             "traced": ["heap"],
             "started": "2026-03-01T09:30:00Z",

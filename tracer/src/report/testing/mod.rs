@@ -89,6 +89,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
             exe: PROGRAM.to_owned(),
             cmdline: ["imgserver", "--port", "8080"].map(str::to_owned).to_vec(),
         },
+        processes: Vec::new(),
         state: TargetState::Running,
         heap_traced: true,
         sites,

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::File,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Seek as _},
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
@@ -98,6 +98,8 @@ type MapsKey = (u32, u32, u64, Box<[u8]>);
 #[derive(Debug)]
 pub struct ModuleMap {
     dir: ProcDir,
+    /// Open on the memory that the process had then: nothing comes of it after an exec.
+    maps: File,
     root: Option<Arc<Root>>,
     owner: Option<Arc<Owner>>,
     /// Ascending, disjoint.
@@ -153,8 +155,10 @@ impl ModuleMap {
             .ok()
             .map(Arc::new);
         let owner = root.as_ref().and_then(|root| Owner::of(&dir, root).ok()).map(Arc::new);
+        let maps = dir.file("maps")?;
         let mut map = Self {
             dir,
+            maps,
             root,
             owner,
             current: Vec::new(),
@@ -174,7 +178,7 @@ impl ModuleMap {
     /// Reads the maps again. Mappings that disappeared stay findable where nothing new is.
     ///
     /// # Errors
-    /// When the process is gone; everything known stays findable.
+    /// When the process is gone, or runs another program; everything known stays findable.
     pub fn refresh(&mut self) -> Result<Changes, TargetError> {
         self.read_at = Instant::now();
         let mut changes = Changes::default();
@@ -276,7 +280,9 @@ impl ModuleMap {
         let pid = self.dir.pid();
         let error = |error| TargetError::proc(pid, "maps", error);
         // The kernel gives out at most a page per read, whatever the buffer; it only saves copying.
-        let mut reader = BufReader::with_capacity(64 << 10, self.dir.file("maps")?);
+        let maps = self.maps.try_clone().map_err(error)?;
+        let mut reader = BufReader::with_capacity(64 << 10, maps);
+        reader.rewind().map_err(error)?;
         let mut mappings: Vec<Mapping> = Vec::new();
         let mut spans: Vec<(u64, u64, Span)> = Vec::new();
         let mut whole = MappedRanges { read_ns: monotonic_ns(), ..MappedRanges::default() };
@@ -284,6 +290,9 @@ impl ModuleMap {
         for number in 1.. {
             bytes.clear();
             if reader.read_until(b'\n', &mut bytes).map_err(error)? == 0 {
+                if number == 1 {
+                    return Err(TargetError::NoSuchProcess { pid });
+                }
                 break;
             }
             let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);

@@ -136,7 +136,7 @@ fn nothing(snapshot: &Snapshot, leaks: &Leaks) -> &'static str {
     match snapshot.state {
         _ if leaks.young > 0 => "no block is old enough yet",
         TargetState::Running => WAITING,
-        TargetState::Exited | TargetState::Replaced | TargetState::Detached => "no allocation was seen",
+        TargetState::Exited | TargetState::Detached => "no allocation was seen",
     }
 }
 

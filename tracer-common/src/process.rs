@@ -1,0 +1,33 @@
+//! The programs that a process runs, one after the other.
+
+use crate::assert_layout;
+
+/// The program that a process runs now. A stack is one of a process and an image: addresses mean something else after an
+/// exec, and pids come round.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// Tells it from the others that were traced under this pid. 0 for the first one of a process that was given, from the
+    /// time for one that was forked, and one more after each exec.
+    pub number: u32,
+    /// 1 between vfork and exec: its memory, and so its heap, is the parent's.
+    pub borrows: u32,
+    /// When it began, or 0: `CLOCK_MONOTONIC`, nanoseconds.
+    pub began_ns: u64,
+}
+assert_layout!(Image, size 16, number at 0, borrows at 4, began_ns at 8);
+
+/// Bits of [`Image::number`] that are in use.
+pub const IMAGE_BITS: u32 = 24;
+
+/// The first image of a process that was forked at this time. Two of one pid are more than a millisecond apart.
+#[inline(always)]
+pub const fn forked_image(now_ns: u64) -> u32 {
+    (now_ns >> 20) as u32 & ((1 << IMAGE_BITS) - 1) | 1
+}
+
+/// The image after an exec.
+#[inline(always)]
+pub const fn next_image(number: u32) -> u32 {
+    number.wrapping_add(1) & ((1 << IMAGE_BITS) - 1)
+}

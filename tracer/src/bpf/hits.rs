@@ -1,0 +1,57 @@
+//! Which counter counts the hits of which probe. Processes that map the same file share its probes' counters.
+
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+
+use tracer_common::config::MAX_PROBES;
+
+use super::links::{Module, hit_slot};
+use crate::{
+    aggregate::ProbeStatus,
+    probe::{AttachPlan, AttachPoint},
+};
+
+/// What makes a probe the same as another: its file's path, and the point in it.
+type Key = (PathBuf, u64, Arc<str>, &'static str);
+
+/// The probes that were ever in place, by index.
+#[derive(Debug, Default)]
+pub(super) struct HitCounters {
+    known: HashMap<Key, u32>,
+    /// What they are, and their slots in the counters.
+    points: Vec<(ProbeStatus, u32)>,
+}
+
+impl HitCounters {
+    /// The index of each point of a plan. One beyond the counters works, and its hits are not counted.
+    pub(super) fn indexes(&mut self, plan: &AttachPlan, modules: &[Module], modern: bool) -> Vec<u32> {
+        plan.points.iter().map(|point| self.index(point, modules, modern)).collect()
+    }
+
+    fn index(&mut self, point: &AttachPoint, modules: &[Module], modern: bool) -> u32 {
+        let path = modules.get(point.module).map(|module| module.path.clone()).unwrap_or_default();
+        let key = (path, point.file_offset, Arc::clone(&point.symbol), point.kind.name());
+        if let Some(index) = self.known.get(&key) {
+            return *index;
+        }
+        let index = self.known.len() as u32;
+        if index < MAX_PROBES {
+            let status = ProbeStatus {
+                module: key.0.to_string_lossy().into_owned(),
+                symbol: point.symbol.to_string(),
+                offset: point.offset,
+                kind: point.kind.name(),
+                hits: 0,
+            };
+            self.points.push((status, hit_slot(modern, index, point)));
+        } else if index == MAX_PROBES {
+            log::warn!("the hits of more than {MAX_PROBES} different probes are not counted apart");
+        }
+        self.known.insert(key, index);
+        index
+    }
+
+    /// The probes and the slots of their counters.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ProbeStatus, u32)> {
+        self.points.iter().map(|(status, slot)| (status, *slot))
+    }
+}

@@ -1,0 +1,95 @@
+//! A traced process, as long as it runs.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    allocators::{Allocators, Planned, Probes},
+    follower::Follower,
+};
+use crate::{aggregate::Tgid, bpf::Session, symbolize::SharedModules, target::Target};
+
+/// For this long after its beginning a program without an allocator is looked at all the time: the loader is at work.
+const LOADING: Duration = Duration::from_secs(2);
+
+/// A process that runs and is traced.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) target: Target,
+    pub(super) follower: Follower,
+    /// The files that were looked through for an allocator.
+    pub(super) planned: Planned,
+    /// The process that forked it, when it is traced for that.
+    pub(super) parent: Option<Tgid>,
+    /// What it runs: see [`tracer_common::process::Image`].
+    pub(super) image: u32,
+    /// Since when it does, as far as we know.
+    pub(super) began: Instant,
+    /// The modules of the process that forked it, until it runs a program of its own.
+    pub(super) inherited: Option<SharedModules>,
+    /// Some allocator has its probes.
+    has_allocator: bool,
+}
+
+impl Process {
+    pub(super) fn new(target: Target, modules: SharedModules, planned: Planned, image: u32) -> Self {
+        Self {
+            target,
+            follower: Follower::new(modules, image),
+            planned,
+            parent: None,
+            image,
+            began: Instant::now(),
+            inherited: None,
+            has_allocator: false,
+        }
+    }
+
+    /// It runs another program.
+    pub(super) fn run(&mut self, modules: SharedModules, image: u32) {
+        self.follower = Follower::new(modules, image);
+        self.image = image;
+        self.began = Instant::now();
+        self.has_allocator = false;
+    }
+
+    /// Whether an allocator must be about to come.
+    pub(super) fn is_loading(&self) -> bool {
+        self.image != 0 && !self.has_allocator && self.began.elapsed() < LOADING
+    }
+
+    /// Looks at the mappings. An allocator among what is new gets its probes when `allocators` are given. Returns
+    /// whether one did.
+    pub(super) fn follow(
+        &mut self,
+        session: &mut Session,
+        allocators: Option<&mut Allocators>,
+    ) -> anyhow::Result<bool> {
+        let changed = self.follower.follow(session)?;
+        Ok(changed && self.probe(session, allocators))
+    }
+
+    /// Puts probes into the allocators that have none. Returns whether there is one with probes that was not there
+    /// before.
+    pub(super) fn probe(&mut self, session: &mut Session, allocators: Option<&mut Allocators>) -> bool {
+        let Some(allocators) = allocators else { return false };
+        let pid = self.target.info().pid.0;
+        let (Probes { plan, modules: probed, wrong }, known) = self
+            .follower
+            .with_modules(|modules| (allocators.plan(modules, &mut self.planned), self.planned.has_allocator(modules)));
+        if let Some(error) = wrong {
+            log::warn!("process {pid}: {error:#}");
+        }
+        let had = std::mem::replace(&mut self.has_allocator, known);
+        if plan.points.is_empty() {
+            // Probes stay through an exec, in the files they are in.
+            return known && !had;
+        }
+        match session.add_probes(pid, &plan, &probed) {
+            Ok(()) => log::debug!("process {pid}: {} probes in {} more allocators", plan.points.len(), probed.len()),
+            // It ends, or this one library cannot be probed: the others can.
+            Err(error) if self.target.is_alive() => log::warn!("process {pid}: {error}"),
+            Err(error) => log::debug!("process {pid}: {error}"),
+        }
+        true
+    }
+}
