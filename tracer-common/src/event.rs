@@ -25,6 +25,8 @@ wire_enum! {
         FdAtExit = 9 => "fd_at_exit",
         /// The process forked, and the child is traced: a [`Fork`].
         Fork = 20 => "fork",
+        /// The process is being stopped, so that its probes can be put in place: the header alone.
+        Stopped = 28 => "stopped",
         /// The process mapped a range: a [`RangeEvent`].
         Map = 24 => "map",
         /// It unmapped one: a [`RangeEvent`] without site.

@@ -14,8 +14,22 @@ pub struct Image {
     pub borrows: u32,
     /// When it began, or 0: `CLOCK_MONOTONIC`, nanoseconds.
     pub began_ns: u64,
+    /// When the process is stopped, to be continued once its probes are in place: one of [`stops`].
+    pub stops: u32,
+    /// Always zero.
+    pub reserved: u32,
 }
-assert_layout!(Image, size 16, number at 0, borrows at 4, began_ns at 8);
+assert_layout!(Image, size 24, number at 0, borrows at 4, began_ns at 8, stops at 16, reserved at 20);
+
+/// When a process is stopped. Only one that was started to be traced is.
+pub mod stops {
+    /// Never.
+    pub const NEVER: u32 = 0;
+    /// At its first instruction after an exec.
+    pub const AT_EXEC: u32 = 1;
+    /// There, and when it has mapped code of a file before it has allocated anything.
+    pub const WHILE_LOADING: u32 = 2;
+}
 
 /// Bits of [`Image::number`] that are in use.
 pub const IMAGE_BITS: u32 = 24;

@@ -2,7 +2,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "the macros hand a program its context by value")]
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_send_signal},
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
@@ -10,7 +10,7 @@ use aya_log_ebpf::debug;
 use tracer_common::{
     counter::LossCause,
     event::EventKind,
-    process::{Image, forked_image, next_image},
+    process::{Image, forked_image, next_image, stops},
     unwind::MappingRange,
 };
 
@@ -57,8 +57,24 @@ fn process_exec(ctx: RawTracePointContext) -> i32 {
     };
     let caller: u64 = ctx.arg(1);
     emit::exec(number, caller as u32);
+    stop(tgid, stops::AT_EXEC);
     debug!(&ctx, "process {} replaced its program", tgid);
     0
+}
+
+/// Stops a process that was started to be traced, if it is to be stopped for that. It gets no further than to the end of
+/// what it is doing in the kernel.
+#[inline(always)]
+pub(crate) fn stop(tgid: u32, when: u32) {
+    const SIGSTOP: u32 = 19;
+    let Some(image) = IMAGES.get_ptr(tgid) else { return };
+    // SAFETY: a map value.
+    if unsafe { (*image).stops } < when {
+        return;
+    }
+    emit::lifecycle(EventKind::Stopped);
+    // SAFETY: a helper without pointers. What is not stopped is traced a little later.
+    unsafe { bpf_send_signal(SIGSTOP) };
 }
 
 /// `sched_process_fork(parent, child)`: runs in the parent, before the child does. In place only when children are followed.
@@ -86,7 +102,8 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
 fn try_follow(parent: u32, child: u32, borrows: bool, mut range: MappingRange) -> Result<(), LossCause> {
     // SAFETY: a helper without arguments.
     let began_ns = unsafe { bpf_ktime_get_ns() };
-    let image = Image { number: forked_image(began_ns), borrows: u32::from(borrows), began_ns };
+    let number = forked_image(began_ns);
+    let image = Image { number, borrows: u32::from(borrows), began_ns, stops: stops::NEVER, reserved: 0 };
     // SAFETY: a map value.
     let current = IMAGES.get_ptr(parent).map_or(0, |image| unsafe { (*image).number });
     if range.image != current {

@@ -24,6 +24,7 @@ use tracer_common::{
     counter::LossCause,
     event::{EventKind, SiteKind},
     fd::{Effect, FdKey, NO_SITE, call_flags},
+    process::stops,
 };
 
 use self::request::{NO_FD, Request, Turn};
@@ -34,7 +35,8 @@ pub(crate) use self::{
 use crate::{
     count, emit,
     kernel::Reach,
-    maps::{EFFECTS, FD_STEPS, TARGETS},
+    lifecycle,
+    maps::{EFFECTS, FD_STEPS, TARGETS, THREADS},
     ranges::{self, Change},
     site,
     unwind::{self, Drive},
@@ -348,6 +350,10 @@ fn mapped(call: &Call) -> Result<(), LossCause> {
     const MAP_ANONYMOUS: u64 = 0x20;
     if call.third & PROT_EXEC != 0 && call.fourth & MAP_ANONYMOUS == 0 && TARGETS.get_ptr(call.tgid()).is_some() {
         emit::lifecycle_at_once(EventKind::Mapped);
+        // Whoever has allocated has an allocator, with its probes.
+        if THREADS.get_ptr(call.pid_tgid).is_none() {
+            lifecycle::stop(call.tgid(), stops::WHILE_LOADING);
+        }
     }
     Ok(())
 }

@@ -14,7 +14,9 @@ use super::{
     fds::{FdCounters, OpenFds},
     processes::Processes,
     ranges::Ranges,
-    snapshot::{BlockCounters, IncompleteCount, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState},
+    snapshot::{
+        BlockCounters, Ending, IncompleteCount, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState,
+    },
 };
 use crate::{
     event::{FdSurvey, RawEvent, Reading, SiteStack, Survey},
@@ -54,6 +56,7 @@ pub struct Aggregator {
     ranges: Ranges,
     previous: Option<(u64, BlockCounters)>,
     processes: Processes,
+    ending: Option<Ending>,
     /// When descriptors are traced.
     fds: Option<OpenFds>,
 }
@@ -65,7 +68,7 @@ impl Aggregator {
         let mut processes = Processes::default();
         session.targets.iter().for_each(|target| processes.add(target.clone(), 0, None, session.started_ns));
         let (sites, oldest_born_ns) = (Vec::new(), HashMap::new());
-        Self { session, sites, oldest_born_ns, ranges: Ranges::default(), previous: None, processes, fds }
+        Self { session, sites, oldest_born_ns, ranges: Ranges::default(), previous: None, processes, ending: None, fds }
     }
 
     /// The processes, for those who know of their lives.
@@ -85,6 +88,11 @@ impl Aggregator {
             }
         }
         self.processes.freeze(pid, totals);
+    }
+
+    /// The program that leaktrace started has ended.
+    pub fn ended_with(&mut self, ending: Ending) {
+        self.ending = Some(ending);
     }
 
     /// How many site ids may be in use: what to read from the source.
@@ -111,7 +119,7 @@ impl Aggregator {
             }
             // A leader may exit before its threads: the process is gone when its pidfd says so. Forks and execs are
             // looked into where /proc can be read.
-            RawEvent::Exit { .. } | RawEvent::Mapped { .. } | RawEvent::FdAtExit(_) => {}
+            RawEvent::Exit { .. } | RawEvent::Stopped { .. } | RawEvent::Mapped { .. } | RawEvent::FdAtExit(_) => {}
             RawEvent::Exec { tgid, .. } => self.ranges.end(tgid),
             RawEvent::Fork { parent, child, .. } => self.ranges.fork(parent, child),
             RawEvent::Connection(connection) => {
@@ -204,6 +212,7 @@ impl Aggregator {
             window,
             target: self.processes.first(),
             processes: self.processes.snapshot(self.session.started_ns, &state, descriptors.as_ref()),
+            ending: self.ending,
             heap_traced: self.session.heap,
             state,
             sites,

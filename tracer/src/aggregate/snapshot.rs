@@ -109,6 +109,15 @@ pub enum TargetState {
     Detached,
 }
 
+/// How a program that leaktrace started has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself, with this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
 /// An attached probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeStatus {
@@ -167,6 +176,8 @@ pub struct Snapshot {
     pub processes: Vec<ProcessSnapshot>,
     /// Whether any of those that were asked for is still there.
     pub state: TargetState,
+    /// How it ended, when leaktrace started it.
+    pub ending: Option<Ending>,
     /// Whether memory is traced; if not, everything about blocks is empty.
     pub heap_traced: bool,
     /// All sites that ever allocated, most outstanding bytes first, then most allocated, then by id.

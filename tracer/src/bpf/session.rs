@@ -167,6 +167,15 @@ impl Session {
         images.get(&pid, 0).ok()
     }
 
+    /// Stops a target when probes may be missing: see [`tracer_common::process::stops`].
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    pub fn stop_for_probes(&mut self, pid: u32, stops: u32) -> Result<(), BpfError> {
+        let image = self.image(pid).unwrap_or_default();
+        self.set_image(pid, Image { stops, ..image })
+    }
+
     fn set_image(&mut self, pid: u32, image: Image) -> Result<(), BpfError> {
         let map = self.ebpf.map_mut("IMAGES").ok_or(BpfError::Object { name: "IMAGES" })?;
         let mut images: HashMap<_, u32, Image> = HashMap::try_from(map).map_err(|error| map_error("IMAGES", &error))?;

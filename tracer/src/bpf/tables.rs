@@ -29,6 +29,9 @@ use crate::{
 /// Rows and pages that are free after the target's own tables are in: for libraries that come later.
 const SPARE_ROWS: usize = 1 << 19;
 const SPARE_PAGES: usize = 1 << 17;
+/// The same where whole programs come later.
+const ROOMY_ROWS: usize = 1 << 21;
+const ROOMY_PAGES: usize = 1 << 19;
 
 /// How long a list that was given up is left alone.
 const REST: Duration = Duration::from_secs(1);
@@ -43,18 +46,25 @@ const ARENA_TABLES: usize = 1 << 5;
 pub struct Tables {
     by: WalkBy,
     made: HashMap<FileIdentity, Option<Arc<UnwindTable>>>,
+    roomy: bool,
 }
 
 impl Tables {
     /// Makes the tables of all modules, if stacks are walked by tables.
     pub fn of<'a>(processes: impl IntoIterator<Item = &'a ModuleMap>, by: WalkBy) -> Self {
-        let mut tables = Self { by, made: HashMap::new() };
+        let mut tables = Self { by, made: HashMap::new(), roomy: false };
         for mapping in processes.into_iter().flat_map(ModuleMap::mappings) {
             if let MappingKind::Module(module) = &mapping.kind {
                 tables.get(module);
             }
         }
         tables
+    }
+
+    /// Leaves room for programs that come later.
+    #[must_use]
+    pub fn with_room_for_programs(self, roomy: bool) -> Self {
+        Self { roomy, ..self }
     }
 
     fn get(&mut self, module: &Module) -> Option<Arc<UnwindTable>> {
@@ -79,7 +89,8 @@ impl Tables {
     pub(super) fn capacities(&self) -> (u32, u32) {
         let (rows, pages) = self.totals();
         let capacity = |used: usize, spare: usize| u32::try_from(used + used / 2 + spare).unwrap_or(u32::MAX);
-        (capacity(rows, SPARE_ROWS), capacity(pages, SPARE_PAGES))
+        let (spare_rows, spare_pages) = if self.roomy { (ROOMY_ROWS, ROOMY_PAGES) } else { (SPARE_ROWS, SPARE_PAGES) };
+        (capacity(rows, spare_rows), capacity(pages, spare_pages))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The arguments.
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracer_common::config::DEFAULT_MAX_LIVE;
@@ -23,6 +23,7 @@ use crate::{
         sudo leaktrace -p 4127                          live dashboard\n  \
         sudo leaktrace -p 4127 --duration 30s | less    a report after 30 seconds\n  \
         sudo leaktrace -p 4127 --duration 5m --format json -o leaks.json\n  \
+        sudo leaktrace -- ./server --port 8080          start a program and trace all of it\n  \
         sudo leaktrace doctor -p 4127                   what would be probed, and what not\n  \
         leaktrace demo                                  a leaky server to look at"
 )]
@@ -85,8 +86,11 @@ pub struct DoctorArguments {
 #[derive(Debug, Args)]
 pub struct LiveArguments {
     /// Process to trace; may be given more than once.
-    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..), required = true)]
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..), required_unless_present = "program")]
     pub pids: Vec<u32>,
+    /// Start this program and trace it from its first allocation to its end, instead of a process that runs.
+    #[arg(last = true, value_name = "CMD", conflicts_with = "pids")]
+    pub program: Vec<OsString>,
     /// Trace memory only; with --fds, both [default: both].
     #[arg(long)]
     pub heap: bool,

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, IsTerminal as _},
     os::unix::process::CommandExt as _,
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ const UNATTENDED: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Starts the server and traces it. Without root it starts itself again through sudo.
-pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> {
+pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<ExitCode> {
     if crate::bpf::preflight().is_err() && !rustix::process::geteuid().is_root() {
         return again_with_sudo();
     }
@@ -32,6 +32,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
         fds: false,
         stale: Duration::from_secs(60),
         pids: vec![server.0.id()],
+        program: Vec::new(),
         duration,
         interval: None,
         format: arguments.format,
@@ -49,7 +50,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<()> 
     live::run(&live, verbose)
 }
 
-fn again_with_sudo() -> anyhow::Result<()> {
+fn again_with_sudo() -> anyhow::Result<ExitCode> {
     let own = std::env::current_exe().context("cannot find leaktrace's own executable")?;
     eprintln!("leaktrace: tracing needs root; running: sudo {} demo", own.display());
     let error = Command::new("sudo").arg("--").arg(own).args(std::env::args_os().skip(1)).exec();

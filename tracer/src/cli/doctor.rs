@@ -9,7 +9,7 @@ use super::{
     CANNOT_TRACE, Format,
     allocators::{Allocators, Planned, Probes, no_allocator},
     args::DoctorArguments,
-    cannot_trace,
+    cannot_trace, raise_file_limit,
 };
 use crate::{
     bpf::{self, Checkup},
@@ -20,6 +20,7 @@ use crate::{
 /// Examines, prints, and says by the exit code whether tracing would work.
 pub(super) fn run(arguments: &DoctorArguments) -> ExitCode {
     let DoctorArguments { pid, allocator, format } = arguments;
+    raise_file_limit();
     let kernel = bpf::checkup();
     let process = match pid.map(|pid| examine(pid, allocator)).transpose() {
         Ok(process) => process,

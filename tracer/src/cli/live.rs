@@ -4,20 +4,28 @@ use std::{
     io::IsTerminal as _,
     ops::ControlFlow,
     os::fd::OwnedFd,
+    process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     signal::unix::{Signal, SignalKind, signal},
     time::{MissedTickBehavior, interval_at, sleep_until},
 };
 
-use super::{Format, LiveArguments, output::Output, prepare::prepare, privileges, tracing::Tracing};
+use super::{
+    Format, LiveArguments,
+    launch::{self, Change, Launched},
+    output::Output,
+    prepare::prepare,
+    privileges, raise_file_limit,
+    tracing::Tracing,
+};
 use crate::{
-    aggregate::TargetState,
+    aggregate::{Ending, TargetState},
     report::{ReportOptions, untrusted::displayable},
     tui::{self, App, AppOptions, Flow, Input, Terminal},
 };
@@ -53,33 +61,46 @@ impl Interrupts {
         Ok(Self([interrupt?, terminate?, hangup?]))
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> rustix::process::Signal {
+        use rustix::process::Signal;
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+            _ = interrupt.recv() => Signal::INT,
+            _ = terminate.recv() => Signal::TERM,
+            _ = hangup.recv() => Signal::HUP,
         }
     }
 }
 
 /// Traces the processes of the arguments.
-pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<()> {
+pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<ExitCode> {
     let options = ReportOptions { top: arguments.top, sort: arguments.sort, min_age: arguments.min_age };
-    let output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?;
-    // Before there are other threads.
-    privileges::give_up();
+    let output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?
+        .beside_program(!arguments.program.is_empty());
+    let start = || Launched::start(&arguments.program, launch::file_limit());
+    let launched = (!arguments.program.is_empty()).then(start).transpose()?;
+    raise_file_limit();
+    // Before there are other threads of ours.
+    privileges::give_up(launched.is_some());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(trace(arguments, output, verbose))
+    runtime.block_on(trace(arguments, launched, output, verbose))
 }
 
-async fn trace(arguments: &LiveArguments, mut output: Output, verbose: u8) -> anyhow::Result<()> {
+async fn trace(
+    arguments: &LiveArguments,
+    mut launched: Option<Launched>,
+    mut output: Output,
+    verbose: u8,
+) -> anyhow::Result<ExitCode> {
     let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-    let dashboard = arguments.format.is_none() && arguments.output.is_none() && on_terminal;
-    let prepared = prepare(arguments, verbose)?;
+    let dashboard = arguments.format.is_none() && arguments.output.is_none() && on_terminal && launched.is_none();
+    let prepared = prepare(arguments, launched.as_ref().map(Launched::pid), verbose)?;
     // Before anyone is told that tracing has begun: from then on an interrupt asks for the report.
     let interrupts = Interrupts::listen()?;
-    let mut summary = prepared.summary.clone();
+    let mut summary = match &launched {
+        Some(launched) => format!("tracing {} from its beginning", launched.program().to_string_lossy()),
+        None => prepared.summary.clone(),
+    };
     let mut tracing = Tracing::new(prepared, arguments.traces_heap())?;
     if arguments.follow_forks {
         let children = tracing.follow_children()?;
@@ -101,18 +122,43 @@ async fn trace(arguments: &LiveArguments, mut output: Output, verbose: u8) -> an
         eprintln!("leaktrace: {}", displayable(&summary));
         View::Reports { every: reports_every(arguments) }
     };
-    let state =
-        follow(&mut tracing, &mut view, &mut output, Descriptors { gone, woken }, interrupts, arguments).await?;
+    let sources = Sources { gone, woken, interrupts, launched: &mut launched };
+    let state = follow(&mut tracing, &mut view, &mut output, sources, arguments).await?;
     drop(view);
+    let mut ending = None;
+    if let Some(launched) = &mut launched
+        && state == TargetState::Exited
+    {
+        let how = launched.ending().await?;
+        tracing.ended_with(how);
+        ending = Some(how);
+    }
     let last = tracing.finish(state).await?;
     if !dashboard {
         output.write(&last)?;
     }
-    Ok(())
+    if let Some(launched) = &mut launched
+        && ending.is_none()
+    {
+        eprintln!("leaktrace: the program goes on, untraced");
+        ending = Some(launched.ending().await?);
+    }
+    Ok(ending.map_or(ExitCode::SUCCESS, exit_code))
+}
+
+/// What leaktrace ends with after a program that it started: the same, or as a shell says that a signal ended it.
+fn exit_code(ending: Ending) -> ExitCode {
+    ExitCode::from(match ending {
+        Ending::Code(code) => code as u8,
+        Ending::Signal(signal) => 128_u8.wrapping_add(signal as u8),
+    })
 }
 
 /// When reports come before the last one.
 fn reports_every(arguments: &LiveArguments) -> Option<Duration> {
+    if !arguments.program.is_empty() {
+        return arguments.interval;
+    }
     if arguments.output.is_some() || arguments.format == Some(Format::Json) {
         return None;
     }
@@ -120,11 +166,14 @@ fn reports_every(arguments: &LiveArguments) -> Option<Duration> {
 }
 
 /// What is waited for.
-struct Descriptors {
+struct Sources<'a> {
     /// Readable when a target is gone.
     gone: AsyncFd<OwnedFd>,
     /// Readable when the tables want a look at a target's mappings.
     woken: AsyncFd<OwnedFd>,
+    interrupts: Interrupts,
+    /// The program that was started, when one was.
+    launched: &'a mut Option<Launched>,
 }
 
 /// Goes on until something ends it, and says what the targets' state is then.
@@ -132,8 +181,7 @@ async fn follow(
     tracing: &mut Tracing,
     view: &mut View,
     output: &mut Output,
-    Descriptors { gone, woken }: Descriptors,
-    mut interrupts: Interrupts,
+    Sources { gone, woken, mut interrupts, launched }: Sources<'_>,
     arguments: &LiveArguments,
 ) -> anyhow::Result<TargetState> {
     let begun = Instant::now();
@@ -147,9 +195,13 @@ async fn follow(
     snapshots.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = arguments.duration.map(|duration| tokio::time::Instant::from_std(begun + duration));
     let mut exited = false;
+    let mut interrupted = false;
 
     // The first picture comes at once.
     show(tracing, view, output, Moment::First)?;
+    if let Some(launched) = launched {
+        launched.release()?;
+    }
     loop {
         tokio::select! {
             _ = drain.tick() => {
@@ -174,13 +226,49 @@ async fn follow(
             () = async { match end { Some(end) => sleep_until(end).await, None => std::future::pending().await } } => {
                 return Ok(if exited { TargetState::Exited } else { TargetState::Detached });
             }
-            () = interrupts.next() => return Ok(ended_by_user(exited)),
+            signal = interrupts.next() => {
+                match launched {
+                    // The program is asked to end, and its end is waited for. The terminal asks it by itself.
+                    Some(launched) if !interrupted && !exited => {
+                        interrupted = true;
+                        if signal != rustix::process::Signal::INT {
+                            launched.signal(signal);
+                        }
+                    }
+                    _ => return Ok(ended_by_user(exited)),
+                }
+            }
+            change = next_change(launched) => on_change(tracing, launched, change)?,
             input = next_input(view) => {
                 if let ControlFlow::Break(()) = on_input(tracing, view, input)? {
                     return Ok(ended_by_user(exited));
                 }
             }
         }
+    }
+}
+
+async fn next_change(launched: &mut Option<Launched>) -> Change {
+    match launched {
+        Some(launched) => launched.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The program that was started has been stopped, or has ended, or never was.
+fn on_change(tracing: &mut Tracing, launched: &Option<Launched>, change: Change) -> anyhow::Result<()> {
+    let Some(launched) = launched else { return Ok(()) };
+    match change {
+        Change::NotRun(error) => bail!(launch::not_run(launched.program(), &error)),
+        Change::Stopped(_) => {
+            // Whoever else stopped it continues it.
+            if tracing.take_stop(launched.pid())? {
+                launched.go_on()?;
+            }
+            Ok(())
+        }
+        // Its end is noticed as that of any target.
+        Change::Ended(_) => Ok(()),
     }
 }
 

@@ -11,6 +11,7 @@ mod exits;
 mod fd_process;
 mod fd_watch;
 mod follower;
+mod launch;
 mod lifecycle;
 mod live;
 mod output;
@@ -33,16 +34,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // clap prints its own errors and exits with 2.
     let arguments = Arguments::parse_from(arguments);
     init_log(arguments.verbose);
-    raise_file_limit();
     let result = match arguments.command {
         Some(Command::Demo(demo)) => demo::run(&demo, arguments.verbose),
         Some(Command::Doctor(doctor)) => return doctor::run(&doctor),
-        Some(Command::DemoServer) => crate::demo::serve(),
-        Some(Command::DemoSurroundings { server }) => crate::demo::surround(server),
+        Some(Command::DemoServer) => crate::demo::serve().map(|()| ExitCode::SUCCESS),
+        Some(Command::DemoSurroundings { server }) => crate::demo::surround(server).map(|()| ExitCode::SUCCESS),
         None => live::run(&arguments.live, arguments.verbose),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => cannot_trace(&error),
     }
 }

@@ -19,6 +19,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Output {
     file: Option<(PathBuf, File)>,
+    /// Standard output belongs to the program that was started.
+    aside: bool,
     format: Format,
     options: ReportOptions,
 }
@@ -27,12 +29,17 @@ impl Output {
     /// Opens the file, or standard output when there is none.
     pub(super) fn open(path: Option<&Path>, format: Format, options: ReportOptions) -> anyhow::Result<Self> {
         let file = path.map(|path| open_file(path).map(|file| (path.to_owned(), file))).transpose()?;
-        Ok(Self { file, format, options })
+        Ok(Self { file, aside: false, format, options })
+    }
+
+    /// Leaves standard output to the program that is started.
+    pub(super) fn beside_program(self, aside: bool) -> Self {
+        Self { aside, ..self }
     }
 
     /// Writes a report.
     pub(super) fn write(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        let Self { file, format, options } = self;
+        let Self { file, aside, format, options } = self;
         let write = |out: &mut dyn Write| match format {
             Format::Text => write_text(snapshot, options, out),
             Format::Json => write_json(snapshot, out),
@@ -45,11 +52,16 @@ impl Output {
                 })
             }
             None => {
-                let mut out = io::BufWriter::new(io::stdout().lock());
+                let stream: Box<dyn Write> = if *aside { Box::new(io::stderr()) } else { Box::new(io::stdout()) };
+                let mut out = io::BufWriter::new(stream);
                 match write(&mut out).and_then(|()| out.flush()) {
                     // The reader has seen enough: `leaktrace … | head`.
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-                    result => result.context("cannot write to standard output"),
+                    result => result.context(if *aside {
+                        "cannot write to standard error"
+                    } else {
+                        "cannot write to standard output"
+                    }),
                 }
             }
         }

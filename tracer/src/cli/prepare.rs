@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use tracer_common::process::stops;
 
 use super::{
     LiveArguments,
@@ -33,18 +34,24 @@ pub(super) struct Prepared {
     pub(super) summary: String,
 }
 
-/// Attaches to the processes of the arguments.
-pub(super) fn prepare(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Prepared> {
+/// Attaches to the processes of the arguments, or to the one that was started, which waits to run its program.
+pub(super) fn prepare(arguments: &LiveArguments, started: Option<u32>, verbose: u8) -> anyhow::Result<Prepared> {
     let begun = Instant::now();
     bpf::preflight()?;
-    let mut pids = arguments.pids.clone();
+    let mut pids = started.map_or_else(|| arguments.pids.clone(), |pid| vec![pid]);
     let mut seen = HashSet::new();
     pids.retain(|pid| seen.insert(*pid));
     let targets = pids.into_iter().map(Target::open).collect::<Result<Vec<_>, _>>()?;
-    attach(targets, arguments, verbose, begun)
+    attach(targets, arguments, started, verbose, begun)
 }
 
-fn attach(targets: Vec<Target>, arguments: &LiveArguments, verbose: u8, begun: Instant) -> anyhow::Result<Prepared> {
+fn attach(
+    targets: Vec<Target>,
+    arguments: &LiveArguments,
+    started: Option<u32>,
+    verbose: u8,
+    begun: Instant,
+) -> anyhow::Result<Prepared> {
     let (heap, traces_fds) = (arguments.traces_heap(), arguments.traces_fds());
     let mut allocators = Allocators::new(&arguments.allocator);
     let mut planned = Vec::with_capacity(targets.len());
@@ -53,10 +60,10 @@ fn attach(targets: Vec<Target>, arguments: &LiveArguments, verbose: u8, begun: I
         let alive = |error| or_gone(target, error);
         let modules = target.modules().map_err(|error| alive(error.into()))?;
         let mut known = Planned::default();
-        let probes = if heap { allocators.plan(&modules, &mut known) } else { Probes::default() };
+        let probes = if heap && started.is_none() { allocators.plan(&modules, &mut known) } else { Probes::default() };
         let Probes { plan, modules: probed, wrong } = probes;
         wrong.map_or(Ok(()), |error| Err(alive(error)))?;
-        if heap && plan.points.is_empty() {
+        if heap && started.is_none() && plan.points.is_empty() {
             return Err(alive(no_allocator(target.info(), &known.findings(&modules))));
         }
         if let Some(sum) = &mut nofile {
@@ -65,10 +72,11 @@ fn attach(targets: Vec<Target>, arguments: &LiveArguments, verbose: u8, begun: I
         }
         planned.push((modules, known, plan, probed));
     }
-    if heap {
+    if heap && started.is_none() {
         named_are_met(&allocators, &targets, arguments.follow_forks)?;
     }
-    let tables = Tables::of(planned.iter().map(|(modules, ..)| modules), arguments.unwind);
+    let tables = Tables::of(planned.iter().map(|(modules, ..)| modules), arguments.unwind)
+        .with_room_for_programs(started.is_some() || arguments.follow_forks);
     let options = LoadOptions {
         max_live: arguments.max_live,
         kernel_log: verbose > 0,
@@ -82,6 +90,9 @@ fn attach(targets: Vec<Target>, arguments: &LiveArguments, verbose: u8, begun: I
     for (target, (modules, _, plan, probed)) in targets.iter().zip(&planned) {
         let pid = target.info().pid.0;
         session.add_target(pid, plan, probed, modules).map_err(|error| or_gone(target, error.into()))?;
+    }
+    if let Some(pid) = started {
+        session.stop_for_probes(pid, if heap { stops::WHILE_LOADING } else { stops::AT_EXEC })?;
     }
     let started_ns = session.now_ns();
     let mut fds = session.take_fd_reader().map(FdWatch::new);

@@ -12,12 +12,14 @@ const NEEDED: CapabilitySet = CapabilitySet::BPF
     .union(CapabilitySet::SYS_RESOURCE);
 
 /// Gives up every capability that tracing does not need, in this thread and those it starts from here on. Files that
-/// are to be written must be open by then.
-pub(super) fn give_up() {
+/// are to be written must be open by then, and a program that is to be traced from its beginning must have been started:
+/// it may become another user's, and has to be continued all the same.
+pub(super) fn give_up(has_started: bool) {
+    let needed = if has_started { NEEDED.union(CapabilitySet::KILL) } else { NEEDED };
     let dropped = capabilities(None).and_then(|mut sets| {
-        sets.effective &= NEEDED;
-        sets.permitted &= NEEDED;
-        sets.inheritable &= NEEDED;
+        sets.effective &= needed;
+        sets.permitted &= needed;
+        sets.inheritable &= needed;
         set_capabilities(None, sets)
     });
     if let Err(error) = dropped {

@@ -18,7 +18,7 @@ use super::{
     prepare::Prepared, process::Process,
 };
 use crate::{
-    aggregate::{Aggregator, SiteId, Snapshot, TargetState, Tgid},
+    aggregate::{Aggregator, Ending, SiteId, Snapshot, TargetState, Tgid},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
     symbolize::{ExactFrames, Priority, Request, Symbolize as _, Symbolizer},
@@ -46,6 +46,8 @@ pub(super) struct Tracing {
     /// When descriptors are traced.
     pub(super) fds: Option<Watching>,
     pub(super) purges: Purges,
+    /// How often a program that was started has been stopped to be probed, since it was last asked.
+    stops: u32,
     surveys: Receiver<Survey>,
     /// Dropping it ends the survey thread.
     _stop_surveys: Sender<()>,
@@ -77,6 +79,7 @@ impl Tracing {
             allocators: heap.then_some(allocators),
             fds: fds.map(Watching::start).transpose()?,
             purges: Purges::default(),
+            stops: 0,
             surveys,
             _stop_surveys: stop,
             state: TargetState::Running,
@@ -140,10 +143,31 @@ impl Tracing {
     fn apply_events(&mut self) {
         for event in self.events.drain(..) {
             match event {
+                RawEvent::Stopped { .. } => self.stops += 1,
                 RawEvent::FdAtExit(open) => self.at_exit.entry(open.tgid).or_default().push(open),
                 event => self.aggregator.apply(event),
             }
         }
+    }
+
+    /// The program that was started has ended.
+    pub(super) fn ended_with(&mut self, ending: Ending) {
+        self.aggregator.ended_with(ending);
+    }
+
+    /// A process that was started is stopped. Puts the probes in place that it is stopped for; returns whether that was
+    /// why.
+    pub(super) fn take_stop(&mut self, pid: u32) -> anyhow::Result<bool> {
+        self.take_events()?;
+        if std::mem::take(&mut self.stops) == 0 {
+            return Ok(false);
+        }
+        if let Some(process) = self.processes.get_mut(&pid)
+            && process.follow(&mut self.session, self.allocators.as_mut())?
+        {
+            self.aggregator.processes().probed(Tgid(pid), self.session.now_ns());
+        }
+        Ok(true)
     }
 
     /// Holds the ranges of processes to their mappings, which were read a moment ago.

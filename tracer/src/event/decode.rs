@@ -49,6 +49,7 @@ pub fn decode(bytes: &[u8]) -> Result<RawEvent, DecodeError> {
             Ok(RawEvent::FdAtExit(KernelFd { tgid: tgid.0, fd, file, inode, mode, reserved: 0 }))
         }
         EventKind::Mapped => Ok(RawEvent::Mapped { tgid }),
+        EventKind::Stopped => Ok(RawEvent::Stopped { tgid }),
         EventKind::Map | EventKind::Unmap | EventKind::Remap | EventKind::Break => {
             need(bytes, size_of::<RangeEvent>())?;
             Ok(RawEvent::Range(range(kind, bytes, tgid)))

@@ -135,6 +135,11 @@ pub enum RawEvent {
     FdAtExit(KernelFd),
     /// A process changed its mappings.
     Range(RangeChange),
+    /// A process that was started to be traced is being stopped.
+    Stopped {
+        /// The process.
+        tgid: Tgid,
+    },
     /// A process mapped code from a file.
     Mapped {
         /// The process.

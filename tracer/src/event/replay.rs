@@ -89,6 +89,9 @@ enum Event {
         inode: u64,
         mode: u32,
     },
+    Stopped {
+        tgid: u32,
+    },
     Range {
         tgid: u32,
         tid: u32,
@@ -187,6 +190,7 @@ impl TryFrom<Event> for RawEvent {
             Event::Range { tgid, tid, time_ns, turn } => {
                 Self::Range(RangeChange { tgid: Tgid(tgid), tid, time_ns, turn })
             }
+            Event::Stopped { tgid } => Self::Stopped { tgid: Tgid(tgid) },
             Event::Mapped { tgid } => Self::Mapped { tgid: Tgid(tgid) },
         })
     }
@@ -235,6 +239,7 @@ impl From<&RawEvent> for Event {
             RawEvent::Range(RangeChange { tgid, tid, time_ns, turn }) => {
                 Self::Range { tgid: tgid.0, tid: *tid, time_ns: *time_ns, turn: *turn }
             }
+            RawEvent::Stopped { tgid } => Self::Stopped { tgid: tgid.0 },
             RawEvent::Mapped { tgid } => Self::Mapped { tgid: tgid.0 },
         }
     }

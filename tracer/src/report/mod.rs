@@ -10,6 +10,7 @@ pub(crate) mod fd_words;
 mod frame_text;
 mod json;
 mod order;
+mod startup;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;

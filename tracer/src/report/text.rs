@@ -1,16 +1,21 @@
 //! The Snapshot as a report for people, for where there is no terminal to be interactive on.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     time::Duration,
 };
 
+use tracer_common::event::SiteKind;
+
 use super::{
-    FrameText, Sort, library_runs, sort_indices, stack_end_words, state_name, state_words,
+    FrameText, Sort, library_runs, sort_indices, stack_end_words,
+    startup::is_startup,
+    state_name, state_words,
     text_fds::write_descriptors,
     units::{bytes, count, counted, duration, rate, signed_bytes},
     untrusted::{LONGEST, clean, displayable},
-    words::loss_words,
+    words::{ending_words, kind_words, loss_words},
 };
 use crate::{
     aggregate::{
@@ -74,6 +79,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         target,
         processes,
         state,
+        ending,
         heap_traced,
         sites: _,
         totals: _,
@@ -85,7 +91,11 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         descriptors: _,
     } = snapshot;
     let TargetInfo { pid, comm, exe, cmdline } = target;
-    writeln!(out, "leaktrace: {}[{}], {}", displayable(comm), pid.0, state_words(state))?;
+    let state = match ending {
+        Some(ending) => format!("EXITED {}, numbers are final", ending_words(*ending)),
+        None => state_words(state).to_owned(),
+    };
+    writeln!(out, "leaktrace: {}[{}], {state}", displayable(comm), pid.0)?;
     writeln!(out, "command      {}", command(exe, cmdline))?;
     write_processes(processes, out)?;
     let since = started.strftime("%Y-%m-%d %H:%M:%S UTC");
@@ -113,10 +123,12 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
 fn heap_numbers(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     let Snapshot { window, sites, totals, rates, .. } = snapshot;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *totals;
-    let from = counted(sites.len() as u64, "call site", "call sites");
+    let heap_sites = sites.iter().filter(|site| site.kind == SiteKind::Heap).count();
+    let from = counted(heap_sites as u64, "call site", "call sites");
     writeln!(out, "outstanding  {} from {from}", amount(totals.inuse_bytes(), totals.inuse_objects()))?;
     writeln!(out, "allocated    {}", amount(alloc_bytes, alloc_objects))?;
     writeln!(out, "freed        {}", amount(free_bytes, free_objects))?;
+    write_mapped(sites, out)?;
     let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s } = *rates;
     writeln!(
         out,
@@ -155,6 +167,19 @@ fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Re
     Ok(())
 }
 
+/// What is mapped besides, by kind.
+fn write_mapped(sites: &[SiteSnapshot], out: &mut dyn Write) -> io::Result<()> {
+    let mut kinds: BTreeMap<SiteKind, BlockCounters> = BTreeMap::new();
+    for site in sites.iter().filter(|site| site.kind.is_range() && site.counters.inuse_objects() > 0) {
+        *kinds.entry(site.kind).or_default() += site.counters;
+    }
+    for (index, (kind, counters)) in kinds.into_iter().enumerate() {
+        let label = if index == 0 { "mapped" } else { "" };
+        writeln!(out, "{label:<12} {}, {}", amount_of(kind, &counters), kind_words(kind))?;
+    }
+    Ok(())
+}
+
 fn command(exe: &str, cmdline: &[String]) -> String {
     if cmdline.is_empty() {
         return clean(exe, CMDLINE_COLUMNS).into_owned();
@@ -166,15 +191,29 @@ fn amount(size: u64, objects: u64) -> String {
     format!("{} in {}", bytes(size), counted(objects, "object", "objects"))
 }
 
+/// What a site holds.
+fn amount_of(kind: SiteKind, counters: &BlockCounters) -> String {
+    amount_of_all(kind, counters.inuse_bytes(), counters.inuse_objects())
+}
+
+fn amount_of_all(kind: SiteKind, size: u64, objects: u64) -> String {
+    if kind.is_range() {
+        return format!("{} in {}", bytes(size), counted(objects, "mapping", "mappings"));
+    }
+    amount(size, objects)
+}
+
 fn write_site(rank: usize, site: &SiteSnapshot, process: Option<Tgid>, out: &mut dyn Write) -> io::Result<()> {
-    let SiteSnapshot { id, tgid: _, kind: _, counters, oldest, stack } = site;
+    let SiteSnapshot { id, tgid: _, kind, counters, oldest, stack } = site;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let age = oldest.map_or_else(|| "unknown".to_owned(), duration);
+    let amount_allocated = amount_of_all(*kind, alloc_bytes, alloc_objects);
+    let kind_words = if kind.is_range() { format!(", {}", kind.name()) } else { String::new() };
     writeln!(
         out,
-        "#{rank} {} outstanding, oldest {age}, of {} allocated (site {}{})",
-        amount(counters.inuse_bytes(), counters.inuse_objects()),
-        amount(alloc_bytes, alloc_objects),
+        "#{rank} {} outstanding, oldest {age}, of {} allocated (site {}{kind_words}{})",
+        amount_of(*kind, counters),
+        amount_allocated,
         id.0,
         process.map(|Tgid(pid)| format!(", process {pid}")).unwrap_or_default(),
     )?;
@@ -214,6 +253,9 @@ struct Listing<'a> {
     /// Left out by `top`.
     below: BlockCounters,
     below_sites: usize,
+    /// Left out because it belongs to the program's start.
+    startup: BlockCounters,
+    startup_sites: usize,
     /// Left out by `min_age`.
     young: BlockCounters,
     young_sites: usize,
@@ -230,6 +272,8 @@ impl<'a> Listing<'a> {
             shown: Vec::new(),
             below: BlockCounters::default(),
             below_sites: 0,
+            startup: BlockCounters::default(),
+            startup_sites: 0,
             young: BlockCounters::default(),
             young_sites: 0,
             idle_sites: 0,
@@ -238,6 +282,9 @@ impl<'a> Listing<'a> {
             // Only who asks for allocations wants to see sites that leave nothing behind.
             if site.counters.inuse_objects() == 0 && sort != Sort::Allocs {
                 listing.idle_sites += 1;
+            } else if is_startup(snapshot, site) {
+                listing.startup += site.counters;
+                listing.startup_sites += 1;
             } else if !min_age.is_zero() && site.oldest.is_none_or(|age| age < min_age) {
                 listing.young += site.counters;
                 listing.young_sites += 1;
@@ -252,12 +299,17 @@ impl<'a> Listing<'a> {
     }
 
     fn write_rest(&self, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
-        let Self { shown, below, below_sites, young, young_sites, idle_sites } = self;
+        let Self { shown, below, below_sites, startup, startup_sites, young, young_sites, idle_sites } = self;
         let sites = |number: usize| counted(number as u64, "site", "sites");
         let mut rest = Vec::new();
         if *below_sites > 0 {
             let held = amount(below.inuse_bytes(), below.inuse_objects());
             rest.push(format!("{} holding {held} (--top {})", sites(*below_sites), options.top));
+        }
+        if *startup_sites > 0 {
+            let held = amount(startup.inuse_bytes(), startup.inuse_objects());
+            let whose = "of the loader and the libraries' start, before the program's own code";
+            rest.push(format!("{} {whose}, holding {held}", sites(*startup_sites)));
         }
         if *young_sites > 0 {
             let held = amount(young.inuse_bytes(), young.inuse_objects());

@@ -1,8 +1,11 @@
 //! Codes in words: what a loss, an unfinished stack, a missing symbol or the target's state means to a reader.
 
-use tracer_common::{counter::LossCause, stack::StackEnd};
+use tracer_common::{counter::LossCause, event::SiteKind, stack::StackEnd};
 
-use crate::{aggregate::TargetState, symbolize::NoSymbol};
+use crate::{
+    aggregate::{Ending, TargetState},
+    symbolize::NoSymbol,
+};
 
 /// What was lost, after a count; with the option that prevents it where there is one.
 pub(super) fn loss_words(cause: LossCause) -> &'static str {
@@ -25,6 +28,30 @@ pub(super) fn loss_words(cause: LossCause) -> &'static str {
         LossCause::FdReadFault => {
             "descriptors without a call site, their number could not be read from the target's memory"
         }
+    }
+}
+
+/// How a program ended, after "EXITED".
+pub(super) fn ending_words(ending: Ending) -> String {
+    match ending {
+        Ending::Code(code) => format!("with code {code}"),
+        Ending::Signal(signal) => match rustix::process::Signal::from_named_raw(signal) {
+            Some(named) => format!("by signal {signal} ({named:?})"),
+            None => format!("by signal {signal}"),
+        },
+    }
+}
+
+/// What a kind of mappings is.
+pub(super) fn kind_words(kind: SiteKind) -> &'static str {
+    match kind {
+        SiteKind::Heap => "of the heap",
+        SiteKind::Fd => "for descriptors",
+        SiteKind::Mmap => "anonymous memory that no allocator asked for",
+        SiteKind::MmapShared => "anonymous memory shared with children",
+        SiteKind::MmapFile => "files",
+        SiteKind::MmapStack => "stacks of threads",
+        SiteKind::MmapReserved => "addresses without access",
     }
 }
 

@@ -13,11 +13,11 @@ use std::{
 use serde::{Serialize, Serializer};
 
 use self::descriptors::{JsonDescriptors, JsonFdSite};
-use super::state_name;
+use super::{startup::is_startup, state_name};
 use crate::{
     aggregate::{
-        BlockCounters, FdSite, IncompleteCount, LossCount, ProbeStatus, ProcessSnapshot, Rates, SiteSnapshot, Snapshot,
-        StatCount, TargetInfo,
+        BlockCounters, Ending, FdSite, IncompleteCount, LossCount, ProbeStatus, ProcessSnapshot, Rates, SiteSnapshot,
+        Snapshot, StatCount, TargetInfo,
     },
     symbolize::{Frame, Stack},
 };
@@ -40,6 +40,9 @@ struct JsonDocument<'a> {
     target: JsonTarget<'a>,
     processes: Vec<JsonProcess<'a>>,
     state: &'static str,
+    /// How it ended, when leaktrace started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ending: Option<JsonEnding>,
     started: String,
     elapsed_s: f64,
     /// What is traced, of `heap` and `fds`: an empty list of what is not says nothing.
@@ -64,8 +67,9 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             target,
             processes,
             state,
+            ending,
             heap_traced,
-            sites,
+            sites: _,
             totals,
             rates,
             loss,
@@ -80,6 +84,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             target: target.into(),
             processes: processes.iter().map(JsonProcess::from).collect(),
             state: state_name(state),
+            ending: ending.map(JsonEnding::from),
             started: started.to_string(),
             elapsed_s: elapsed.as_secs_f64(),
             traced: [("heap", *heap_traced), ("fds", descriptors.is_some())]
@@ -94,7 +99,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             loss: nonzero(loss.iter().map(|&LossCount { cause, count }| (cause.name(), count))),
             stats: nonzero(stats.iter().map(|&StatCount { stat, count }| (stat.name(), count))),
             probes: probes.iter().map(JsonProbe::from).collect(),
-            sites: JsonSites { heap: sites, fds: descriptors.map_or(&[], |descriptors| &descriptors.sites) },
+            sites: JsonSites { snapshot, fds: descriptors.map_or(&[], |descriptors| &descriptors.sites) },
             descriptors: descriptors.into(),
         }
     }
@@ -104,16 +109,35 @@ fn nonzero(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<&'stat
     counts.filter(|&(_, count)| count > 0).collect()
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum JsonEnding {
+    ExitCode(i32),
+    Signal(i32),
+}
+
+impl From<Ending> for JsonEnding {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Code(code) => Self::ExitCode(code),
+            Ending::Signal(signal) => Self::Signal(signal),
+        }
+    }
+}
+
 /// One list, of what allocated and then of what opened descriptors.
 struct JsonSites<'a> {
-    heap: &'a [SiteSnapshot],
+    snapshot: &'a Snapshot,
     fds: &'a [FdSite],
 }
 
 impl Serialize for JsonSites<'_> {
     /// Converts one site at a time: a document can hold tens of thousands of them.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let heap = self.heap.iter().map(|site| JsonSite::Heap(site.into()));
+        let heap = self.snapshot.sites.iter().map(|site| {
+            let startup = is_startup(self.snapshot, site);
+            JsonSite::Heap(JsonHeapSite { startup, ..site.into() })
+        });
         let fds = self.fds.iter().map(|site| JsonSite::Fd(site.into()));
         serializer.collect_seq(heap.chain(fds))
     }
@@ -229,6 +253,9 @@ struct JsonHeapSite<'a> {
     #[serde(flatten)]
     counters: JsonCounters,
     oldest_age_s: Option<f64>,
+    /// Of the program's start, before any code of its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    startup: bool,
     stack: &'static str,
     frames: Vec<JsonFrame<'a>>,
 }
@@ -243,6 +270,7 @@ impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
             tgid: tgid.0,
             counters: (*counters).into(),
             oldest_age_s: oldest.map(|age| age.as_secs_f64()),
+            startup: false,
             stack: end.name(),
             frames: frames.iter().map(JsonFrame::from).collect(),
         }
