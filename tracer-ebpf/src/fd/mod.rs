@@ -264,7 +264,10 @@ fn ended(means: Means, call: &Call, effect: u32) {
 #[inline(always)]
 fn acquired(call: &Call, effect: u32) -> Result<(), LossCause> {
     let Some(thread) = begin(call, effect)? else { return Ok(()) };
+    thread.request.effect = effect;
     let site = site_of(call, thread);
+    // SAFETY: reads what was written above.
+    let effect = unsafe { core::ptr::read_volatile(&raw const thread.request.effect) };
     if is_about_ranges(effect) {
         return book_range(call, effect, site);
     }

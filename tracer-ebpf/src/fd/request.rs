@@ -56,7 +56,9 @@ pub(super) struct Request {
     pub(super) direct: u32,
     /// A [`Turn`].
     pub(super) turn: u32,
-    reserved: u32,
+    /// The effect of the call. After the walk it is read from here: the verifier would otherwise follow the walk once for
+    /// each effect.
+    pub(super) effect: u32,
 }
 
 /// `struct cmsghdr`
