@@ -79,6 +79,7 @@ fn report(raw: Raw) -> Result<Report> {
         };
         let frames = frames.into_iter().flat_map(|frame| names[&frame].clone()).collect();
         sites.push(Site {
+            startup: false,
             id,
             kind: "heap".to_owned(),
             tgid: raw.pid,

@@ -149,6 +149,9 @@ pub struct Site {
     pub counters: Counters,
     /// Age of the oldest outstanding block.
     pub oldest_age_s: Option<f64>,
+    /// Of the program's start, before any code of its own.
+    #[serde(default)]
+    pub startup: bool,
     /// Why the walk up its stack ended: `complete`, or what kept it from the outermost frame.
     pub stack: String,
     /// Innermost first; the allocator's own frame is left out.

@@ -15,6 +15,7 @@ mod first_use;
 mod heap_functions;
 mod jit;
 mod languages;
+mod launched;
 mod ledgers;
 mod lifecycle;
 mod random_programs;
