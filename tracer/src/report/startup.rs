@@ -5,13 +5,19 @@ use crate::{
     symbolize::{Frame, Stack},
 };
 
+/// Functions of the C library that set up a static program, which is its own loader.
+const STATIC_START: &[&str] =
+    &["_dl_non_dynamic_init", "__libc_setup_tls", "__libc_init_first", "_dl_relocate_static_pie"];
+
 /// Whether the site belongs to the start of its program: the stack begins in the loader, and no code of the program itself
-/// is on it.
+/// is on it; or the C library of a static program is at it.
 pub(crate) fn is_startup(snapshot: &Snapshot, site: &SiteSnapshot) -> bool {
     let of_process = snapshot.processes.iter().find(|process| process.info.pid == site.tgid);
     let TargetInfo { exe, .. } = of_process.map_or(&snapshot.target, |process| &process.info);
-    begins_in_loader(&site.stack)
-        && !site.stack.frames.iter().any(|frame| frame.module.as_deref() == Some(exe.as_str()))
+    let frames = &site.stack.frames;
+    let is_static_start = |frame: &Frame| frame.function.as_deref().is_ok_and(|name| STATIC_START.contains(&name));
+    let is_own = |frame: &Frame| frame.module.as_deref() == Some(exe.as_str());
+    frames.iter().any(is_static_start) || begins_in_loader(&site.stack) && !frames.iter().any(is_own)
 }
 
 fn begins_in_loader(stack: &Stack) -> bool {
