@@ -9,6 +9,7 @@ pub mod compare;
 pub mod descriptors;
 pub mod doctor;
 pub mod gdb;
+pub mod kernel_objects;
 pub mod launch;
 pub mod leaker;
 pub mod ledger;

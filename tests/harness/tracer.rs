@@ -44,6 +44,11 @@ impl Ended {
         serde_json::from_str(&text).with_context(|| format!("not the JSON that was promised:\n{text}"))
     }
 
+    /// The same, as it is.
+    pub fn json(&self) -> Result<serde_json::Value> {
+        Ok(serde_json::from_str(&self.text()?)?)
+    }
+
     fn text(&self) -> Result<String> {
         ensure!(self.status.success(), "leaktrace failed: {}\n{}", self.status, self.stderr);
         fs::read_to_string(&self.report).with_context(|| format!("no report; stderr:\n{}", self.stderr))
@@ -142,6 +147,11 @@ impl Tracer {
         let traced = self.traced || self.stderr.seen.iter().any(|line| line.starts_with("leaktrace: tracing "));
         ensure!(!stderr.contains("panicked at"), "leaktrace panicked:\n{stderr}");
         Ok(Ended { status, stderr, traced, report: self.report.clone() })
+    }
+
+    /// Waits for its end, which may be a panic.
+    pub fn wait_for_any_end(mut self) -> Result<ExitStatus> {
+        self.process.wait()
     }
 
     /// Ends it as Ctrl-C does, and waits for its end.

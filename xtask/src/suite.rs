@@ -11,7 +11,7 @@ use crate::{apt, shell};
 
 /// What the suite's target programs are made with, run on and compared against: Debian's package, and the program or
 /// file by which it is known to be there.
-const NEEDS: [(&str, &str); 18] = [
+const NEEDS: [(&str, &str); 19] = [
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("libc6-dev", "/usr/include/stdlib.h"),
@@ -31,6 +31,8 @@ const NEEDS: [(&str, &str); 18] = [
     ("libjemalloc-dev", "/usr/include/jemalloc/jemalloc.h"),
     ("libgoogle-perftools-dev", "/usr/include/gperftools/tcmalloc.h"),
     ("libmimalloc-dev", "/usr/include/mimalloc.h"),
+    // A program in Go.
+    ("fzf", "fzf"),
 ];
 
 /// Fails, with the command to run, unless this is root: the suite never skips.

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use leaktrace_tests::{
+    kernel_objects::orphans,
     leaker::Leaker,
     ledger::{Match::Innermost, Scope::Everything},
     text::differences,
@@ -70,6 +71,39 @@ fn a_busy_process_is_traced_again_and_again() -> Result<()> {
         expect_no_probes(pid, &report.probed_modules())?;
     }
     leaker.wait_for_progress()?;
+    leaker.say("stop")?;
+    leaker.ledger()?;
+    leaker.finish()
+}
+
+/// Ends in every way there is, by turns: nothing is left in the kernel or in the target's code, and the target checks
+/// every byte of its own all the while.
+#[test]
+fn a_hundred_times_on_a_busy_process() -> Result<()> {
+    let mut leaker = Leaker::start("steady.c")?;
+    let pid = leaker.pid();
+    leaker.say("go")?;
+    let libc = libc_of(pid)?;
+    for round in 0..100 {
+        let tracer = match round % 4 {
+            0 => Tracer::attach_with(pid, &["--heap", "--duration", "1ms"])?,
+            3 => Tracer::attach_with(pid, &["--heap", "--provoke-panic", "10ms"])?,
+            _ => Tracer::attach_with(pid, &["--heap"])?,
+        };
+        match round % 4 {
+            1 => tracer.signal(Signal::TERM)?,
+            2 => tracer.signal(Signal::KILL)?,
+            _ => {}
+        }
+        let status = tracer.wait_for_any_end()?;
+        ensure!(status.success() == matches!(round % 4, 0 | 1), "round {round}: {status}");
+        leaker.wait_for_progress().with_context(|| format!("after round {round}"))?;
+    }
+    expect_no_probes(pid, &[&libc])?;
+    wait_for("the kernel to have nothing of leaktrace's that nobody holds", || {
+        let orphans = orphans()?;
+        Ok(orphans.is_empty().then_some(()))
+    })?;
     leaker.say("stop")?;
     leaker.ledger()?;
     leaker.finish()

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +15,7 @@ use super::{
     processes::Processes,
     ranges::Ranges,
     snapshot::{
-        BlockCounters, Ending, IncompleteCount, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState,
+        BlockCounters, Ending, IncompleteCount, Note, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState,
     },
 };
 use crate::{
@@ -57,6 +57,7 @@ pub struct Aggregator {
     previous: Option<(u64, BlockCounters)>,
     processes: Processes,
     ending: Option<Ending>,
+    notes: BTreeMap<&'static str, BTreeSet<Tgid>>,
     /// When descriptors are traced.
     fds: Option<OpenFds>,
 }
@@ -68,7 +69,17 @@ impl Aggregator {
         let mut processes = Processes::default();
         session.targets.iter().for_each(|target| processes.add(target.clone(), 0, None, session.started_ns));
         let (sites, oldest_born_ns) = (Vec::new(), HashMap::new());
-        Self { session, sites, oldest_born_ns, ranges: Ranges::default(), previous: None, processes, ending: None, fds }
+        Self {
+            session,
+            sites,
+            oldest_born_ns,
+            ranges: Ranges::default(),
+            previous: None,
+            processes,
+            ending: None,
+            notes: BTreeMap::new(),
+            fds,
+        }
     }
 
     /// The processes, for those who know of their lives.
@@ -88,6 +99,11 @@ impl Aggregator {
             }
         }
         self.processes.freeze(pid, totals);
+    }
+
+    /// Something to know about what a process's numbers do not say.
+    pub fn note(&mut self, pid: Tgid, what: &'static str) {
+        self.notes.entry(what).or_default().insert(pid);
     }
 
     /// The program that leaktrace started has ended.
@@ -213,6 +229,7 @@ impl Aggregator {
             target: self.processes.first(),
             processes: self.processes.snapshot(self.session.started_ns, &state, descriptors.as_ref()),
             ending: self.ending,
+            notes: self.notes.iter().map(|(what, pids)| Note { what, pids: pids.iter().copied().collect() }).collect(),
             heap_traced: self.session.heap,
             state,
             sites,

@@ -109,6 +109,15 @@ pub enum TargetState {
     Detached,
 }
 
+/// Something to know about what the numbers do not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// In words.
+    pub what: &'static str,
+    /// The processes that it is about.
+    pub pids: Vec<Tgid>,
+}
+
 /// How a program that leaktrace started has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -178,6 +187,8 @@ pub struct Snapshot {
     pub state: TargetState,
     /// How it ended, when leaktrace started it.
     pub ending: Option<Ending>,
+    /// What the numbers do not say.
+    pub notes: Vec<Note>,
     /// Whether memory is traced; if not, everything about blocks is empty.
     pub heap_traced: bool,
     /// All sites that ever allocated, most outstanding bytes first, then most allocated, then by id.

@@ -7,7 +7,7 @@ use super::{
     calls::{self, Watched},
     fds,
     features::{AttachMode, Features, has_uprobe_multi},
-    links, preflight,
+    hazards, links, preflight,
     session::{LoadOptions, ProgramSet, load},
     uprobe_multi::Programs,
 };
@@ -73,8 +73,10 @@ pub fn checkup() -> Checkup {
             return Checkup { release, checks };
         }
     }
-    if let Some(warning) = breaks_filtered_targets(&release) {
-        add("return probes", State::Missing, warning);
+    if hazards::kills_filtered_targets(&release) {
+        let meaning = "this kernel ends a process with a seccomp filter at its first return probe (CVE-2025-21834), unless your \
+                       distribution has repaired it: such a process is traced with --force only";
+        add("return probes", State::Missing, meaning.to_owned());
     }
     let options = LoadOptions {
         max_live: 1,
@@ -160,32 +162,4 @@ fn attach_mode(ebpf: &mut Ebpf) -> Result<AttachMode, BpfError> {
         return Ok(AttachMode::PerfEventOld);
     }
     Err(BpfError::Load { reason: "it takes none of the programs; -v shows why".to_owned() })
-}
-
-/// Linux 6.11 to 6.12.13 and 6.13.0 to 6.13.2 end a process with a seccomp filter at its first return probe
-/// (CVE-2025-21834).
-fn breaks_filtered_targets(release: &str) -> Option<String> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next()?, numbers.next()?, numbers.next().unwrap_or(0));
-    let affected = ((6, 11, 0)..=(6, 12, 13)).contains(&version) || ((6, 13, 0)..=(6, 13, 2)).contains(&version);
-    affected.then(|| {
-        "this kernel may end a process with a seccomp filter at its first return probe (CVE-2025-21834): update it, unless \
-         your distribution has repaired it, before tracing containers or sandboxed services"
-            .to_owned()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernels_with_the_seccomp_bug_are_known() {
-        for affected in ["6.11.0", "6.12.13-generic", "6.13.2", "6.12-rc1", "6.13"] {
-            assert!(breaks_filtered_targets(affected).is_some(), "{affected}");
-        }
-        for fine in ["6.10.14", "6.12.14", "6.13.3", "6.14.0-rc1", "6.18", "5.10.0-30-amd64", "", "x.y"] {
-            assert!(breaks_filtered_targets(fine).is_none(), "{fine}");
-        }
-    }
 }

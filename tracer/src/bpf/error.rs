@@ -59,6 +59,18 @@ pub enum BpfError {
         /// The process.
         pid: u32,
     },
+    /// Return probes would end the target.
+    #[error(
+        "process {pid} has a seccomp filter, and this kernel ({release}) ends such a process at its first return probe \
+         (CVE-2025-21834): update it to 6.12.14, 6.13.3 or newer, trace descriptors alone with --fds, or, if your distribution \
+         has repaired it, use --force"
+    )]
+    KillsFiltered {
+        /// The process.
+        pid: u32,
+        /// The kernel's.
+        release: String,
+    },
     /// A map cannot be used.
     #[error("BPF map {map}: {what}: {source}")]
     Map {

@@ -1,6 +1,10 @@
 //! From the modules of processes to their probes, and to what was found in each module.
 
-use std::{collections::HashMap, fs::File, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs::File,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, bail};
 use object::ReadCache;
@@ -8,7 +12,7 @@ use object::ReadCache;
 use crate::{
     aggregate::TargetInfo,
     bpf,
-    probe::{AttachPlan, Findings, NamedAllocator, Planner},
+    probe::{AttachPlan, Findings, NamedAllocator, Planner, Runtime},
     symbolize::separate_symbols,
     target::maps::{FileIdentity, Module, ModuleMap},
 };
@@ -50,6 +54,8 @@ pub(super) struct Planned {
     files: HashMap<FileIdentity, Arc<Looked>>,
     /// Functions that may throw are probed, and so is what throws.
     throws: bool,
+    /// Runtimes with heaps of their own.
+    pub(super) runtimes: BTreeSet<Runtime>,
 }
 
 impl Planned {
@@ -92,6 +98,7 @@ impl Allocators {
                 wrong.get_or_insert(error);
                 Arc::new(Looked { file: Arc::clone(file), planner: Planner::default(), findings: None })
             });
+            planned.runtimes.extend(looked.findings.as_ref().and_then(|found| found.runtime));
             planner.add_planned(modules.len(), &looked.planner);
             if planner.uses(modules.len()) {
                 modules.push(module_of(module, &looked));

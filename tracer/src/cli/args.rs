@@ -128,12 +128,18 @@ pub struct LiveArguments {
     /// the names of its functions, if anything; for example libpool.so:pool_ for pool_malloc and pool_free.
     #[arg(long, value_name = "PATH[:PREFIX]", value_parser = allocator)]
     pub allocator: Vec<NamedAllocator>,
+    /// Trace although the kernel may end the target for it.
+    #[arg(long)]
+    pub force: bool,
     /// Attach programs that do nothing, to measure what the probes cost by themselves.
     #[arg(long, hide = true)]
     pub empty_probes: bool,
     /// A connection without traffic for this long is idle; one whose other end hung up this long ago is a leak.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1m")]
     pub stale: Duration,
+    /// Panic after this long, to see what that leaves behind.
+    #[arg(long, hide = true, value_name = "TIME", value_parser = duration)]
+    pub provoke_panic: Option<Duration>,
     /// Force a way of attaching probes.
     #[arg(long, value_enum, hide = true)]
     pub attach: Option<AttachMode>,

@@ -205,6 +205,8 @@ async fn follow(
     loop {
         tokio::select! {
             _ = drain.tick() => {
+                let provoked = arguments.provoke_panic.is_some_and(|after| begun.elapsed() >= after);
+                assert!(!provoked, "provoked by --provoke-panic");
                 if tracing.drain()? && matches!(view, View::Dashboard { .. }) {
                     show(tracing, view, output, Moment::Named)?;
                 }

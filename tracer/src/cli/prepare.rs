@@ -18,6 +18,7 @@ use super::{
 use crate::{
     aggregate,
     bpf::{self, LoadOptions, ProgramSet, Session, Tables},
+    probe::ProbeKind,
     symbolize::{SharedModules, Symbolizer},
     target::{Target, maps::ModuleMap},
 };
@@ -63,6 +64,9 @@ fn attach(
         let probes = if heap && started.is_none() { allocators.plan(&modules, &mut known) } else { Probes::default() };
         let Probes { plan, modules: probed, wrong } = probes;
         wrong.map_or(Ok(()), |error| Err(alive(error)))?;
+        if plan.points.iter().any(|point| point.kind == ProbeKind::Return) && !arguments.force {
+            bpf::may_probe_returns(target.info().pid.0, target.is_filtered())?;
+        }
         if heap && started.is_none() && plan.points.is_empty() {
             return Err(alive(no_allocator(target.info(), &known.findings(&modules))));
         }

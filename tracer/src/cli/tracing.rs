@@ -222,6 +222,11 @@ impl Tracing {
         self.drain()?;
         self.purge()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
+        for (pid, process) in &self.processes {
+            for runtime in &process.planned.runtimes {
+                self.aggregator.note(Tgid(*pid), runtime.note());
+            }
+        }
         let snapshot = Arc::new(self.aggregator.snapshot(&self.reading, self.state.clone()));
         self.latest = Some(Arc::clone(&snapshot));
         Ok(snapshot)

@@ -1,6 +1,6 @@
 //! What was found in a module, for people: its allocators, and what became of each of their functions.
 
-use super::{Cost, Family};
+use super::{Cost, Family, Runtime};
 
 /// What was found in one module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Findings {
     pub symbols: Vec<&'static str>,
     /// It is a program without a dynamic linker.
     pub is_static: bool,
+    /// A runtime with a heap of its own that is in it.
+    pub runtime: Option<Runtime>,
 }
 
 /// What became of a function.

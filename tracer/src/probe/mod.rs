@@ -10,9 +10,11 @@ mod findings;
 mod image;
 mod plan;
 mod point;
+mod runtime;
 mod symbols;
 
 pub use allocator::Family;
 pub use findings::{Findings, FunctionFinding, Outcome, ResultBy};
 pub use plan::{AttachPlan, AttachPoint, NamedAllocator, PlanError, Planner, ProbeKind};
 pub use point::{Cost, Needs, ProbePoint, choose};
+pub use runtime::Runtime;

@@ -16,6 +16,7 @@ use super::{
     findings::ResultBy,
     image::Image,
     point::{choose, forwards, mnemonic},
+    runtime::runtime_of,
     symbols::{Symbol, Symbols},
 };
 
@@ -141,6 +142,7 @@ impl Planner {
             functions,
             symbols: symbols.tables,
             is_static: is_static(&image.file),
+            runtime: runtime_of(&image.file),
         })
     }
 

@@ -1,6 +1,7 @@
 //! What `leaktrace doctor` found, as text for people and as JSON (schema "leaktrace-doctor/1").
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     sync::Arc,
 };
@@ -11,7 +12,7 @@ use super::untrusted::displayable;
 use crate::{
     aggregate::TargetInfo,
     bpf::{Check, Checkup},
-    probe::{Cost, Findings, FunctionFinding, Outcome, ResultBy},
+    probe::{Cost, Findings, FunctionFinding, Outcome, ResultBy, Runtime},
 };
 
 /// All that was found.
@@ -51,7 +52,7 @@ pub fn write_text(examined: &Examined, out: &mut dyn Write) -> io::Result<()> {
     let Some(Process { target, findings, probes, throws, problem }) = process else { return Ok(()) };
     writeln!(out, "process {} ({})", target.pid.0, displayable(&target.comm))?;
     for (path, found) in findings.iter().filter(|(_, found)| !found.allocators.is_empty()) {
-        let Findings { allocators, functions, symbols, is_static } = found;
+        let Findings { allocators, functions, symbols, is_static, runtime: _ } = found;
         let names: Vec<String> =
             allocators.iter().map(|(family, prefix)| family_and_prefix(family.name(), prefix)).collect();
         let kind = if *is_static { ", static" } else { "" };
@@ -66,10 +67,17 @@ pub fn write_text(examined: &Examined, out: &mut dyn Write) -> io::Result<()> {
     }
     let others = findings.iter().filter(|(_, found)| found.allocators.is_empty()).count();
     writeln!(out, "  {probes} probes; {others} other files are mapped, without an allocator that is known")?;
+    for runtime in runtimes(findings) {
+        writeln!(out, "  note: {}", runtime.note())?;
+    }
     if let Some(problem) = problem {
         writeln!(out, "  {}", displayable(problem))?;
     }
     Ok(())
+}
+
+fn runtimes(findings: &[(Arc<str>, Findings)]) -> BTreeSet<Runtime> {
+    findings.iter().filter_map(|(_, found)| found.runtime).collect()
 }
 
 fn family_and_prefix(family: &str, prefix: &str) -> String {
@@ -148,13 +156,22 @@ struct JsonProcess<'a> {
     probes: usize,
     problem: Option<&'a str>,
     modules: Vec<JsonModule<'a>>,
+    /// About runtimes with heaps of their own.
+    notes: Vec<&'static str>,
 }
 
 impl<'a> From<&'a Process> for JsonProcess<'a> {
     fn from(process: &'a Process) -> Self {
         let Process { target, findings, probes, throws: _, problem } = process;
         let modules = findings.iter().map(|(path, found)| JsonModule::new(path, found)).collect();
-        Self { pid: target.pid.0, comm: &target.comm, probes: *probes, problem: problem.as_deref(), modules }
+        Self {
+            pid: target.pid.0,
+            comm: &target.comm,
+            probes: *probes,
+            problem: problem.as_deref(),
+            modules,
+            notes: runtimes(findings).into_iter().map(Runtime::note).collect(),
+        }
     }
 }
 
@@ -168,7 +185,7 @@ struct JsonModule<'a> {
 
 impl<'a> JsonModule<'a> {
     fn new(path: &'a str, found: &'a Findings) -> Self {
-        let Findings { allocators, functions, symbols, is_static: _ } = found;
+        let Findings { allocators, functions, symbols, is_static: _, runtime: _ } = found;
         let allocators = allocators.iter().map(|(family, prefix)| JsonAllocator { family: family.name(), prefix });
         Self {
             path,

@@ -24,6 +24,7 @@ fn examined() -> Examined {
         function("mi_strdup", Outcome::Not("the size is not known")),
     ];
     let library = Findings {
+        runtime: None,
         allocators: vec![(Family::Jemalloc, "je_".to_owned()), (Family::Glibc, String::new())],
         functions,
         symbols: vec![".dynsym", "debug file"],

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     aggregate::{
-        BlockCounters, IncompleteCount, LossCount, ProcessSnapshot, Rates, SiteSnapshot, Snapshot, TargetInfo, Tgid,
+        BlockCounters, IncompleteCount, LossCount, Note, ProcessSnapshot, Rates, SiteSnapshot, Snapshot, TargetInfo,
+        Tgid,
     },
     symbolize::Stack,
 };
@@ -80,6 +81,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         processes,
         state,
         ending,
+        notes,
         heap_traced,
         sites: _,
         totals: _,
@@ -104,6 +106,14 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         heap_numbers(snapshot, out)?;
     } else {
         writeln!(out, "memory       not traced: started with --fds")?;
+    }
+    for Note { what, pids } in notes {
+        let whose = match (pids.as_slice(), processes.len()) {
+            ([Tgid(pid)], 2..) => format!("process {pid}: "),
+            (pids, 2..) => format!("{} processes: ", pids.len()),
+            _ => String::new(),
+        };
+        writeln!(out, "note         {whose}{what}")?;
     }
     if loss.is_empty() {
         writeln!(out, "loss         none")?;

@@ -107,6 +107,17 @@ impl Target {
         is_running(self.pidfd.as_fd())
     }
 
+    /// Whether a thread of it has a seccomp filter.
+    pub fn is_filtered(&self) -> bool {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.info.pid.0)) else { return false };
+        // 2 is SECCOMP_MODE_FILTER; the name in the first line may be anything, but it has one line.
+        let filtered = |status: Vec<u8>| status.split(|&byte| byte == b'\n').any(|line| line == b"Seccomp:\t2");
+        threads
+            .filter_map(Result::ok)
+            .filter_map(|thread| std::fs::read(thread.path().join("status")).ok())
+            .any(filtered)
+    }
+
     /// Its executable memory.
     ///
     /// # Errors

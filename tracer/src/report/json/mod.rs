@@ -43,6 +43,8 @@ struct JsonDocument<'a> {
     /// How it ended, when leaktrace started it.
     #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<JsonEnding>,
+    /// What the numbers do not say.
+    notes: Vec<&'static str>,
     started: String,
     elapsed_s: f64,
     /// What is traced, of `heap` and `fds`: an empty list of what is not says nothing.
@@ -68,6 +70,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             processes,
             state,
             ending,
+            notes,
             heap_traced,
             sites: _,
             totals,
@@ -85,6 +88,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             processes: processes.iter().map(JsonProcess::from).collect(),
             state: state_name(state),
             ending: ending.map(JsonEnding::from),
+            notes: notes.iter().map(|note| note.what).collect(),
             started: started.to_string(),
             elapsed_s: elapsed.as_secs_f64(),
             traced: [("heap", *heap_traced), ("fds", descriptors.is_some())]

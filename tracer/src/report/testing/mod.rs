@@ -81,6 +81,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
     }
     Snapshot {
         ending: None,
+        notes: Vec::new(),
         started: "2026-03-01T09:30:00Z".parse().expect("a timestamp"),
         elapsed: Duration::from_millis(245_500),
         window: Duration::from_secs(1),
