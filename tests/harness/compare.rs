@@ -236,7 +236,16 @@ mod tests {
         };
         let frames = addresses.iter().map(frame).collect();
         let counters = Counters { alloc_objects: calls, ..Counters::default() };
-        Site { id: 0, kind: String::new(), tgid: 1, counters, oldest_age_s: None, stack: stack.to_owned(), frames }
+        Site {
+            id: 0,
+            kind: String::new(),
+            tgid: 1,
+            counters,
+            oldest_age_s: None,
+            startup: false,
+            stack: stack.to_owned(),
+            frames,
+        }
     }
 
     fn stack(calls: u64, pcs: &[u64]) -> GdbStack {

@@ -32,6 +32,16 @@ pub fn after_exec() -> Build {
     Build::c(leakers_dir().join("descriptors/after_exec.c"), Frames::Pointers).arg("-static")
 }
 
+/// A program that is over in a moment.
+pub fn short_c() -> Build {
+    Build::c(leakers_dir().join("short.c"), Frames::NoPointers)
+}
+
+/// The same as C++, with its runtime library.
+pub fn short_cpp() -> Build {
+    Build::cpp(leakers_dir().join("short.c"), Frames::Pointers).arg("-xc++")
+}
+
 /// Compiles every leaker of the heap and of descriptors, in all the ways that the core of the suite has of them.
 pub fn compile_core() -> Result<Vec<PathBuf>> {
     let mut programs = Vec::new();
@@ -46,7 +56,15 @@ pub fn compile_core() -> Result<Vec<PathBuf>> {
             }
         }
     }
-    for build in [late_library(), static_heap(), files_without_frame_pointers(), static_files(), after_exec()] {
+    for build in [
+        late_library(),
+        static_heap(),
+        files_without_frame_pointers(),
+        static_files(),
+        after_exec(),
+        short_c(),
+        short_cpp(),
+    ] {
         programs.push(build.compile()?);
     }
     Ok(programs)

@@ -8,6 +8,7 @@ use leaktrace_tests::{
     leaker::{Build, Frames, leakers_dir},
     ledger::{Ledger, Match::Innermost, Scope::ListedSites},
     process::Guarded,
+    programs::{short_c, short_cpp},
     tracer::binary,
     wait_for,
 };
@@ -58,12 +59,12 @@ fn runs(program: &Path, first: u32) -> Result<()> {
 
 #[test]
 fn short_c_programs() -> Result<()> {
-    runs(&short(|source| Build::c(source, Frames::NoPointers))?, 0)
+    runs(&short_c().compile()?, 0)
 }
 
 #[test]
 fn short_cpp_programs() -> Result<()> {
-    runs(&short(|source| Build::cpp(source, Frames::Pointers).arg("-xc++"))?, 100)
+    runs(&short_cpp().compile()?, 100)
 }
 
 #[test]
@@ -78,7 +79,7 @@ fn short_programs_with_threads() -> Result<()> {
 
 #[test]
 fn what_a_library_allocates_before_main_is_told_apart() -> Result<()> {
-    let program = short(|source| Build::cpp(source, Frames::Pointers).arg("-xc++"))?;
+    let program = short_cpp().compile()?;
     let report = run(&program, "7")?.report()?;
     let pool = report.sites.iter().find(|site| site.counters.inuse_bytes == 72_704);
     // libstdc++ keeps it for exceptions that are thrown when nothing is left.
@@ -90,7 +91,7 @@ fn what_a_library_allocates_before_main_is_told_apart() -> Result<()> {
 
 #[test]
 fn a_chain_of_programs_is_traced_in_its_last_one() -> Result<()> {
-    let program = short(|source| Build::c(source, Frames::NoPointers))?;
+    let program = short_c().compile()?;
     let script = format!("exec env LEAKTRACE_TEST=1 {} 41", program.display());
     let launched = launch(&[], &["sh", "-c", &script].map(OsStr::new), "")?;
     ensure!(launched.status.code() == Some(41), "{}\n{}", launched.status, launched.stderr);
