@@ -271,6 +271,11 @@ impl Links {
         }
     }
 
+    /// Probes that come out one by one.
+    pub(super) fn slow_probes(&self) -> usize {
+        self.by_pid.values().flatten().filter(|link| matches!(link, Link::Perf(..))).count()
+    }
+
     /// Takes all probes out now.
     pub(super) fn detach(&mut self, ebpf: &mut Ebpf) {
         self.by_pid.clear();

@@ -305,6 +305,11 @@ impl Tracing {
         let survey = self.session.surveyor()?.survey()?;
         self.aggregator.apply_survey(survey);
         let aged = self.aggregator.aged(&last, self.reading.now_ns);
+        let slow = self.session.slow_probes();
+        if slow > 0 {
+            let seconds = slow.div_ceil(10);
+            eprintln!("leaktrace: taking {slow} probes out, which takes this kernel about {seconds} s");
+        }
         self.session.detach();
         self.wait_for_names(&aged, LAST_NAMES);
         Ok(self.aggregator.renamed(&aged))

@@ -42,11 +42,11 @@ impl Log {
 }
 
 /// Boots a kernel and waits for its end. The console goes to `log`, too.
-pub(crate) fn run(image: &Path, archive: &Path, log: &Path) -> Result<Log> {
+pub(crate) fn run(image: &Path, archive: &Path, accelerator: &str, log: &Path) -> Result<Log> {
     let mut command = Command::new("qemu-system-x86_64");
     command.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"]);
     // Not where KVM is in a virtual machine itself: it is there, and hangs.
-    let accelerator = env::var("LEAKTRACE_VM_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
+    let accelerator = env::var("LEAKTRACE_VM_ACCEL").unwrap_or_else(|_| accelerator.to_owned());
     command.args(["-accel", &accelerator, "-smp", "2", "-m", "2048", "-kernel"]).arg(image);
     command.arg("-initrd").arg(archive).arg("-append");
     // A kernel that breaks down ends the machine, and so the log, before the suite has its say.
