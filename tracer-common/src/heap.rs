@@ -151,3 +151,42 @@ pub struct SiteCounters {
     pub free_objects: u64,
 }
 assert_layout!(SiteCounters, size 32, alloc_bytes at 0, alloc_objects at 8, free_bytes at 16, free_objects at 24);
+
+/// How many buckets of ages there are.
+pub const AGE_BUCKETS: usize = 32;
+/// The first bucket holds ages below `1 << FIRST_AGE_SHIFT` nanoseconds (66 microseconds); each other one reaches to twice
+/// the end of the one before, and the last one, from 19.5 hours on, has no end.
+pub const FIRST_AGE_SHIFT: u32 = 16;
+
+/// The bucket of an age.
+#[inline(always)]
+pub const fn age_bucket(age_ns: u64) -> usize {
+    let bits = u64::BITS - age_ns.leading_zeros();
+    let bucket = bits.saturating_sub(FIRST_AGE_SHIFT) as usize;
+    if bucket < AGE_BUCKETS { bucket } else { AGE_BUCKETS - 1 }
+}
+
+/// How many blocks of a site were freed, by their age then.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deaths {
+    /// By [`age_bucket`].
+    pub by_age: [u64; AGE_BUCKETS],
+}
+assert_layout!(Deaths, size 8 * AGE_BUCKETS, by_age at 0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_double_from_bucket_to_bucket() {
+        assert_eq!([0, 1, 65_535].map(age_bucket), [0; 3]);
+        assert_eq!([65_536, 131_071, 131_072].map(age_bucket), [1, 1, 2]);
+        for bits in 0..64 {
+            let expected = (bits as usize + 1).saturating_sub(16).min(AGE_BUCKETS - 1);
+            assert_eq!(age_bucket(1 << bits), expected, "1 << {bits}");
+        }
+        assert_eq!(age_bucket(u64::MAX), AGE_BUCKETS - 1);
+    }
+}

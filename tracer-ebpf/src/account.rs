@@ -6,13 +6,13 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 use tracer_common::{
     counter::{LossCause, Stat},
-    heap::{Block, Function},
+    heap::{AGE_BUCKETS, Block, Function, age_bucket},
 };
 
 use crate::{
     count,
     live::{self, Tables},
-    maps::SITE_COUNTERS,
+    maps::{DEATHS, SITE_COUNTERS},
     site,
     thread::{self, Thread},
 };
@@ -100,6 +100,11 @@ fn count_free(block: &Block) {
             count::add(&raw mut (*counters).free_bytes, block.size);
             count::add(&raw mut (*counters).free_objects, 1);
         }
+    }
+    if let Some(deaths) = DEATHS.get_ptr_mut(block.site) {
+        let bucket = age_bucket(now().saturating_sub(block.born_ns)) & (AGE_BUCKETS - 1);
+        // SAFETY: a pointer into the map, checked by get_ptr_mut, and an index within its buckets.
+        unsafe { count::add((&raw mut (*deaths).by_age).cast::<u64>().add(bucket), 1) };
     }
 }
 

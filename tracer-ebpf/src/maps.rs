@@ -13,7 +13,7 @@ use tracer_common::{
     },
     counter::{LOSS_SLOTS, STAT_SLOTS},
     fd::{FdKey, FdRecord, SYSCALLS},
-    heap::{BUCKET, Block, BlockKey, Bucket, NearBlock, SiteCounters},
+    heap::{BUCKET, Block, BlockKey, Bucket, Deaths, NearBlock, SiteCounters},
     process::Image,
     unwind::{MAX_MAPPINGS, Mapping, MappingRange, PageRows, Row},
     uring,
@@ -112,6 +112,10 @@ pub(crate) static FREE_SITES: Queue<u32> = Queue::with_max_entries(MAX_SITES, 0)
 /// Counters by site id. User space maps it and reads without a system call.
 #[map]
 pub(crate) static SITE_COUNTERS: Array<SiteCounters> = Array::with_max_entries(MAX_SITES, BPF_F_MMAPABLE);
+
+/// How old the freed blocks of each site became, by site id.
+#[map]
+pub(crate) static DEATHS: Array<Deaths> = Array::with_max_entries(MAX_SITES, BPF_F_MMAPABLE);
 
 /// Events lost, by [`tracer_common::counter::LossCause`].
 #[map]
