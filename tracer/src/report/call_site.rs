@@ -64,11 +64,12 @@ const LIBRARY_FUNCTIONS: &[&str] = &[
     "net.",
 ];
 
-/// System calls that make descriptors or connect them, and what libc makes of them: where it is linked statically, its
+/// System calls that make descriptors, connect them, or map memory, and what libc makes of them: where it is linked statically, its
 /// functions are in the program's own module. Without the underscores, prefixes and suffixes that libc puts around them.
 const SYSTEM_CALLS: &[&str] = &[
     "accept",
     "accept4",
+    "brk",
     "connect",
     "creat",
     "dup",
@@ -89,6 +90,9 @@ const SYSTEM_CALLS: &[&str] = &[
     "memfd_create",
     "mkostemp",
     "mkstemp",
+    "mmap",
+    "mmap64",
+    "mremap",
     "new_file_fopen",
     "open",
     "openat",
@@ -101,6 +105,7 @@ const SYSTEM_CALLS: &[&str] = &[
     "pipe",
     "pipe2",
     "recvmsg",
+    "sbrk",
     "signalfd",
     "signalfd4",
     "socket",

@@ -164,6 +164,11 @@ fn line(
         spans.push(Span::styled(format!("{cell:>width$} ", width = column.width()), style));
         room = room.saturating_sub(column.width() + 1);
     }
+    if site.kind.is_range() {
+        let kind = format!("[{}] ", site.kind.name());
+        room = room.saturating_sub(kind.len());
+        spans.push(Span::styled(kind, theme.dim()));
+    }
     let (name, place) = label(&site.stack, room);
     spans.push(Span::raw(name));
     spans.push(Span::styled(place, theme.dim()));
