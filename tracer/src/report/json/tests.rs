@@ -43,6 +43,7 @@ fn every_field_of_the_document_reads_back() {
             },
             "processes": [],
             "state": "running",
+            "notes": [],
             "traced": ["heap"],
             "started": "2026-03-01T09:30:00Z",
             "elapsed_s": 245.5,
