@@ -2,6 +2,11 @@
 //!
 //! In: what a Snapshot says, and what it said before. Out: signals of trouble. Pure: no clock, no kernel.
 
+mod estimate;
 mod fd_signals;
+#[cfg(test)]
+mod testing;
+pub mod trend;
 
+pub use estimate::Estimate;
 pub use fd_signals::FdHistory;
