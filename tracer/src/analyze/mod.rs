@@ -4,6 +4,7 @@
 
 mod estimate;
 mod fd_signals;
+pub mod survival;
 #[cfg(test)]
 mod testing;
 pub mod trend;
