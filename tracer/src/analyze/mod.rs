@@ -4,6 +4,7 @@
 
 mod estimate;
 mod fd_signals;
+pub mod history;
 pub mod survival;
 #[cfg(test)]
 mod testing;
