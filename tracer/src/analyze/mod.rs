@@ -9,6 +9,7 @@ pub mod survival;
 #[cfg(test)]
 mod testing;
 pub mod trend;
+pub mod verdict;
 
 pub use estimate::Estimate;
 pub use fd_signals::FdHistory;

@@ -31,12 +31,13 @@ pub struct Level {
     pub windows: u64,
 }
 
-/// With the default interval: seconds for two minutes, 10 s for 20 minutes, minutes for four hours, 5 minutes for a day.
+/// With the default interval: seconds for two minutes, 10 s for 20 minutes, minutes for four hours, 5 minutes for a day; and
+/// one window more, which these spans begin in.
 pub const LEVELS: [Level; 4] = [
-    Level { factor: 1, windows: 120 },
-    Level { factor: 10, windows: 120 },
-    Level { factor: 60, windows: 240 },
-    Level { factor: 300, windows: 288 },
+    Level { factor: 1, windows: 121 },
+    Level { factor: 10, windows: 121 },
+    Level { factor: 60, windows: 241 },
+    Level { factor: 300, windows: 289 },
 ];
 
 /// Bytes that the history of sites may take.
@@ -138,7 +139,7 @@ impl History {
         self.processes.entry(tgid).or_default().push(self.now, reading);
     }
 
-    /// The points of a site over this time, up to the newest reading, the oldest first; see [`LEVELS`] for how far they are
+    /// The points of a site over this time and the one before it, up to the newest reading, the oldest first; see [`LEVELS`] for how far they are
     /// apart. Before it was first seen, its counters are zero. Empty for an unknown site.
     pub fn site(&self, id: SiteId, span: Duration) -> Vec<SitePoint> {
         let level = self.level_for(span);
@@ -185,11 +186,12 @@ impl History {
     /// The finest level that reaches as far.
     fn level_for(&self, span: Duration) -> usize {
         let intervals = self.interval_of(span);
-        LEVELS.iter().position(|level| intervals <= level.factor * level.windows).unwrap_or(LEVELS.len() - 1)
+        LEVELS.iter().position(|level| intervals < level.factor * level.windows).unwrap_or(LEVELS.len() - 1)
     }
 
     fn windows(&self, span: Duration, level: usize) -> u64 {
-        self.interval_of(span).div_ceil(LEVELS[level].factor).clamp(1, LEVELS[level].windows)
+        // One more, so that the span begins within the first.
+        (self.interval_of(span).div_ceil(LEVELS[level].factor) + 1).min(LEVELS[level].windows)
     }
 }
 
