@@ -46,7 +46,7 @@ impl Record {
     }
 
     /// The same where what was outstanding before counts as well.
-    pub(super) fn from_before(self) -> Self {
+    pub(super) fn with_before(self) -> Self {
         Self::default().and(self)
     }
 

@@ -42,7 +42,7 @@ impl SiteHistory {
         for (ring, level) in self.rings.iter_mut().zip(LEVELS) {
             let window = interval / level.factor;
             // What was outstanding when the window began was so in it, unless it changed at once.
-            let first = if interval > window * level.factor { record.from_before() } else { record };
+            let first = if interval > window * level.factor { record.with_before() } else { record };
             ring.push(window, first, record, (window + 1).saturating_sub(level.windows));
         }
         self.now = counters;

@@ -105,9 +105,9 @@ pub(super) fn find(evidence: &Evidence, first: f64) -> Option<Accumulation> {
 
 /// Seconds of windows that end now: all of the site's age, a little less (it may have begun with a burst), and halves.
 fn windows(age: f64) -> impl Iterator<Item = f64> {
-    let halves = (0..).map(move |power| age / f64::from(1u32 << power));
-    let each = halves.take_while(|window| *window >= LEAST_GROWTH && *window > 0.0);
-    each.take(20).flat_map(|window| [window, window * 0.87, window * 0.75]).filter(|window| *window >= LEAST_GROWTH)
+    let halves = std::iter::successors(Some(age), |window| Some(window / 2.0));
+    let long = |window: &f64| *window >= LEAST_GROWTH;
+    halves.take_while(long).flat_map(|window| [window, window * 0.87, window * 0.75]).filter(long)
 }
 
 fn within(evidence: &Evidence, window: f64, age: f64) -> Option<Accumulation> {

@@ -322,7 +322,7 @@ pub(super) const OTHERS: &[(&str, Shape)] = &[
     ("periodic load", |random, until| {
         let (period, rate) = (random.between(8.0, 240.0), random.between(50.0, 600.0));
         let (phase, life) = (random.between(0.0, 6.3), random.between(0.05, 4.0));
-        let wave = move |now: f64| rate * (1.0 + (now / period * 6.283 + phase).sin()) / 2.0;
+        let wave = move |now: f64| rate * (1.0 + (now / period * std::f64::consts::TAU + phase).sin()) / 2.0;
         let moments = varying(random, until, rate, wave);
         let mut random = random.clone();
         all(moments, |_| random.exponential(life), || 400)
