@@ -38,7 +38,7 @@ static COUNTING: Counting = Counting;
 
 /// When to read the sites, so that each window of each level that is left in the end has a reading.
 fn times() -> impl Iterator<Item = u64> {
-    let [seconds, tens, minutes, _] = LEVELS.map(|level| DAY - level.factor * level.windows);
+    let [seconds, tens, minutes, _] = LEVELS.map(|level| DAY.saturating_sub(level.factor * level.windows));
     (0..minutes).step_by(300).chain((minutes..tens).step_by(60)).chain((tens..seconds).step_by(10)).chain(seconds..DAY)
 }
 
