@@ -1,7 +1,9 @@
 //! What a quantity did: whether it rises, and whether it has levelled off.
 
-use crate::analyze::trend::{Point, Trend, trend};
+use crate::analyze::trend::{Point, Trend, thinned, trend};
 
+/// Points of a series that are looked at.
+const MOST_POINTS: usize = 80;
 /// The share of its level by which a quantity must rise over the window to be said to grow.
 const LEAST_RISE: f64 = 0.05;
 /// Probability of seeing a rise where there is none.
@@ -26,8 +28,9 @@ pub(super) struct Level {
     pub(super) level: f64,
 }
 
-/// Judges a series in order of time.
+/// Judges a series in order of time, by [`MOST_POINTS`] of it: every site is judged again and again.
 pub(super) fn level(points: &[Point]) -> Level {
+    let points = &thinned(points, MOST_POINTS);
     let Some(first) = points.first() else {
         return Level { trend: None, rises: false, reached: 0.0, level: 0.0 };
     };
