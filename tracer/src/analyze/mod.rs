@@ -1,7 +1,23 @@
 //! What the numbers mean.
 //!
-//! In: what a Snapshot says, and what it said before. Out: signals of trouble. Pure: no clock, no kernel.
+//! In: what a Snapshot says, and what it said before; ages of blocks; limits. Out: verdicts on sites, signals of trouble with the
+//! process and its descriptors, times until it dies. Pure: no clock, no kernel.
+//!
+//! ```text
+//! Snapshots -> history -> trend ----+-> process  (growth, time left, what RSS is)
+//!                  |                |
+//! lifetimes -> survival ------------+-> verdict  (each site, in one word, and why)
+//! ```
 
+mod estimate;
 mod fd_signals;
+pub mod history;
+pub mod process;
+pub mod survival;
+#[cfg(test)]
+mod testing;
+pub mod trend;
+pub mod verdict;
 
+pub use estimate::Estimate;
 pub use fd_signals::FdHistory;

@@ -1,0 +1,53 @@
+//! How long the blocks of a site live, and how many of them stay.
+//!
+//! In: [`Lifetimes`]: how many blocks died at which age, counted in the kernel, and how many live at which age, from a look
+//! at the table of outstanding blocks. Out: a [`Survival`] curve by Kaplan & Meier: the share of blocks that reach an age,
+//! with its interval; the median lifetime; Laplace's estimate of a leak.
+//!
+//! Every block is followed from its birth, so a block that still lives is censored at its age, and says that much.
+
+mod buckets;
+mod kaplan_meier;
+mod live;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+pub use buckets::{AGE_BUCKETS, FIRST_AGE_SHIFT, age_bucket, bucket_ages};
+pub use kaplan_meier::{Median, Step, Survival};
+pub use live::{Cohort, LiveAges};
+
+/// What is known of the ages of a site's blocks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lifetimes {
+    /// Blocks freed since attach, by the [`age_bucket`] at which they were.
+    pub freed: [u64; AGE_BUCKETS],
+    /// Blocks outstanding, by age.
+    pub live: LiveAges,
+    /// When the outstanding blocks were looked at, since attach.
+    pub looked_at: Duration,
+}
+
+impl Lifetimes {
+    /// The survival curve, with intervals of this confidence.
+    pub fn survival(&self, confidence: f64) -> Survival {
+        Survival::estimate(&self.freed, &self.live.by_bucket(), confidence)
+    }
+
+    /// Age of the oldest outstanding block.
+    pub fn oldest(&self) -> Option<Duration> {
+        self.live.oldest()
+    }
+
+    /// Blocks freed at an age of at least the beginning of this bucket.
+    pub fn freed_from(&self, bucket: usize) -> u64 {
+        self.freed[bucket.min(AGE_BUCKETS)..].iter().sum()
+    }
+}
+
+/// The probability that the next block is not freed, by Laplace's rule of succession: `1 - (frees + 1) / (allocs + 2)`. As
+/// Scalene has it (Berger, Stern & Altmayer Pizzorno 2023, OSDI). Says nothing of whether it only lives long.
+pub fn leak_probability(allocs: u64, frees: u64) -> f64 {
+    1.0 - (frees.min(allocs) as f64 + 1.0) / (allocs as f64 + 2.0)
+}

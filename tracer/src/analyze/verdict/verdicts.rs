@@ -1,0 +1,80 @@
+//! Verdicts that last: a new judgement must hold for a while before it changes one.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::{Judgement, Label, Rate};
+use crate::aggregate::SiteId;
+
+/// How long a new judgement must hold.
+const HOLD: Duration = Duration::from_secs(4);
+/// How long another one must hold until a site is no longer called leaking.
+const HOLD_LEAK: Duration = Duration::from_secs(20);
+
+/// What a site is doing, and since when that is so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// In one word.
+    pub label: Label,
+    /// How sure that is, from 0 to 1.
+    pub confidence: f64,
+    /// Why, in a sentence with figures.
+    pub reason: String,
+    /// How fast it grows, if it is leaking or growing.
+    pub rate: Option<Rate>,
+    /// When the label changed, since attach.
+    pub since: Duration,
+}
+
+#[derive(Debug)]
+struct Standing {
+    verdict: Verdict,
+    /// Another label, when it was first found, and when the standing one was found last.
+    other: Option<(Label, Duration)>,
+    confirmed: Duration,
+}
+
+/// The verdicts of all sites.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    sites: HashMap<SiteId, Standing>,
+}
+
+impl Verdicts {
+    /// Takes the judgement of a site at a time since attach, and gives the verdict that stands.
+    pub fn update(&mut self, id: SiteId, now: Duration, judgement: Judgement) -> &Verdict {
+        let Judgement { label, confidence, reason, rate } = judgement;
+        let new = |since| Verdict { label, confidence, reason, rate, since };
+        match self.sites.entry(id) {
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                &entry.insert(Standing { verdict: new(now), other: None, confirmed: now }).verdict
+            }
+            std::collections::hash_map::Entry::Occupied(entry) => {
+                let standing = entry.into_mut();
+                let hold = if standing.verdict.label == Label::Leaking { HOLD_LEAK } else { HOLD };
+                if label == standing.verdict.label {
+                    (standing.other, standing.confirmed) = (None, now);
+                    standing.verdict = new(standing.verdict.since);
+                } else {
+                    let since = standing.other.filter(|(other, _)| *other == label).map_or(now, |(_, since)| since);
+                    standing.other = Some((label, since));
+                    // Others in turn are no reason to stay.
+                    if now.saturating_sub(since) >= hold || now.saturating_sub(standing.confirmed) >= 3 * hold {
+                        (standing.other, standing.confirmed) = (None, now);
+                        standing.verdict = new(since);
+                    }
+                }
+                &standing.verdict
+            }
+        }
+    }
+
+    /// The verdict that stands.
+    pub fn get(&self, id: SiteId) -> Option<&Verdict> {
+        self.sites.get(&id).map(|standing| &standing.verdict)
+    }
+
+    /// Forgets a site.
+    pub fn forget(&mut self, id: SiteId) {
+        self.sites.remove(&id);
+    }
+}
