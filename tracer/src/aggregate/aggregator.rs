@@ -19,7 +19,7 @@ use super::{
     },
 };
 use crate::{
-    event::{FdSurvey, RawEvent, Reading, SiteStack, Survey},
+    event::{FdSurvey, RawEvent, Reading, SiteStack},
     symbolize::{Frame, Stack},
 };
 
@@ -80,6 +80,11 @@ impl Aggregator {
             notes: BTreeMap::new(),
             fds,
         }
+    }
+
+    /// When tracing began: `CLOCK_MONOTONIC`, nanoseconds.
+    pub fn started_ns(&self) -> u64 {
+        self.session.started_ns
     }
 
     /// The processes, for those who know of their lives.
@@ -153,8 +158,8 @@ impl Aggregator {
     }
 
     /// Takes a look at the outstanding blocks.
-    pub fn apply_survey(&mut self, survey: Survey) {
-        self.oldest_born_ns = survey.oldest_born_ns;
+    pub fn apply_survey(&mut self, oldest_born_ns: HashMap<SiteId, u64>) {
+        self.oldest_born_ns = oldest_born_ns;
     }
 
     /// Takes a look at the open descriptors.
@@ -180,6 +185,13 @@ impl Aggregator {
 
     /// Makes a Snapshot of a reading. Sites that never had a block are left out.
     pub fn snapshot(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
+        let snapshot = self.view(reading, state);
+        self.previous = Some((reading.now_ns, snapshot.totals));
+        snapshot
+    }
+
+    /// The same beside the others: the rates of the next one are over the time since the last one all the same.
+    pub fn view(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
         let Reading { now_ns, counters, loss, stats, probes } = reading;
         let mut totals = BlockCounters::default();
         let mut by_end = BTreeMap::new();
@@ -212,6 +224,7 @@ impl Aggregator {
                 counters: *counters,
                 oldest: oldest(born_ns, site.raw.id, counters, *now_ns),
                 stack: Arc::clone(&site.stack),
+                verdict: None,
             });
         }
         sites.sort_by_key(|site| {
@@ -220,7 +233,6 @@ impl Aggregator {
         });
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
-        self.previous = Some((*now_ns, totals));
         let descriptors = self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns));
         Snapshot {
             started: self.session.started,
@@ -228,6 +240,7 @@ impl Aggregator {
             window,
             target: self.processes.first(),
             processes: self.processes.snapshot(self.session.started_ns, &state, descriptors.as_ref()),
+            analysis: Vec::new(),
             ending: self.ending,
             notes: self.notes.iter().map(|(what, pids)| Note { what, pids: pids.iter().copied().collect() }).collect(),
             heap_traced: self.session.heap,
@@ -436,7 +449,7 @@ mod tests {
         let mut aggregator = aggregator();
         source.advance(Duration::from_secs(60));
         let oldest_born_ns = HashMap::from([(SiteId(0), 1_000_000_000), (SiteId(1), 1_000_000_000)]);
-        aggregator.apply_survey(Survey { oldest_born_ns, blocks: 2 });
+        aggregator.apply_survey(oldest_born_ns);
         let snapshot = step(&mut source, &mut aggregator);
         assert_eq!(snapshot.sites[0].oldest, Some(Duration::from_secs(59)));
         assert_eq!(snapshot.sites[1].oldest, None);

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{SiteId, Tgid};
-use crate::symbolize::Stack;
+use crate::{analyze::verdict::Verdict, symbolize::Stack};
 
 /// A descriptor's number in its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,6 +131,8 @@ pub struct FdSite {
     pub kinds: Vec<(FdKind, u64)>,
     /// Its call stack. Frame 0 is in the function that makes the system call.
     pub stack: Arc<Stack>,
+    /// What it is doing; `None` while too little is known.
+    pub verdict: Option<Arc<Verdict>>,
 }
 
 impl FdSite {

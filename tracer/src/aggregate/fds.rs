@@ -170,6 +170,7 @@ impl OpenFds {
             oldest,
             kinds,
             stack: Arc::clone(stack),
+            verdict: None,
         }
     }
 }

@@ -9,7 +9,10 @@ use tracer_common::{
 };
 
 use super::{Descriptors, ProcessSnapshot};
-use crate::symbolize::Stack;
+use crate::{
+    analyze::{ProcessAnalysis, verdict::Verdict},
+    symbolize::Stack,
+};
 
 /// Process id as the kernel's root namespace counts it (the kernel calls it thread group id).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +73,8 @@ pub struct SiteSnapshot {
     pub oldest: Option<Duration>,
     /// Its call stack, symbolized as far as the symbolizer has come.
     pub stack: Arc<Stack>,
+    /// What it is doing; `None` while too little is known.
+    pub verdict: Option<Arc<Verdict>>,
 }
 
 /// Events per second over the last window.
@@ -187,6 +192,8 @@ pub struct Snapshot {
     pub state: TargetState,
     /// How it ended, when leaktrace started it.
     pub ending: Option<Ending>,
+    /// What the processes are doing as a whole, as far as they are looked into.
+    pub analysis: Vec<(Tgid, ProcessAnalysis)>,
     /// What the numbers do not say.
     pub notes: Vec<Note>,
     /// Whether memory is traced; if not, everything about blocks is empty.

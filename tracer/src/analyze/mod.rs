@@ -9,6 +9,7 @@
 //! lifetimes -> survival ------------+-> verdict  (each site, in one word, and why)
 //! ```
 
+mod analyst;
 mod estimate;
 mod fd_signals;
 pub mod history;
@@ -19,5 +20,6 @@ mod testing;
 pub mod trend;
 pub mod verdict;
 
+pub use analyst::{Analyst, Observed, ProcessAnalysis};
 pub use estimate::Estimate;
 pub use fd_signals::FdHistory;

@@ -260,7 +260,8 @@ impl Session {
         let buckets = near_buckets(self.max_live);
         let near = MappedCounters::new("NEAR", data(&self.ebpf, "NEAR")?, buckets)?;
         let blocks = MappedCounters::new("NEAR_BLOCKS", data(&self.ebpf, "NEAR_BLOCKS")?, buckets * BUCKET as u32)?;
-        again.map(|map| Surveyor::new(map, near, blocks)).map_err(|source| BpfError::Map {
+        let deaths = MappedCounters::new("DEATHS", data(&self.ebpf, "DEATHS")?, MAX_SITES)?;
+        again.map(|map| Surveyor::new(map, near, blocks, deaths)).map_err(|source| BpfError::Map {
             map: "LIVE",
             what: "cannot duplicate its descriptor",
             source,

@@ -1,4 +1,4 @@
-//! Surveys of the table of outstanding blocks: the age of the oldest block of each site.
+//! Surveys of the table of outstanding blocks: the ages of each site's blocks.
 //!
 //! A survey reads the whole table, so it runs on a thread of its own and rests a multiple of the time it took.
 
@@ -7,10 +7,10 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use tracer_common::heap::{BUCKET, Block, BlockKey};
+use tracer_common::heap::{AGE_BUCKETS, BUCKET, Block, BlockKey};
 
 use super::{BpfError, mapped::MappedCounters, sys};
-use crate::{aggregate::SiteId, event::Survey};
+use crate::{aggregate::SiteId, analyze::survival::LiveAges, clock::monotonic_ns, event::Survey};
 
 /// Blocks read in one system call.
 const BATCH: usize = 4096;
@@ -21,11 +21,34 @@ pub struct Surveyor {
     map: OwnedFd,
     near: MappedCounters<BUCKET>,
     near_blocks: MappedCounters<3>,
+    deaths: MappedCounters<AGE_BUCKETS>,
+}
+
+/// What a survey has seen so far.
+#[derive(Debug, Default)]
+struct Seen {
+    time_ns: u64,
+    blocks: u64,
+    sites: HashMap<SiteId, (u64, LiveAges)>,
+}
+
+impl Seen {
+    fn add(&mut self, site: u32, born_ns: u64, size: u64) {
+        let (oldest, ages) = self.sites.entry(SiteId(site)).or_insert((born_ns, LiveAges::default()));
+        *oldest = (*oldest).min(born_ns);
+        ages.add(self.time_ns.saturating_sub(born_ns), size);
+        self.blocks += 1;
+    }
 }
 
 impl Surveyor {
-    pub(super) fn new(map: OwnedFd, near: MappedCounters<BUCKET>, near_blocks: MappedCounters<3>) -> Self {
-        Self { map, near, near_blocks }
+    pub(super) fn new(
+        map: OwnedFd,
+        near: MappedCounters<BUCKET>,
+        near_blocks: MappedCounters<3>,
+        deaths: MappedCounters<AGE_BUCKETS>,
+    ) -> Self {
+        Self { map, near, near_blocks, deaths }
     }
 
     /// Looks at every outstanding block once. Blocks that come and go meanwhile may or may not be seen.
@@ -36,7 +59,8 @@ impl Surveyor {
         let mut keys = vec![BlockKey::default(); BATCH];
         let mut blocks = vec![Block::default(); BATCH];
         let mut cursor = sys::Cursor::default();
-        let (mut oldest, mut total) = self.survey_near();
+        let mut seen = Seen { time_ns: monotonic_ns(), ..Seen::default() };
+        self.survey_near(&mut seen);
         loop {
             let (count, more) = match sys::lookup_batch(self.map.as_fd(), &mut cursor, &mut keys, &mut blocks) {
                 Ok(read) => read,
@@ -49,36 +73,39 @@ impl Surveyor {
                 }
                 Err(source) => return Err(BpfError::Map { map: "LIVE", what: "cannot read it in batches", source }),
             };
-            for block in &blocks[..count] {
-                let born = oldest.entry(SiteId(block.site)).or_insert(block.born_ns);
-                *born = (*born).min(block.born_ns);
-            }
-            total += count as u64;
+            blocks[..count].iter().for_each(|block| seen.add(block.site, block.born_ns, block.size));
             if !more {
-                return Ok(Survey { oldest_born_ns: oldest, blocks: total });
+                return Ok(self.with_deaths(seen));
             }
         }
     }
 
+    fn with_deaths(&self, seen: Seen) -> Survey {
+        let Seen { time_ns, blocks, sites } = seen;
+        let mut survey = Survey { blocks, time_ns, ..Survey::default() };
+        for (site, (oldest, ages)) in sites {
+            survey.oldest_born_ns.insert(site, oldest);
+            if (site.0 as usize) < self.deaths.len() {
+                survey.ages.insert(site, (ages, self.deaths.get(site.0 as usize)));
+            }
+        }
+        survey
+    }
+
     /// The blocks in the near table.
-    fn survey_near(&self) -> (HashMap<SiteId, u64>, u64) {
-        let mut oldest = HashMap::new();
-        let mut total = 0;
+    fn survey_near(&self, seen: &mut Seen) {
         for bucket in 0..self.near.len() {
             for (place, address) in self.near.get(bucket).into_iter().enumerate() {
                 if address == 0 {
                     continue;
                 }
-                let [_size, born_ns, owner] = self.near_blocks.get(bucket * BUCKET + place);
+                let [size, born_ns, owner] = self.near_blocks.get(bucket * BUCKET + place);
                 // Taken, and not filled yet.
                 if owner >> 32 == 0 {
                     continue;
                 }
-                let born = oldest.entry(SiteId(owner as u32)).or_insert(born_ns);
-                *born = (*born).min(born_ns);
-                total += 1;
+                seen.add(owner as u32, born_ns, size);
             }
         }
-        (oldest, total)
     }
 }

@@ -8,7 +8,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::{self, PipeReader, PipeWriter, Read as _, Write as _},
     os::{
-        fd::{AsFd as _, AsRawFd as _, BorrowedFd, RawFd},
+        fd::{AsFd as _, AsRawFd, BorrowedFd, RawFd},
         unix::process::CommandExt as _,
     },
     process::Command,
@@ -131,7 +131,7 @@ pub(super) fn not_run(program: &OsStr, error: &io::Error) -> String {
 fn command_of(program: &OsStr, arguments: &[OsString], pipes: [&BorrowedFd<'_>; 3], nofile: Rlimit) -> Command {
     let mut command = Command::new(program);
     command.args(arguments);
-    let pipes = pipes.map(|pipe| pipe.as_raw_fd());
+    let pipes = pipes.map(AsRawFd::as_raw_fd);
     // SAFETY: between fork and exec, `hold` makes system calls and touches nothing else.
     unsafe { command.pre_exec(move || hold(pipes, nofile)) };
     command

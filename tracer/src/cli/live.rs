@@ -22,7 +22,7 @@ use super::{
     output::Output,
     prepare::prepare,
     privileges, raise_file_limit,
-    tracing::Tracing,
+    tracing::{JUDGING, Tracing, WINDOW},
 };
 use crate::{
     aggregate::{Ending, TargetState},
@@ -193,6 +193,8 @@ async fn follow(
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut snapshots = interval_at(tokio::time::Instant::now() + every, every);
     snapshots.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut windows = interval_at(tokio::time::Instant::now() + WINDOW, WINDOW);
+    windows.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let end = arguments.duration.map(|duration| tokio::time::Instant::from_std(begun + duration));
     let mut exited = false;
     let mut interrupted = false;
@@ -216,6 +218,7 @@ async fn follow(
                 ready.context("waiting for events")?.clear_ready();
                 tracing.take_events()?;
             }
+            _ = windows.tick(), if !exited => tracing.observe(JUDGING)?,
             _ = snapshots.tick() => show(tracing, view, output, Moment::Interval)?,
             ready = gone.readable(), if !exited => {
                 // Before it is asked who it is: whoever ends meanwhile makes it readable again.

@@ -14,6 +14,7 @@ mod follower;
 mod launch;
 mod lifecycle;
 mod live;
+mod memory_watch;
 mod output;
 mod prepare;
 mod privileges;

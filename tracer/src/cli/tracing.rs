@@ -15,10 +15,11 @@ use tracer_common::{fd::KernelFd, stack::StackEnd};
 
 use super::{
     allocators::Allocators, exits::Exits, fd_watch::Watching, lifecycle::Purges, live::SharedSnapshot,
-    prepare::Prepared, process::Process,
+    memory_watch::MemoryWatches, prepare::Prepared, process::Process,
 };
 use crate::{
     aggregate::{Aggregator, Ending, SiteId, Snapshot, TargetState, Tgid},
+    analyze::{Analyst, survival::Lifetimes},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
     symbolize::{ExactFrames, Priority, Request, Symbolize as _, Symbolizer},
@@ -28,6 +29,11 @@ use crate::{
 const REST: u32 = 50;
 /// Surveys come no more often than this.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between windows of the analysis.
+pub(super) const WINDOW: Duration = Duration::from_secs(1);
+/// How long sites are judged in one of them, and for the last report.
+pub(super) const JUDGING: Duration = Duration::from_millis(20);
+const LAST_JUDGING: Duration = Duration::from_secs(1);
 /// How long the last report waits for names.
 const LAST_NAMES: Duration = Duration::from_secs(60);
 /// How long a report in between waits for names; what has none by then has them in the next one.
@@ -57,6 +63,8 @@ pub(super) struct Tracing {
     /// What was open when a process ended.
     pub(super) at_exit: HashMap<u32, Vec<KernelFd>>,
     latest: Option<SharedSnapshot>,
+    analyst: Analyst,
+    watches: MemoryWatches,
 }
 
 impl Tracing {
@@ -87,6 +95,8 @@ impl Tracing {
             events: Vec::new(),
             at_exit: HashMap::new(),
             latest: None,
+            analyst: Analyst::new(WINDOW),
+            watches: MemoryWatches::default(),
         })
     }
 
@@ -194,7 +204,7 @@ impl Tracing {
     pub(super) fn drain(&mut self) -> anyhow::Result<bool> {
         self.take_events()?;
         while let Ok(survey) = self.surveys.try_recv() {
-            self.aggregator.apply_survey(survey);
+            self.take_survey(survey);
         }
         if let Some(survey) = self.fds.as_ref().and_then(Watching::take) {
             self.aggregator.apply_fd_survey(survey);
@@ -217,6 +227,24 @@ impl Tracing {
         Ok(())
     }
 
+    fn take_survey(&mut self, survey: Survey) {
+        let Survey { oldest_born_ns, blocks: _, time_ns, ages } = survey;
+        self.aggregator.apply_survey(oldest_born_ns);
+        let looked_at = Duration::from_nanos(time_ns.saturating_sub(self.aggregator.started_ns()));
+        let lifetimes = ages.into_iter().map(|(site, (live, freed))| (site, Lifetimes { freed, live, looked_at }));
+        self.analyst.take_lifetimes(lifetimes.collect());
+    }
+
+    /// Looks at everything for the analysis, and judges for no longer than `budget`.
+    pub(super) fn observe(&mut self, budget: Duration) -> anyhow::Result<()> {
+        self.drain()?;
+        self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
+        let view = self.aggregator.view(&self.reading, self.state.clone());
+        let observed = self.watches.observe(self.processes.values());
+        self.analyst.observe(&view, observed, budget);
+        Ok(())
+    }
+
     /// Counts now.
     pub(super) fn snapshot(&mut self) -> anyhow::Result<SharedSnapshot> {
         self.drain()?;
@@ -227,7 +255,9 @@ impl Tracing {
                 self.aggregator.note(Tgid(*pid), runtime.note());
             }
         }
-        let snapshot = Arc::new(self.aggregator.snapshot(&self.reading, self.state.clone()));
+        let mut snapshot = self.aggregator.snapshot(&self.reading, self.state.clone());
+        self.analyst.annotate(&mut snapshot);
+        let snapshot = Arc::new(snapshot);
         self.latest = Some(Arc::clone(&snapshot));
         Ok(snapshot)
     }
@@ -301,9 +331,10 @@ impl Tracing {
         self.aggregator.widen_window();
         self.drain()?;
         self.last_fd_survey();
-        let last = self.snapshot()?;
         let survey = self.session.surveyor()?.survey()?;
-        self.aggregator.apply_survey(survey);
+        self.take_survey(survey);
+        self.observe(LAST_JUDGING)?;
+        let last = self.snapshot()?;
         let aged = self.aggregator.aged(&last, self.reading.now_ns);
         let slow = self.session.slow_probes();
         if slow > 0 {

@@ -6,6 +6,7 @@ use thiserror::Error;
 
 use super::raw::{DecodeError, RawEvent};
 use crate::aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount};
+use crate::analyze::survival::{AGE_BUCKETS, LiveAges};
 
 /// Why a source failed.
 #[derive(Debug, Error)]
@@ -34,12 +35,16 @@ pub struct Reading {
 }
 
 /// A look at all outstanding blocks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Survey {
     /// When the oldest outstanding block of each site was born: `CLOCK_MONOTONIC`, nanoseconds.
     pub oldest_born_ns: HashMap<SiteId, u64>,
     /// Blocks seen.
     pub blocks: u64,
+    /// When it began: `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
+    /// Ages of each site's blocks: of those that are outstanding, and of those that were freed.
+    pub ages: HashMap<SiteId, (LiveAges, [u64; AGE_BUCKETS])>,
 }
 
 /// A source of events: the kernel, a recording, or made up.

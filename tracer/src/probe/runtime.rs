@@ -1,6 +1,6 @@
 //! Runtimes that keep a heap of their own: what they allocate there goes past every allocator that can be probed.
 
-use object::{Endianness, Object as _, ObjectSymbol as _, ReadRef, read::elf::ElfFile64};
+use object::{Endianness, Object as _, ObjectSymbol, ReadRef, read::elf::ElfFile64};
 
 /// A runtime with a heap of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +39,7 @@ pub(super) fn runtime_of<'data, R: ReadRef<'data>>(file: &ElfFile64<'data, Endia
         return Some(Runtime::Go);
     }
     // Both export what tells them.
-    file.dynamic_symbols().filter(|symbol| symbol.is_definition()).find_map(|symbol| match symbol.name_bytes() {
+    file.dynamic_symbols().filter(ObjectSymbol::is_definition).find_map(|symbol| match symbol.name_bytes() {
         Ok(b"JNI_CreateJavaVM") => Some(Runtime::Jvm),
         Ok(name) if name.starts_with(b"_ZN2v87Isolate") || name.starts_with(b"_ZNK2v87Isolate") => Some(Runtime::V8),
         _ => None,

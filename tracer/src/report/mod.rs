@@ -14,6 +14,7 @@ mod startup;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;
+mod text_analysis;
 mod text_fds;
 pub mod units;
 pub mod untrusted;

@@ -12,6 +12,7 @@ use super::{
     FrameText, Sort, library_runs, sort_indices, stack_end_words,
     startup::is_startup,
     state_name, state_words,
+    text_analysis::{write_analysis, write_verdict},
     text_fds::write_descriptors,
     units::{bytes, count, counted, duration, rate, signed_bytes},
     untrusted::{LONGEST, clean, displayable},
@@ -81,6 +82,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         processes,
         state,
         ending,
+        analysis: _,
         notes,
         heap_traced,
         sites: _,
@@ -115,6 +117,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         };
         writeln!(out, "note         {whose}{what}")?;
     }
+    write_analysis(snapshot, out)?;
     if loss.is_empty() {
         writeln!(out, "loss         none")?;
     }
@@ -214,7 +217,7 @@ fn amount_of_all(kind: SiteKind, size: u64, objects: u64) -> String {
 }
 
 fn write_site(rank: usize, site: &SiteSnapshot, process: Option<Tgid>, out: &mut dyn Write) -> io::Result<()> {
-    let SiteSnapshot { id, tgid: _, kind, counters, oldest, stack } = site;
+    let SiteSnapshot { id, tgid: _, kind, counters, oldest, stack, verdict } = site;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let age = oldest.map_or_else(|| "unknown".to_owned(), duration);
     let amount_allocated = amount_of_all(*kind, alloc_bytes, alloc_objects);
@@ -227,6 +230,7 @@ fn write_site(rank: usize, site: &SiteSnapshot, process: Option<Tgid>, out: &mut
         id.0,
         process.map(|Tgid(pid)| format!(", process {pid}")).unwrap_or_default(),
     )?;
+    verdict.as_ref().map_or(Ok(()), |verdict| write_verdict(verdict, out))?;
     write_stack(stack, out)
 }
 

@@ -13,6 +13,7 @@ use super::{
         places_words, share_words, signal_meaning, signal_words,
     },
     text::write_stack,
+    text_analysis::write_verdict,
     units::{UNKNOWN, count, counted, duration, latency, rate},
     untrusted::{columns, displayable},
 };
@@ -199,7 +200,7 @@ fn connected_by(open: &[OpenFd]) -> BTreeMap<SiteId, Vec<(SiteId, u64)>> {
 }
 
 fn write_site(rank: usize, site: &FdSite, out: &mut dyn Write) -> io::Result<()> {
-    let FdSite { id, tgid: _, opened, closed, oldest, kinds, stack } = site;
+    let FdSite { id, tgid: _, opened, closed, oldest, kinds, stack, verdict } = site;
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds_words(kinds)) };
     writeln!(
         out,
@@ -210,6 +211,7 @@ fn write_site(rank: usize, site: &FdSite, out: &mut dyn Write) -> io::Result<()>
         count(*closed),
         id.0,
     )?;
+    verdict.as_ref().map_or(Ok(()), |verdict| write_verdict(verdict, out))?;
     write_stack(stack, out)
 }
 

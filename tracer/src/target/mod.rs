@@ -11,6 +11,7 @@ mod error;
 pub(crate) mod fixture;
 pub mod limits;
 pub mod maps;
+mod memory;
 mod own_file;
 mod proc_dir;
 mod process;
@@ -19,6 +20,7 @@ pub mod sockets;
 
 pub use descriptors::{FdTable, ListedFd};
 pub use error::TargetError;
+pub use memory::{MemoryReader, Rollup};
 pub(crate) use own_file::{NotOwn, Owner};
 pub use process::Target;
 pub(crate) use root::Root;

@@ -7,7 +7,7 @@ use rustix::{
     process::{Pid, PidfdFlags},
 };
 
-use super::{FdTable, SocketReader, SocketsError, TargetError, maps::ModuleMap, proc_dir::ProcDir};
+use super::{FdTable, MemoryReader, SocketReader, SocketsError, TargetError, maps::ModuleMap, proc_dir::ProcDir};
 use crate::aggregate::{TargetInfo, Tgid};
 
 /// `PF_KTHREAD` of the kernel's `include/linux/sched.h`, as field 9 of `/proc/PID/stat` shows it.
@@ -105,6 +105,22 @@ impl Target {
     /// Whether a thread of it still runs.
     pub fn is_alive(&self) -> bool {
         is_running(self.pidfd.as_fd())
+    }
+
+    /// A reader of how much memory it has.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn memory(&self) -> Result<MemoryReader, TargetError> {
+        Ok(MemoryReader::new(self.dir.try_clone()?))
+    }
+
+    /// How long it has been running; `None` when that cannot be told.
+    pub fn running_for(&self) -> Option<std::time::Duration> {
+        let stat = procfs::process::Stat::from_read(self.dir.read("stat", STATUS_BYTES).ok()?.as_slice()).ok()?;
+        let uptime = procfs::Uptime::from_read(std::fs::read("/proc/uptime").ok()?.as_slice()).ok()?;
+        let started = stat.starttime as f64 / procfs::ticks_per_second() as f64;
+        Some(std::time::Duration::from_secs_f64((uptime.uptime - started).max(0.0)))
     }
 
     /// Whether a thread of it has a seccomp filter.

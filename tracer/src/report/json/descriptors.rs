@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Serialize, Serializer};
 
-use super::{JsonFrame, SITE_FD};
+use super::{JsonFrame, SITE_FD, analysis::JsonVerdict};
 use crate::{
     aggregate::{
         Corrections, Descriptors, Direction, Endpoint, FdLimits, FdSignal, FdSite, OpenFd, Origin, Peer, SiteId,
@@ -87,6 +87,7 @@ pub(super) struct JsonFdSite<'a> {
     closed: u64,
     oldest_age_s: Option<f64>,
     kinds: BTreeMap<&'static str, u64>,
+    verdict: Option<JsonVerdict<'a>>,
     stack: &'static str,
     frames: Vec<JsonFrame<'a>>,
 }
@@ -94,7 +95,7 @@ pub(super) struct JsonFdSite<'a> {
 impl<'a> From<&'a FdSite> for JsonFdSite<'a> {
     fn from(site: &'a FdSite) -> Self {
         let open = site.open();
-        let FdSite { id, tgid, opened, closed, oldest, kinds, stack } = site;
+        let FdSite { id, tgid, opened, closed, oldest, kinds, stack, verdict } = site;
         let Stack { frames, end } = &**stack;
         Self {
             id: id.0,
@@ -105,6 +106,7 @@ impl<'a> From<&'a FdSite> for JsonFdSite<'a> {
             closed: *closed,
             oldest_age_s: seconds(*oldest),
             kinds: kinds.iter().map(|&(kind, count)| (kind.name(), count)).collect(),
+            verdict: verdict.as_deref().map(JsonVerdict::from),
             stack: end.name(),
             frames: frames.iter().map(JsonFrame::from).collect(),
         }

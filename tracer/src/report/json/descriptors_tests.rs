@@ -32,7 +32,7 @@ fn fd_sites_come_after_heap_sites_with_every_field() {
     );
     assert_eq!(
         site,
-        json!({"id": 17, "kind": "fd", "tgid": 4242, "open": 41, "opened": 211, "closed": 170, "oldest_age_s": 241.0,
+        json!({"id": 17, "kind": "fd", "tgid": 4242, "open": 41, "opened": 211, "closed": 170, "oldest_age_s": 241.0, "verdict": null,
                "kinds": {"tcp": 41}, "stack": "complete", "frames": null})
     );
     assert_eq!(sites[11]["kinds"], json!({"eventfd": 2, "pipe": 2, "epoll": 1}));

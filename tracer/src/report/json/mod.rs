@@ -2,6 +2,7 @@
 //!
 //! Text of the target is passed on as it is: JSON's own escaping makes it harmless until somebody prints it.
 
+mod analysis;
 mod descriptors;
 
 use std::{
@@ -12,7 +13,10 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use self::descriptors::{JsonDescriptors, JsonFdSite};
+use self::{
+    analysis::{JsonAnalysis, JsonVerdict},
+    descriptors::{JsonDescriptors, JsonFdSite},
+};
 use super::{startup::is_startup, state_name};
 use crate::{
     aggregate::{
@@ -45,6 +49,8 @@ struct JsonDocument<'a> {
     ending: Option<JsonEnding>,
     /// What the numbers do not say.
     notes: Vec<&'static str>,
+    /// What the processes are doing as a whole.
+    analysis: Vec<JsonAnalysis<'a>>,
     started: String,
     elapsed_s: f64,
     /// What is traced, of `heap` and `fds`: an empty list of what is not says nothing.
@@ -70,6 +76,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             processes,
             state,
             ending,
+            analysis,
             notes,
             heap_traced,
             sites: _,
@@ -88,6 +95,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             processes: processes.iter().map(JsonProcess::from).collect(),
             state: state_name(state),
             ending: ending.map(JsonEnding::from),
+            analysis: analysis.iter().map(JsonAnalysis::from).collect(),
             notes: notes.iter().map(|note| note.what).collect(),
             started: started.to_string(),
             elapsed_s: elapsed.as_secs_f64(),
@@ -260,13 +268,14 @@ struct JsonHeapSite<'a> {
     /// Of the program's start, before any code of its own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     startup: bool,
+    verdict: Option<JsonVerdict<'a>>,
     stack: &'static str,
     frames: Vec<JsonFrame<'a>>,
 }
 
 impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
     fn from(site: &'a SiteSnapshot) -> Self {
-        let SiteSnapshot { id, tgid, kind, counters, oldest, stack } = site;
+        let SiteSnapshot { id, tgid, kind, counters, oldest, stack, verdict } = site;
         let Stack { frames, end } = &**stack;
         Self {
             id: id.0,
@@ -275,6 +284,7 @@ impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
             counters: (*counters).into(),
             oldest_age_s: oldest.map(|age| age.as_secs_f64()),
             startup: false,
+            verdict: verdict.as_deref().map(JsonVerdict::from),
             stack: end.name(),
             frames: frames.iter().map(JsonFrame::from).collect(),
         }

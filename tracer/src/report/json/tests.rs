@@ -44,6 +44,7 @@ fn every_field_of_the_document_reads_back() {
             "processes": [],
             "state": "running",
             "notes": [],
+            "analysis": [],
             "traced": ["heap"],
             "started": "2026-03-01T09:30:00Z",
             "elapsed_s": 245.5,
@@ -75,6 +76,7 @@ fn every_field_of_a_site_and_its_frames_reads_back() {
             "alloc_bytes": 25_165_843, "alloc_objects": 2_039,
             "free_bytes": 12_582_926, "free_objects": 1_018,
             "oldest_age_s": 241.5,
+            "verdict": null,
             "stack": "complete",
             "frames": [
                 {"function": "operator new(unsigned long)", "module": "/usr/lib/libstdc++.so.6", "file": null,

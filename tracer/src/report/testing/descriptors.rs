@@ -34,6 +34,7 @@ fn with(snapshot: Snapshot, descriptors: Descriptors) -> Snapshot {
 /// A site; `oldest` in seconds. Its kinds are counted by [`descriptors`].
 fn site(id: u32, (opened, closed): (u64, u64), oldest: Option<u64>, frames: Vec<Frame>) -> FdSite {
     FdSite {
+        verdict: None,
         id: SiteId(id),
         tgid: Tgid(4242),
         opened,

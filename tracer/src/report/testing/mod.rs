@@ -63,6 +63,7 @@ pub(crate) fn site(
     frames: Vec<Frame>,
 ) -> SiteSnapshot {
     SiteSnapshot {
+        verdict: None,
         id: SiteId(id),
         tgid: Tgid(4242),
         kind: SiteKind::Heap,
@@ -80,6 +81,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
         totals += site.counters;
     }
     Snapshot {
+        analysis: Vec::new(),
         ending: None,
         notes: Vec::new(),
         started: "2026-03-01T09:30:00Z".parse().expect("a timestamp"),
