@@ -1,6 +1,9 @@
 //! More than one process: several that are given, children that are followed, programs that are replaced. Each process's
 //! numbers are its own, and exact from the moment on from which leaktrace says that it follows it.
 
+mod exec;
+mod short_lived;
+
 use std::process::Command;
 
 use anyhow::{Result, ensure};

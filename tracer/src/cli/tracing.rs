@@ -14,11 +14,16 @@ use anyhow::Context as _;
 use tracer_common::{fd::KernelFd, stack::StackEnd};
 
 use super::{
-    allocators::Allocators, exits::Exits, fd_watch::Watching, lifecycle::Purges, live::SharedSnapshot,
-    prepare::Prepared, process::Process,
+    allocators::Allocators,
+    exits::Exits,
+    fd_watch::Watching,
+    lifecycle::Purges,
+    live::SharedSnapshot,
+    prepare::Prepared,
+    process::{Probed, Process},
 };
 use crate::{
-    aggregate::{Aggregator, SiteId, Snapshot, TargetState, Tgid},
+    aggregate::{Aggregator, Processes, SiteId, Snapshot, TargetState, Tgid},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
     symbolize::{ExactFrames, Priority, Request, Symbolize as _, Symbolizer},
@@ -127,9 +132,8 @@ impl Tracing {
                 }
                 if process.follower.is_due() {
                     looked.push(*pid);
-                    if process.follow(&mut self.session, self.allocators.as_mut())? {
-                        self.aggregator.processes().probed(Tgid(*pid), self.session.now_ns());
-                    }
+                    let probed = process.follow(&mut self.session, self.allocators.as_mut())?;
+                    note(probed, Tgid(*pid), self.aggregator.processes(), &self.session);
                 }
             }
         }
@@ -291,6 +295,15 @@ impl Tracing {
             Ok(survey) => self.aggregator.apply_fd_survey(survey),
             Err(error) => log::warn!("descriptors cannot be looked at: {error:#}"),
         }
+    }
+}
+
+/// Whether a process is without probes no more.
+pub(super) fn note(probed: Probed, pid: Tgid, processes: &mut Processes, session: &Session) {
+    match probed {
+        Probed::AsBefore => {}
+        Probed::Already => processes.probed_before(pid),
+        Probed::Now => processes.probed(pid, session.now_ns()),
     }
 }
 

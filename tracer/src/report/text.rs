@@ -132,7 +132,13 @@ fn heap_numbers(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
 /// One line for each process, when there are several.
 fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Result<()> {
     if processes.len() < 2 {
-        return Ok(());
+        return match processes.first() {
+            Some(ProcessSnapshot { unseen, .. }) if !unseen.is_zero() => {
+                let unseen = unseen.as_secs_f64() * 1e3;
+                writeln!(out, "unseen       {unseen:.1} ms, from an exec to the probes for the new program")
+            }
+            _ => Ok(()),
+        };
     }
     for (index, process) in processes.iter().take(PROCESSES).enumerate() {
         let ProcessSnapshot { info, parent, state, began: _, ended, unseen, totals, fds } = process;
@@ -141,11 +147,8 @@ fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Re
         let fds = fds.map(|fds| format!(", {}", counted(fds, "descriptor", "descriptors"))).unwrap_or_default();
         let ended = ended.map(|ended| format!(" after {}", duration(ended))).unwrap_or_default();
         let parent = parent.map(|Tgid(pid)| format!(" of {pid}")).unwrap_or_default();
-        let unseen = if unseen.is_zero() {
-            String::new()
-        } else {
-            format!(", first {:.1} ms unseen", unseen.as_secs_f64() * 1e3)
-        };
+        let unseen =
+            if unseen.is_zero() { String::new() } else { format!(", {:.1} ms unseen", unseen.as_secs_f64() * 1e3) };
         let (comm, pid, state) = (displayable(&info.comm), info.pid.0, state_name(state));
         writeln!(out, "{label:<12} {comm}[{pid}]{parent} {state}{ended}, {held}{fds}{unseen}")?;
     }
