@@ -6,39 +6,18 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Mutex,
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use crate::{
+    folder::Folder,
     leaker::leakers_dir,
     network::Network,
     process::{Guarded, Lines},
     wait_for, work_dir,
 };
-
-/// A folder below the system's for temporary files: sockets need short paths, and other users a way in.
-#[derive(Debug)]
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("leaktrace-{name}-{}-{number}", std::process::id()));
-        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A folder left behind is no reason to fail.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A PostgreSQL server with a cluster of its own, on port 5432 of its network, trusting everyone there.
 #[derive(Debug)]
@@ -53,15 +32,15 @@ impl Postgres {
     pub fn start(network: &Network) -> Result<Self> {
         let programs = postgres_programs()?;
         let folder = Folder::new("postgres")?;
-        let data = folder.0.join("data");
+        let data = folder.path().join("data");
         // It refuses to be root's. The package has made this user.
-        let owned = Command::new("chown").arg("postgres:postgres").arg(&folder.0).status()?;
+        let owned = Command::new("chown").arg("postgres:postgres").arg(folder.path()).status()?;
         ensure!(owned.success(), "chown to postgres failed: is Debian's postgresql installed?");
         let as_postgres = |program: &str| {
             let mut command = Command::new("setpriv");
             // A change of user clears the signal that a child is to get at its parent's death.
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=KILL", "--"]);
-            command.arg(programs.join(program)).current_dir(&folder.0).env("LC_ALL", "C").stdin(Stdio::null());
+            command.arg(programs.join(program)).current_dir(folder.path()).env("LC_ALL", "C").stdin(Stdio::null());
             command
         };
         let mut initdb = as_postgres("initdb");
@@ -70,17 +49,17 @@ impl Postgres {
         ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
 
         let mut command = as_postgres("postgres");
-        command.arg("-D").arg(&data).args(["-k"]).arg(&folder.0);
+        command.arg("-D").arg(&data).args(["-k"]).arg(folder.path());
         for setting in
             ["listen_addresses=127.0.0.1", "port=5432", "fsync=off", "max_connections=97", "shared_buffers=4MB"]
         {
             command.args(["-c", setting]);
         }
         network.enter(&mut command)?;
-        let log = fs::File::create(folder.0.join("log"))?;
+        let log = fs::File::create(folder.path().join("log"))?;
         let mut server = Guarded::spawn(command.stdout(log.try_clone()?).stderr(log))?;
         wait_for("PostgreSQL to accept connections", || {
-            let log = fs::read_to_string(folder.0.join("log"))?;
+            let log = fs::read_to_string(folder.path().join("log"))?;
             ensure!(server.try_wait()?.is_none(), "PostgreSQL ended:\n{log}");
             Ok(log.contains("ready to accept connections").then_some(()))
         })?;

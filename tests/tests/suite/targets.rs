@@ -2,6 +2,7 @@
 //! numbers are its own, and exact from the moment on from which leaktrace says that it follows it.
 
 mod exec;
+mod places;
 mod short_lived;
 
 use std::process::Command;
