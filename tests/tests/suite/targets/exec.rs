@@ -1,10 +1,11 @@
 //! Programs that become others, by every way there is: to the byte from the moment on from which leaktrace says that the
 //! probes are there.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use leaktrace_tests::{
+    folder::Folder,
     leaker::{Leaker, compile},
     ledger::{
         Ledger,
@@ -123,4 +124,40 @@ fn children_that_exec_from_another_thread() -> Result<()> {
     let mut stages = Stages::start(&mut stages()?, &["fork", "thread", "spawn"], &["--follow-forks"])?;
     let (ledger, _) = stages.run()?;
     ledger.check(&stages.finish()?, Innermost, ListedSites)
+}
+
+/// A program of root's that a user's runs: the kernel gives it other rights, and hides it from the user.
+#[test]
+fn programs_that_become_root_s() -> Result<()> {
+    let folder = Folder::new("setuid")?;
+    let program = folder.install(&compile("stages.c")?, "plain", 0o755)?;
+    let privileged = folder.install(&program, "privileged", 0o4755)?;
+    let becoming = |way: &str| format!("{way}={}", privileged.display());
+    let as_nobody = || {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&program);
+        command
+    };
+    // And on from there, by itself and by another thread.
+    let ways = [&*becoming("exec"), "exec", "thread"];
+    let mut stages = Stages::start(&mut as_nobody(), &ways, &[])?;
+    ensure!(user_of(stages.leaker.pid())? == 65534, "it is not a user's to begin with");
+    let (ledger, pids) = stages.run()?;
+    ensure!(user_of(pids[0])? == 0, "it did not become root's");
+    let report = stages.finish()?;
+    ledger.check(&report, Innermost, ListedSites)?;
+    ensure!(report.state == "detached" && report.target.exe.ends_with("/privileged"), "{:?}", report.target);
+
+    let ways = [&*becoming("spawn"), &*becoming("exec")];
+    let mut stages = Stages::start(&mut as_nobody(), &ways, &["--follow-forks"])?;
+    let (ledger, pids) = stages.run()?;
+    ensure!((user_of(pids[0])?, user_of(pids[1])?) == (65534, 0), "the child did not become root's");
+    ledger.check(&stages.finish()?, Innermost, Everything)
+}
+
+/// The user whose rights a process has.
+fn user_of(pid: u32) -> Result<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).context("no Uid")?;
+    Ok(line.split_whitespace().nth(1).context("no effective user")?.parse()?)
 }
