@@ -44,7 +44,8 @@ impl Ended {
         serde_json::from_str(&text).with_context(|| format!("not the JSON that was promised:\n{text}"))
     }
 
-    fn text(&self) -> Result<String> {
+    /// The report as it was written.
+    pub fn text(&self) -> Result<String> {
         ensure!(self.status.success(), "leaktrace failed: {}\n{}", self.status, self.stderr);
         fs::read_to_string(&self.report).with_context(|| format!("no report; stderr:\n{}", self.stderr))
     }
@@ -111,7 +112,10 @@ impl Tracer {
 
     fn start_command(command: &mut Command, pid: u32, options: &[&str]) -> Result<Self> {
         let report = report_path()?;
-        command.args(["-p", &pid.to_string(), "--interval", "1s", "--format", "json", "-o"]).arg(&report).args(options);
+        if !options.contains(&"--format") {
+            command.args(["--format", "json"]);
+        }
+        command.args(["-p", &pid.to_string(), "--interval", "1s", "-o"]).arg(&report).args(options);
         Self::spawn(command, report)
     }
 

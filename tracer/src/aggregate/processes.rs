@@ -120,6 +120,13 @@ impl Processes {
         }
     }
 
+    /// It has another name or title.
+    pub fn named(&mut self, info: &TargetInfo) {
+        if let Some(process) = self.find(info.pid).filter(|process| process.info != *info) {
+            process.info = info.clone();
+        }
+    }
+
     /// It has ended.
     pub fn ended(&mut self, pid: Tgid, now_ns: u64) {
         if let Some(process) = self.find(pid) {

@@ -75,6 +75,8 @@ impl Process {
         allocators: Option<&mut Allocators>,
     ) -> anyhow::Result<Probed> {
         let changed = self.follower.follow(session)?;
+        // One that is gone keeps its name.
+        let _ = self.target.retitle();
         Ok(if changed { self.probe(session, allocators) } else { Probed::AsBefore })
     }
 

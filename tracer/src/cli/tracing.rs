@@ -134,6 +134,7 @@ impl Tracing {
                     looked.push(*pid);
                     let probed = process.follow(&mut self.session, self.allocators.as_mut())?;
                     note(probed, Tgid(*pid), self.aggregator.processes(), &self.session);
+                    self.aggregator.processes().named(process.target.info());
                 }
             }
         }
@@ -272,6 +273,11 @@ impl Tracing {
     pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<Snapshot> {
         // Whoever ended a moment ago did.
         self.take_ended()?;
+        for process in self.processes.values_mut() {
+            // One that is gone keeps its name.
+            let _ = process.target.retitle();
+            self.aggregator.processes().named(process.target.info());
+        }
         self.state = state;
         self.aggregator.widen_window();
         self.drain()?;

@@ -9,6 +9,7 @@ pub mod doctor;
 pub(crate) mod fd_words;
 mod frame_text;
 mod json;
+mod merged;
 mod order;
 #[cfg(test)]
 pub(crate) mod testing;

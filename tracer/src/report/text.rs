@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{
-    FrameText, Sort, library_runs, sort_indices, stack_end_words, state_name, state_words,
+    FrameText, Sort, library_runs,
+    merged::{Merged, merge, owner_words, parts_words},
+    sort_indices, stack_end_words, state_name, state_words,
     text_fds::write_descriptors,
     units::{bytes, count, counted, duration, rate, signed_bytes},
     untrusted::{LONGEST, clean, displayable},
@@ -25,6 +27,8 @@ const FRAMES: usize = 32;
 const PROCESSES: usize = 32;
 /// Columns of the command line that are shown.
 const CMDLINE_COLUMNS: usize = 160;
+/// The same, of one of several processes. Servers tell their workers apart there.
+const TITLE_COLUMNS: usize = 48;
 
 /// What a report lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,16 +55,20 @@ pub fn write_text(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Wr
         heap_sites(snapshot, options, out)?;
     }
     match &snapshot.descriptors {
-        Some(descriptors) => write_descriptors(descriptors, snapshot.target.pid, options, out),
+        Some(descriptors) => {
+            write_descriptors(descriptors, snapshot.target.pid, snapshot.processes.len(), options, out)
+        }
         None => Ok(()),
     }
 }
 
 fn heap_sites(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
-    let listing = Listing::new(snapshot, options);
-    for (rank, site) in listing.shown.iter().enumerate() {
+    let processes = snapshot.processes.len();
+    let merged = merge(snapshot.sites.iter(), processes);
+    let listing = Listing::new(&merged, options);
+    for (rank, entry) in listing.shown.iter().enumerate() {
         writeln!(out)?;
-        write_site(rank + 1, site, (snapshot.processes.len() > 1).then_some(site.tgid), out)?;
+        write_site(rank + 1, entry, processes, out)?;
     }
     writeln!(out)?;
     listing.write_rest(options, out)
@@ -86,7 +94,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     } = snapshot;
     let TargetInfo { pid, comm, exe, cmdline } = target;
     writeln!(out, "leaktrace: {}[{}], {}", displayable(comm), pid.0, state_words(state))?;
-    writeln!(out, "command      {}", command(exe, cmdline))?;
+    writeln!(out, "command      {}", command(exe, cmdline, CMDLINE_COLUMNS))?;
     write_processes(processes, out)?;
     let since = started.strftime("%Y-%m-%d %H:%M:%S UTC");
     writeln!(out, "traced       {} since {since}", duration(*elapsed))?;
@@ -150,7 +158,8 @@ fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Re
         let unseen =
             if unseen.is_zero() { String::new() } else { format!(", {:.1} ms unseen", unseen.as_secs_f64() * 1e3) };
         let (comm, pid, state) = (displayable(&info.comm), info.pid.0, state_name(state));
-        writeln!(out, "{label:<12} {comm}[{pid}]{parent} {state}{ended}, {held}{fds}{unseen}")?;
+        let what = command(&info.exe, &info.cmdline, TITLE_COLUMNS);
+        writeln!(out, "{label:<12} {comm}[{pid}]{parent} {state}{ended}, {held}{fds}{unseen} ({what})")?;
     }
     if processes.len() > PROCESSES {
         writeln!(out, "{:<12} … {} more", "", processes.len() - PROCESSES)?;
@@ -158,29 +167,31 @@ fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Re
     Ok(())
 }
 
-fn command(exe: &str, cmdline: &[String]) -> String {
+fn command(exe: &str, cmdline: &[String], columns: usize) -> String {
     if cmdline.is_empty() {
-        return clean(exe, CMDLINE_COLUMNS).into_owned();
+        return clean(exe, columns).into_owned();
     }
-    clean(&cmdline.join(" "), CMDLINE_COLUMNS).into_owned()
+    clean(&cmdline.join(" "), columns).into_owned()
 }
 
 fn amount(size: u64, objects: u64) -> String {
     format!("{} in {}", bytes(size), counted(objects, "object", "objects"))
 }
 
-fn write_site(rank: usize, site: &SiteSnapshot, process: Option<Tgid>, out: &mut dyn Write) -> io::Result<()> {
-    let SiteSnapshot { id, tgid: _, kind: _, counters, oldest, stack } = site;
+fn write_site(rank: usize, entry: &Merged<SiteSnapshot>, processes: usize, out: &mut dyn Write) -> io::Result<()> {
+    let SiteSnapshot { id: _, tgid: _, kind: _, counters, oldest, stack } = &entry.sum;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let age = oldest.map_or_else(|| "unknown".to_owned(), duration);
     writeln!(
         out,
-        "#{rank} {} outstanding, oldest {age}, of {} allocated (site {}{})",
+        "#{rank} {} outstanding, oldest {age}, of {} allocated ({})",
         amount(counters.inuse_bytes(), counters.inuse_objects()),
         amount(alloc_bytes, alloc_objects),
-        id.0,
-        process.map(|Tgid(pid)| format!(", process {pid}")).unwrap_or_default(),
+        owner_words(entry, processes),
     )?;
+    if let Some(words) = parts_words(entry, bytes) {
+        writeln!(out, "    {words}")?;
+    }
     write_stack(stack, out)
 }
 
@@ -213,7 +224,7 @@ pub(super) fn write_stack(stack: &Stack, out: &mut dyn Write) -> io::Result<()> 
 
 /// The sites to list, and what is left out.
 struct Listing<'a> {
-    shown: Vec<&'a SiteSnapshot>,
+    shown: Vec<&'a Merged<SiteSnapshot>>,
     /// Left out by `top`.
     below: BlockCounters,
     below_sites: usize,
@@ -225,10 +236,11 @@ struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    fn new(snapshot: &'a Snapshot, options: &ReportOptions) -> Self {
+    fn new(merged: &'a [Merged<SiteSnapshot>], options: &ReportOptions) -> Self {
         let ReportOptions { top, sort, min_age } = *options;
-        let mut indices: Vec<usize> = (0..snapshot.sites.len()).collect();
-        sort_indices(&mut indices, &snapshot.sites, sort, |site| site.counters.alloc_objects as f64);
+        let sums: Vec<SiteSnapshot> = merged.iter().map(|entry| entry.sum.clone()).collect();
+        let mut indices: Vec<usize> = (0..sums.len()).collect();
+        sort_indices(&mut indices, &sums, sort, |site| site.counters.alloc_objects as f64);
         let mut listing = Self {
             shown: Vec::new(),
             below: BlockCounters::default(),
@@ -237,7 +249,8 @@ impl<'a> Listing<'a> {
             young_sites: 0,
             idle_sites: 0,
         };
-        for site in indices.into_iter().map(|index| &snapshot.sites[index]) {
+        for entry in indices.into_iter().map(|index| &merged[index]) {
+            let site = &entry.sum;
             // Only who asks for allocations wants to see sites that leave nothing behind.
             if site.counters.inuse_objects() == 0 && sort != Sort::Allocs {
                 listing.idle_sites += 1;
@@ -245,7 +258,7 @@ impl<'a> Listing<'a> {
                 listing.young += site.counters;
                 listing.young_sites += 1;
             } else if listing.shown.len() < top {
-                listing.shown.push(site);
+                listing.shown.push(entry);
             } else {
                 listing.below += site.counters;
                 listing.below_sites += 1;

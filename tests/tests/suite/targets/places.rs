@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use leaktrace_tests::{
     folder::Folder,
     leaker::{Build, Frames, Leaker, compile, leakers_dir},
@@ -14,6 +14,7 @@ use leaktrace_tests::{
         Match::Innermost,
         Scope::{Everything, ListedSites},
     },
+    process::children,
     programs,
     report::Report,
     tracer::Tracer,
@@ -35,9 +36,8 @@ impl Contained {
         command.args(["--user", "--map-root-user", "--mount", "--pid", "--net", "--kill-child"]);
         command.arg(compile("enter_root.c")?).arg(root.path()).arg(PROGRAM).args(arguments);
         let leaker = Leaker::start_program(&mut command)?;
-        let outside = leaker.pid();
-        let children = fs::read_to_string(format!("/proc/{outside}/task/{outside}/children"))?;
-        let pid = children.trim().parse().with_context(|| format!("the children of unshare are {children:?}"))?;
+        let children = children(leaker.pid())?;
+        let [pid] = children[..] else { bail!("the children of unshare are {children:?}") };
         Ok(Self { leaker, pid })
     }
 }
