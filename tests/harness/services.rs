@@ -52,9 +52,14 @@ impl Postgres {
 
         let mut command = as_postgres("postgres");
         command.arg("-D").arg(&data).args(["-k"]).arg(folder.path());
-        for setting in
-            ["listen_addresses=127.0.0.1", "port=5432", "fsync=off", "autovacuum=off", "max_connections=97", "shared_buffers=4MB"]
-        {
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "port=5432",
+            "fsync=off",
+            "autovacuum=off",
+            "max_connections=97",
+            "shared_buffers=4MB",
+        ] {
             command.args(["-c", setting]);
         }
         network.enter(&mut command)?;

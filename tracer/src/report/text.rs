@@ -338,6 +338,11 @@ mod tests {
     }
 
     #[test]
+    fn several_processes_and_what_is_the_same_in_them() {
+        insta::assert_snapshot!(report(&testing::several(), &ReportOptions::default()));
+    }
+
+    #[test]
     fn who_sorts_by_allocations_sees_idle_sites() {
         let text = report(&testing::normal(), &ReportOptions { top: 1, sort: Sort::Allocs, ..Default::default() });
         assert!(
