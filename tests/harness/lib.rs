@@ -8,6 +8,7 @@
 pub mod compare;
 pub mod descriptors;
 pub mod doctor;
+pub mod folder;
 pub mod gdb;
 pub mod kernel_objects;
 pub mod launch;

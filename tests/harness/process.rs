@@ -68,6 +68,12 @@ impl Drop for Guarded {
     }
 }
 
+/// The children of a process.
+pub fn children(pid: u32) -> Result<Vec<u32>> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    Ok(list.split_whitespace().map(str::parse).collect::<Result<_, _>>()?)
+}
+
 /// Makes `command` load everything at the same addresses in every run.
 pub fn without_randomized_addresses(command: &mut Command) {
     // SAFETY: the closure makes one system call and touches no memory shared with the parent.

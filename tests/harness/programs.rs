@@ -12,6 +12,11 @@ pub fn late_library() -> Build {
     Build::c(leakers_dir().join("late_library.c"), Frames::Pointers).shared().arg("-DLIBRARY")
 }
 
+/// The library that `two_files.c` opens before it is ready.
+pub fn second_file() -> Build {
+    Build::c(leakers_dir().join("two_files.c"), Frames::Pointers).shared().arg("-DLIBRARY")
+}
+
 /// A program of the heap whose allocator is in itself, without symbols: nothing says where.
 pub fn static_heap() -> Build {
     Build::c(leakers_dir().join("simple.c"), Frames::Pointers).arg("-static").arg("-s")
@@ -58,6 +63,7 @@ pub fn compile_core() -> Result<Vec<PathBuf>> {
     }
     for build in [
         late_library(),
+        second_file(),
         static_heap(),
         files_without_frame_pointers(),
         static_files(),

@@ -70,10 +70,16 @@ pub struct Target {
 pub struct Process {
     /// Its id.
     pub pid: u32,
+    /// Its arguments, or what it has put in their place.
+    #[serde(default)]
+    pub cmdline: Vec<String>,
     /// The process that forked it, if it is traced for that.
     pub parent: Option<u32>,
     /// `running`, `exited`, …
     pub state: String,
+    /// When it came, in seconds since the first ones.
+    #[serde(default)]
+    pub began_s: f64,
     /// Seconds after its fork that were not seen.
     pub unseen_s: f64,
     /// Its numbers.
@@ -161,7 +167,7 @@ pub struct Site {
 impl Site {
     /// Whether frame `index` is in `function`.
     pub fn frame_is(&self, index: usize, function: &str) -> bool {
-        self.frames.get(index).and_then(|frame| frame.function.as_deref()).is_some_and(|name| is_named(name, function))
+        self.frames.get(index).is_some_and(|frame| frame.is_in(function))
     }
 }
 
@@ -207,6 +213,13 @@ pub struct Frame {
     pub address: u64,
     /// Why there is no name.
     pub reason: Option<String>,
+}
+
+impl Frame {
+    /// Whether it is in `function`.
+    pub fn is_in(&self, function: &str) -> bool {
+        self.function.as_deref().is_some_and(|name| is_named(name, function))
+    }
 }
 
 fn hexadecimal<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {

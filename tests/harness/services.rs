@@ -3,49 +3,30 @@
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Mutex,
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use crate::{
+    folder::Folder,
     leaker::leakers_dir,
     network::Network,
-    process::{Guarded, Lines},
+    process::{Guarded, Lines, children, run_tool},
     wait_for, work_dir,
 };
-
-/// A folder below the system's for temporary files: sockets need short paths, and other users a way in.
-#[derive(Debug)]
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("leaktrace-{name}-{}-{number}", std::process::id()));
-        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A folder left behind is no reason to fail.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A PostgreSQL server with a cluster of its own, on port 5432 of its network, trusting everyone there.
 #[derive(Debug)]
 pub struct Postgres {
     // Fields are dropped in this order: nobody writes into a folder that is being removed.
     server: Guarded,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Postgres {
@@ -53,15 +34,15 @@ impl Postgres {
     pub fn start(network: &Network) -> Result<Self> {
         let programs = postgres_programs()?;
         let folder = Folder::new("postgres")?;
-        let data = folder.0.join("data");
+        let data = folder.path().join("data");
         // It refuses to be root's. The package has made this user.
-        let owned = Command::new("chown").arg("postgres:postgres").arg(&folder.0).status()?;
+        let owned = Command::new("chown").arg("postgres:postgres").arg(folder.path()).status()?;
         ensure!(owned.success(), "chown to postgres failed: is Debian's postgresql installed?");
         let as_postgres = |program: &str| {
             let mut command = Command::new("setpriv");
             // A change of user clears the signal that a child is to get at its parent's death.
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--pdeathsig=KILL", "--"]);
-            command.arg(programs.join(program)).current_dir(&folder.0).env("LC_ALL", "C").stdin(Stdio::null());
+            command.arg(programs.join(program)).current_dir(folder.path()).env("LC_ALL", "C").stdin(Stdio::null());
             command
         };
         let mut initdb = as_postgres("initdb");
@@ -70,21 +51,48 @@ impl Postgres {
         ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
 
         let mut command = as_postgres("postgres");
-        command.arg("-D").arg(&data).args(["-k"]).arg(&folder.0);
-        for setting in
-            ["listen_addresses=127.0.0.1", "port=5432", "fsync=off", "max_connections=97", "shared_buffers=4MB"]
-        {
+        command.arg("-D").arg(&data).args(["-k"]).arg(folder.path());
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            "port=5432",
+            "fsync=off",
+            "autovacuum=off",
+            "max_connections=97",
+            "shared_buffers=4MB",
+        ] {
             command.args(["-c", setting]);
         }
         network.enter(&mut command)?;
-        let log = fs::File::create(folder.0.join("log"))?;
+        let log = fs::File::create(folder.path().join("log"))?;
         let mut server = Guarded::spawn(command.stdout(log.try_clone()?).stderr(log))?;
         wait_for("PostgreSQL to accept connections", || {
-            let log = fs::read_to_string(folder.0.join("log"))?;
+            let log = fs::read_to_string(folder.path().join("log"))?;
             ensure!(server.try_wait()?.is_none(), "PostgreSQL ended:\n{log}");
             Ok(log.contains("ready to accept connections").then_some(()))
         })?;
-        Ok(Self { server, _folder: folder })
+        Ok(Self { server, folder })
+    }
+}
+
+impl Postgres {
+    /// The process that starts all others.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Runs these statements on a connection of their own, which is closed then.
+    pub fn run(&self, statements: &str) -> Result<()> {
+        let mut command = Command::new("psql");
+        command.args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--username=postgres", "--host"]);
+        run_tool(command.arg(self.folder.path()).args(["--command", statements]))
+    }
+
+    /// Whether it is well.
+    pub fn expect_well(&mut self) -> Result<()> {
+        let log = fs::read_to_string(self.folder.path().join("log"))?;
+        ensure!(self.server.try_wait()?.is_none(), "PostgreSQL ended:\n{log}");
+        ensure!(!["ERROR", "FATAL", "PANIC", "terminat"].iter().any(|word| log.contains(word)), "{log}");
+        Ok(())
     }
 }
 
@@ -130,6 +138,140 @@ impl Redis {
         let is_ready = |line: &str| line.contains("eady to accept connections");
         ensure!(output.find("redis to accept connections", is_ready)?.is_some(), "redis ended:\n{}", output.rest()?);
         Ok(Self { _server: server })
+    }
+}
+
+/// An nginx with three workers, on a unix socket, that serves one file.
+#[derive(Debug)]
+pub struct Nginx {
+    // Dropped in this order.
+    master: Guarded,
+    folder: Folder,
+}
+
+impl Nginx {
+    /// Workers it has.
+    pub const WORKERS: usize = 3;
+
+    /// Starts it and waits until all of its workers are there.
+    pub fn start() -> Result<Self> {
+        let folder = Folder::new("nginx")?;
+        let path = folder.path().display();
+        let workers = Self::WORKERS;
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temporary: String = temporary.map(|what| format!("{what}_temp_path {path}/{what};\n")).concat();
+        let configuration = format!(
+            "daemon off;\nworker_processes {workers};\npid {path}/pid;\nerror_log {path}/error.log info;\n\
+             events {{ worker_connections 61; }}\n\
+             http {{ access_log off;\n{temporary}server {{ listen unix:{path}/socket; root {path}/served; }} }}\n"
+        );
+        fs::write(folder.path().join("configuration"), configuration)?;
+        fs::create_dir(folder.path().join("served"))?;
+        fs::write(folder.path().join("served/index.html"), "x".repeat(211))?;
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(folder.path()).arg("-c").arg(folder.path().join("configuration"));
+        let output = fs::File::create(folder.path().join("output"))?;
+        let master = Guarded::spawn(command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output))?;
+        let mut nginx = Self { master, folder };
+        wait_for("nginx to answer", || {
+            let ended = nginx.master.try_wait()?;
+            ensure!(ended.is_none(), "nginx: {}", fs::read_to_string(nginx.folder.path().join("output"))?);
+            Ok((nginx.workers()?.len() == workers && nginx.request().is_ok()).then_some(()))
+        })?;
+        Ok(nginx)
+    }
+
+    /// The process that starts the workers.
+    pub fn master(&self) -> u32 {
+        self.master.pid()
+    }
+
+    /// The workers as they are now.
+    pub fn workers(&self) -> Result<Vec<u32>> {
+        children(self.master.pid())
+    }
+
+    /// Asks for the file on a connection of its own, which the server closes.
+    pub fn request(&self) -> Result<()> {
+        let mut stream = UnixStream::connect(self.folder.path().join("socket"))?;
+        stream.set_read_timeout(Some(crate::DEADLINE))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with(&"x".repeat(211)), "nginx answered {answer:?}");
+        Ok(())
+    }
+
+    /// Lets new workers take over, as after a change of its configuration, and waits until the old ones are gone.
+    pub fn reload(&self) -> Result<()> {
+        let old = self.workers()?;
+        self.master.signal(Signal::HUP)?;
+        wait_for("nginx to change its workers", || {
+            let now = self.workers()?;
+            let changed = now.len() == Self::WORKERS && !now.iter().any(|worker| old.contains(worker));
+            Ok(changed.then_some(()))
+        })
+    }
+
+    /// Whether it is well, by its own log.
+    pub fn expect_well(&mut self) -> Result<()> {
+        let log = fs::read_to_string(self.folder.path().join("error.log"))?;
+        ensure!(self.master.try_wait()?.is_none(), "nginx ended:\n{log}");
+        let is_good = |line: &str| line.contains("[notice]") || line.contains("[info]");
+        let bad: Vec<&str> = log.lines().filter(|line| !is_good(line) || line.contains("exited on signal")).collect();
+        ensure!(bad.is_empty(), "nginx is not well: {bad:?}");
+        self.request()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // Its workers end with it only if it is asked to end.
+        if self.master.signal(Signal::TERM).is_ok() {
+            let _ = self.master.wait();
+        }
+    }
+}
+
+/// A memcached on a unix socket.
+#[derive(Debug)]
+pub struct Memcached {
+    // Dropped in this order.
+    server: Guarded,
+    folder: Folder,
+}
+
+impl Memcached {
+    /// Starts it and waits until it answers.
+    pub fn start() -> Result<Self> {
+        let folder = Folder::new("memcached")?;
+        let mut command = Command::new("memcached");
+        command.args(["-u", "root", "-t", "3", "-s"]).arg(folder.path().join("socket"));
+        let server = Guarded::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()))?;
+        let memcached = Self { server, folder };
+        wait_for("memcached to answer", || Ok(memcached.connect().ok()))?;
+        Ok(memcached)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// Its socket's path.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
+    /// A connection that it has answered on.
+    pub fn connect(&self) -> Result<UnixStream> {
+        let mut stream = UnixStream::connect(self.socket())?;
+        stream.set_read_timeout(Some(crate::DEADLINE))?;
+        stream.write_all(b"version\r\n")?;
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer)?;
+        ensure!(answer == *b"VERSION", "memcached answered {answer:?}");
+        Ok(stream)
     }
 }
 

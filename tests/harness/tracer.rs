@@ -49,7 +49,8 @@ impl Ended {
         Ok(serde_json::from_str(&self.text()?)?)
     }
 
-    fn text(&self) -> Result<String> {
+    /// The report as it was written.
+    pub fn text(&self) -> Result<String> {
         ensure!(self.status.success(), "leaktrace failed: {}\n{}", self.status, self.stderr);
         fs::read_to_string(&self.report).with_context(|| format!("no report; stderr:\n{}", self.stderr))
     }
@@ -116,7 +117,10 @@ impl Tracer {
 
     fn start_command(command: &mut Command, pid: u32, options: &[&str]) -> Result<Self> {
         let report = report_path()?;
-        command.args(["-p", &pid.to_string(), "--interval", "1s", "--format", "json", "-o"]).arg(&report).args(options);
+        if !options.contains(&"--format") {
+            command.args(["--format", "json"]);
+        }
+        command.args(["-p", &pid.to_string(), "--interval", "1s", "-o"]).arg(&report).args(options);
         Self::spawn(command, report)
     }
 

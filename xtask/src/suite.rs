@@ -11,7 +11,7 @@ use crate::{apt, shell};
 
 /// What the suite's target programs are made with, run on and compared against: Debian's package, and the program or
 /// file by which it is known to be there.
-const NEEDS: [(&str, &str); 19] = [
+const NEEDS: [(&str, &str); 21] = [
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("libc6-dev", "/usr/include/stdlib.h"),
@@ -26,6 +26,8 @@ const NEEDS: [(&str, &str); 19] = [
     ("npm", "npm"),
     // Its programs are in a folder by its version; this is the one in the path that only a server brings.
     ("postgresql", "pg_ctlcluster"),
+    ("nginx", "nginx"),
+    ("memcached", "memcached"),
     ("util-linux", "setpriv"),
     ("tmux", "tmux"),
     ("libjemalloc-dev", "/usr/include/jemalloc/jemalloc.h"),

@@ -12,7 +12,7 @@ use leaktrace_tests::{
     leaker::{Build, Frames, Leaker, leakers_dir, rust_with_allocator},
     ledger::{
         Match::{AnyFrame, Innermost},
-        Scope::Everything,
+        Scope::{Everything, ListedSites},
     },
     process::run_tool,
     report::Report,
@@ -232,6 +232,41 @@ fn an_allocator_that_the_user_names() -> Result<()> {
     refused("libnone.so:x_")?.expect_cannot_trace(&["libnone.so", "no such file mapped"])?;
     refused(&format!("{path}:other_"))?.expect_cannot_trace(&["other_malloc", "nm -D"])?;
     leaker.finish_untraced()
+}
+
+/// With `late.cpp`, which opens the library once it is traced and works once that has its probes.
+fn check_late(library: &str, prefix: &str, arguments: &[&str], options: &[&str]) -> Result<()> {
+    let program = Build::cpp(source("allocators/late.cpp"), Frames::Pointers).compile()?;
+    let mut command = Command::new(program);
+    // Debian's jemalloc is not made to be loaded late: its variables of threads need room that is given out at the start.
+    command.env("GLIBC_TUNABLES", "glibc.rtld.optional_static_tls=65536").args([library, prefix]).args(arguments);
+    let mut leaker = Leaker::start_program(&mut command)?;
+    let mut tracer = Tracer::attach_with(leaker.pid(), &[&["-v", "--duration", "600s"], options].concat())?;
+    leaker.say("go")?;
+    leaker.expect("loaded")?;
+    tracer.wait_for_line(&format!("process {} has its probes", leaker.pid()))?;
+    let ledger = leaker.release()?;
+    let report = tracer.stop()?;
+    // The loader allocates as well.
+    ledger.check(&report, AnyFrame, ListedSites)?;
+    leaker.finish()
+}
+
+#[test]
+fn allocators_that_are_loaded_late() -> Result<()> {
+    // mimalloc, compiled as C, ends the process instead of throwing.
+    for (library, prefix, arguments) in [(JEMALLOC, "", &[][..]), (TCMALLOC, "", &[]), (MIMALLOC, "mi_", &["quiet"])] {
+        check_late(library, prefix, arguments, &[]).context(library)?;
+    }
+    // The programs for older kernels as well.
+    check_late(TCMALLOC, "", &[], &["--attach", "perf-event-old"])
+}
+
+#[test]
+fn an_allocator_that_the_user_names_and_that_is_loaded_late() -> Result<()> {
+    let library = Build::c(source("allocators/pool.c"), Frames::Pointers).shared().arg("-DLIBRARY").compile()?;
+    let path = library.to_str().context("a path that is not text")?;
+    check_late(path, "pool_", &[], &["--allocator", &format!("{path}:pool_")])
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl Aggregator {
     /// Starts with nothing known.
     pub fn new(session: Session) -> Self {
         let fds = session.fds.map(|stale| OpenFds::new(session.started_ns, stale));
-        let mut processes = Processes::default();
+        let mut processes = Processes::new(session.heap);
         session.targets.iter().for_each(|target| processes.add(target.clone(), 0, None, session.started_ns));
         let (sites, oldest_born_ns) = (Vec::new(), HashMap::new());
         Self {

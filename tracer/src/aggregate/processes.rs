@@ -20,7 +20,8 @@ pub struct ProcessSnapshot {
     pub began: Duration,
     /// When it ended, likewise.
     pub ended: Option<Duration>,
-    /// How long after its fork the probes were in place: what it allocated until then was not seen.
+    /// How long it was without probes: after its fork, and after it began a program whose allocator had none yet. What it
+    /// allocated then was not seen.
     pub unseen: Duration,
     /// Sum over its sites; of a child that has ended, as it was then.
     pub totals: BlockCounters,
@@ -36,11 +37,22 @@ struct Process {
     info: TargetInfo,
     parent: Option<Tgid>,
     began_ns: u64,
-    probed_ns: Option<u64>,
+    /// Since when it is without probes.
+    bare_ns: Option<u64>,
+    /// How long it was so before that.
+    unseen_ns: u64,
     ended_ns: Option<u64>,
     totals: BlockCounters,
     /// The totals do not change any more.
     frozen: bool,
+}
+
+impl Process {
+    fn see(&mut self, now_ns: u64) {
+        if let Some(since) = self.bare_ns.take() {
+            self.unseen_ns += now_ns.saturating_sub(since);
+        }
+    }
 }
 
 /// Everything known of the processes, in the order in which they came.
@@ -51,9 +63,16 @@ pub struct Processes {
     images: HashMap<ImageKey, usize>,
     /// The latest of that id.
     latest: HashMap<Tgid, usize>,
+    /// Memory is traced: there are probes to be without.
+    heap: bool,
 }
 
 impl Processes {
+    /// None yet.
+    pub(super) fn new(heap: bool) -> Self {
+        Self { heap, ..Self::default() }
+    }
+
     /// A process comes, with the image that it runs; that of a child is without probes until [`Self::probed`].
     pub fn add(&mut self, info: TargetInfo, image: u32, parent: Option<Tgid>, began_ns: u64) {
         let (index, pid) = (self.known.len(), info.pid);
@@ -63,7 +82,8 @@ impl Processes {
             info,
             parent,
             began_ns,
-            probed_ns: parent.is_none().then_some(began_ns),
+            bare_ns: (self.heap && parent.is_some()).then_some(began_ns),
+            unseen_ns: 0,
             ended_ns: None,
             totals: BlockCounters::default(),
             frozen: false,
@@ -77,20 +97,40 @@ impl Processes {
     /// Its probes are in place.
     pub fn probed(&mut self, pid: Tgid, now_ns: u64) {
         if let Some(process) = self.find(pid) {
-            process.probed_ns.get_or_insert(now_ns);
+            process.see(now_ns);
         }
     }
 
-    /// It runs another program.
-    pub fn replaced(&mut self, info: TargetInfo, image: u32) {
-        let Some(&index) = self.latest.get(&info.pid) else { return };
-        self.images.insert((info.pid, image), index);
-        self.known[index].info = info;
+    /// Its probes were there before the program that it runs now.
+    pub fn probed_before(&mut self, pid: Tgid) {
+        if let Some(process) = self.find(pid) {
+            process.bare_ns = None;
+        }
+    }
+
+    /// It runs another program since then, whose probes are not known to be in place until [`Self::probed`].
+    pub fn replaced(&mut self, info: TargetInfo, image: u32, time_ns: u64) {
+        let (heap, pid) = (self.heap, info.pid);
+        let Some(&index) = self.latest.get(&pid) else { return };
+        self.images.insert((pid, image), index);
+        let process = &mut self.known[index];
+        process.info = info;
+        if heap {
+            process.bare_ns.get_or_insert(time_ns);
+        }
+    }
+
+    /// It has another name or title.
+    pub fn named(&mut self, info: &TargetInfo) {
+        if let Some(process) = self.find(info.pid).filter(|process| process.info != *info) {
+            process.info = info.clone();
+        }
     }
 
     /// It has ended.
     pub fn ended(&mut self, pid: Tgid, now_ns: u64) {
         if let Some(process) = self.find(pid) {
+            process.see(now_ns);
             process.ended_ns.get_or_insert(now_ns);
         }
     }
@@ -145,10 +185,9 @@ impl Processes {
             !out
         });
         let process = |(index, process): (usize, &Process)| {
-            let Process { info, parent, began_ns, probed_ns, ended_ns, totals, frozen: _ } = process;
+            let Process { info, parent, began_ns, bare_ns: _, unseen_ns, ended_ns, totals, frozen: _ } = process;
             let is_latest = self.latest.get(&info.pid) == Some(&index);
             let open = if is_latest { fds.get(&info.pid).copied().unwrap_or_default() } else { 0 };
-            let unseen_until = probed_ns.or(*ended_ns);
             ProcessSnapshot {
                 info: info.clone(),
                 parent: *parent,
@@ -156,7 +195,7 @@ impl Processes {
                 state: if ended_ns.is_some() { TargetState::Exited } else { state.clone() },
                 began: since(*began_ns),
                 ended: ended_ns.map(since),
-                unseen: Duration::from_nanos(unseen_until.map_or(0, |until| until.saturating_sub(*began_ns))),
+                unseen: Duration::from_nanos(*unseen_ns),
                 totals: *totals,
                 fds: descriptors.map(|_| open),
             }

@@ -1,7 +1,7 @@
 //! The descriptors' programs, and looks at both tables of descriptors: ours, and the kernel's own.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::Read as _,
     os::fd::{AsFd, OwnedFd},
@@ -98,11 +98,12 @@ impl FdReader {
         self.walks.remove(&pid);
     }
 
-    /// Looks at both tables.
+    /// Looks at both tables. `gone` are processes that have ended, each with a time that it did not live to see: what is
+    /// known of their descriptors is taken out.
     ///
     /// # Errors
     /// When the kernel does not hand them out.
-    pub fn look(&mut self) -> Result<FdLook, BpfError> {
+    pub fn look(&mut self, gone: &HashMap<u32, u64>) -> Result<FdLook, BpfError> {
         let time_ns = monotonic_ns();
         let kernel =
             self.programs.iterator.as_ref().map(|_| self.walk_all()).transpose().map_err(|source| BpfError::Map {
@@ -110,7 +111,14 @@ impl FdReader {
                 what: "cannot walk the target's files",
                 source,
             })?;
-        Ok(FdLook { time_ns, kernel, records: self.read_records()? })
+        let mut records = self.read_records()?;
+        // One that has the same number by now has younger ones.
+        let is_gone =
+            |(key, record): &(FdKey, FdRecord)| gone.get(&key.tgid).is_some_and(|ended| record.born_ns < *ended);
+        let taken: Vec<_> = records.extract_if(.., |record| is_gone(record)).collect();
+        self.take_out(&taken);
+        records.retain(|(_, record)| record.word != 0);
+        Ok(FdLook { time_ns, kernel, records })
     }
 
     fn walk_all(&self) -> std::io::Result<Vec<KernelFd>> {
@@ -131,6 +139,19 @@ impl FdReader {
         }
     }
 
+    /// Takes records out, and makes room for those of other processes.
+    fn take_out(&self, records: &[(FdKey, FdRecord)]) {
+        let open = records.iter().filter(|(_, record)| record.word != 0);
+        let open: Vec<_> = open.map(|(key, record)| (*key, record.word)).collect();
+        self.correct(&open);
+        // A number that is in use again has use for its places, too.
+        for (key, _) in records.iter().filter(|(key, _)| !self.walks.contains_key(&key.tgid)) {
+            if let Err(error) = sys::map_delete(self.records.as_fd(), key) {
+                log::debug!("a record of descriptor {} of process {} stays: {error}", key.fd, key.tgid);
+            }
+        }
+    }
+
     fn read_records(&mut self) -> Result<Vec<(FdKey, FdRecord)>, BpfError> {
         let mut records = Vec::new();
         let mut cursor = sys::Cursor::default();
@@ -147,8 +168,7 @@ impl FdReader {
                 }
                 Err(source) => return Err(BpfError::Map { map: "FDS", what: "cannot read it in batches", source }),
             };
-            let open = self.keys.iter().zip(&self.values).take(count).filter(|(_, record)| record.word != 0);
-            records.extend(open.map(|(key, record)| (*key, *record)));
+            records.extend(self.keys.iter().zip(&self.values).take(count).map(|(key, record)| (*key, *record)));
             if !more {
                 return Ok(records);
             }

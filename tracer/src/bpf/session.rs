@@ -210,6 +210,21 @@ impl Session {
         self.purger.as_ref().map_or(Ok(0), |purger| purger.purge(gone))
     }
 
+    /// Sees to it that a target which was forked has its image.
+    ///
+    /// # Errors
+    /// When the kernel does not take it.
+    pub fn keep_image(&mut self, pid: u32, image: Image) -> Result<(), BpfError> {
+        // The end of one that had the same number may have been noticed after this one's fork.
+        if self.image(pid).is_some() { Ok(()) } else { self.set_image(pid, image) }
+    }
+
+    /// Takes the probes out of a process that is gone and whose number another target has by now.
+    pub fn forget(&mut self, pid: u32) {
+        self.tables.forget(pid);
+        self.links.remove(&mut self.ebpf, pid);
+    }
+
     /// Takes the probes out of a process that is gone, and stops counting there. What is known of it stays.
     pub fn remove_target(&mut self, pid: u32) {
         if let Some(map) = self.ebpf.map_mut("TARGETS")
@@ -223,8 +238,7 @@ impl Session {
         {
             let _ = images.remove(&pid);
         }
-        self.tables.forget(pid);
-        self.links.remove(&mut self.ebpf, pid);
+        self.forget(pid);
     }
 
     /// Tells the stack walks of a target's present mappings, which are those of this image: walks of another one do not

@@ -149,16 +149,21 @@ impl Allocators {
         Ok(looked)
     }
 
-    /// Whether all that the user names have been met in these processes.
+    /// Whether all that the user names have been met in these processes. One that is there as a file may be loaded later.
     ///
     /// # Errors
     /// When one has not.
     pub(super) fn are_met(&self, pids: &[u32]) -> anyhow::Result<()> {
-        let missing = self.named.iter().zip(&self.met).find(|(_, met)| !**met);
-        let Some((NamedAllocator { path, prefix: _ }, _)) = missing else { return Ok(()) };
         let [pid, ..] = pids else { return Ok(()) };
         let who = if pids.len() == 1 { format!("process {pid} has") } else { "none of the processes has".to_owned() };
-        bail!("--allocator {path}: {who} no such file mapped; see what there is with: cat /proc/{pid}/maps")
+        for (NamedAllocator { path, prefix: _ }, _) in self.named.iter().zip(&self.met).filter(|(_, met)| !**met) {
+            let is_file = |pid: &u32| std::fs::metadata(format!("/proc/{pid}/root{path}")).is_ok_and(|it| it.is_file());
+            if !path.starts_with('/') || !pids.iter().any(is_file) {
+                bail!("--allocator {path}: {who} no such file mapped; see what there is with: cat /proc/{pid}/maps");
+            }
+            log::warn!("--allocator {path}: {who} not mapped it yet; it is probed when that has been loaded");
+        }
+        Ok(())
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct FdWatch {
     limitations: Vec<String>,
     /// Of processes that are forgotten.
     corrections: Corrections,
+    /// Processes that have ended, and when: what they had open is gone with them.
+    gone: HashMap<u32, u64>,
 }
 
 impl FdWatch {
@@ -50,6 +52,7 @@ impl FdWatch {
             seen_sockets: HashMap::new(),
             limitations: Vec::new(),
             corrections: Corrections::default(),
+            gone: HashMap::new(),
         }
     }
 
@@ -70,7 +73,7 @@ impl FdWatch {
                 }
             }
         }
-        let mut look = LookByProcess::from(self.reader.look()?);
+        let mut look = LookByProcess::from(self.reader.look(&std::mem::take(&mut self.gone))?);
         match process.compare(&mut look) {
             // It is ending, and what it has open is announced.
             Ok(_) | Err(TargetError::Zombie { .. }) => {}
@@ -82,7 +85,7 @@ impl FdWatch {
 
     /// A process has ended. What it had open stays.
     pub(super) fn end(&mut self, pid: u32, announced: Vec<KernelFd>) -> anyhow::Result<()> {
-        let mut look = LookByProcess::from(self.reader.look()?);
+        let mut look = LookByProcess::from(self.reader.look(&std::mem::take(&mut self.gone))?);
         self.reader.remove(pid);
         let Some(process) = self.processes.iter_mut().find(|process| process.pid() == pid && !process.has_ended())
         else {
@@ -93,22 +96,19 @@ impl FdWatch {
         Ok(())
     }
 
-    /// A process has ended, and what it had open is gone with it.
-    fn forget(&mut self, pid: u32) -> anyhow::Result<()> {
+    /// A process has ended by then, and what it had open is gone with it.
+    fn forget(&mut self, pid: u32, ended_ns: u64) {
         self.reader.remove(pid);
         if let Some(index) = self.processes.iter().position(|process| process.pid() == pid && !process.has_ended()) {
             self.corrections = add(self.corrections, self.processes.remove(index).corrections());
         }
-        let look = self.reader.look()?;
-        let gone = look.records.iter().filter(|(key, _)| key.tgid == pid);
-        let gone: Vec<_> = gone.map(|(key, record)| (*key, record.word)).collect();
-        self.reader.correct(&gone);
-        Ok(())
+        // The next look takes its records out.
+        self.gone.insert(pid, ended_ns);
     }
 
     /// What is open now, with details. Puts right what two looks found wrong.
     pub(super) fn survey(&mut self) -> anyhow::Result<FdSurvey> {
-        let mut look = LookByProcess::from(self.reader.look()?);
+        let mut look = LookByProcess::from(self.reader.look(&std::mem::take(&mut self.gone))?);
         let time_ns = look.time_ns();
         let mut found: Vec<Option<Vec<OpenRecord>>> = Vec::with_capacity(self.processes.len());
         let mut gone = None;
@@ -184,7 +184,7 @@ impl FdWatch {
     /// The last survey: what is wrong is put right at once. `announced` is what processes had open that have ended
     /// just now.
     pub(super) fn last_survey(&mut self, announced: &HashMap<u32, Vec<KernelFd>>) -> anyhow::Result<FdSurvey> {
-        let mut look = LookByProcess::from(self.reader.look()?);
+        let mut look = LookByProcess::from(self.reader.look(&std::mem::take(&mut self.gone))?);
         let mut ended = Vec::new();
         for process in self.processes.iter_mut().filter(|process| !process.has_ended()) {
             match process.compare(&mut look) {
@@ -222,8 +222,8 @@ enum Turn {
     Came(u32),
     /// A process has ended, with these descriptors open, which stay.
     Ended(u32, Vec<KernelFd>),
-    /// A process has ended, and what it had open is gone.
-    Forget(u32),
+    /// A process has ended by then, and what it had open is gone.
+    Forget(u32, u64),
 }
 
 impl FdWatch {
@@ -234,7 +234,10 @@ impl FdWatch {
                 // It is gone by now.
                 Err(_) => Ok(()),
             },
-            Turn::Forget(pid) => self.forget(pid),
+            Turn::Forget(pid, ended_ns) => {
+                self.forget(pid, ended_ns);
+                Ok(())
+            }
             Turn::Ended(pid, announced) => self.end(pid, announced),
         };
         if let Err(error) = taken {
@@ -292,9 +295,9 @@ impl Watching {
         let _ = self.turns.send(Turn::Came(pid));
     }
 
-    /// A process has ended, and what it had open is gone with it.
-    pub(super) fn forget(&self, pid: u32) {
-        let _ = self.turns.send(Turn::Forget(pid));
+    /// A process has ended by then, and what it had open is gone with it.
+    pub(super) fn forget(&self, pid: u32, ended_ns: u64) {
+        let _ = self.turns.send(Turn::Forget(pid, ended_ns));
     }
 
     /// A process has ended, with these descriptors open, which stay.

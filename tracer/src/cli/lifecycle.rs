@@ -7,8 +7,13 @@ use std::{
 };
 
 use anyhow::Context as _;
+use tracer_common::process::Image;
 
-use super::{allocators::Planned, process::Process, tracing::Tracing};
+use super::{
+    allocators::Planned,
+    process::Process,
+    tracing::{Tracing, note},
+};
 use crate::{
     aggregate::Tgid,
     event::{EventSource as _, RawEvent},
@@ -42,8 +47,9 @@ impl Tracing {
         let events: Vec<RawEvent> = self.events.iter().filter(lives).cloned().collect();
         for event in events {
             match event {
-                RawEvent::Fork { parent, child, image, borrows: _, time_ns } => {
-                    if let Err(error) = self.forked(parent, child, image, time_ns) {
+                RawEvent::Fork { parent, child, image, borrows, time_ns } => {
+                    let began = Image { number: image, borrows: borrows.into(), began_ns: time_ns, ..Image::default() };
+                    if let Err(error) = self.forked(parent, child, began) {
                         self.lost_child(parent, child, image, time_ns, &error);
                     }
                 }
@@ -55,17 +61,17 @@ impl Tracing {
     }
 
     /// A child of a target is a target since its fork. Its probes come now.
-    fn forked(&mut self, parent: Tgid, child: Tgid, image: u32, time_ns: u64) -> anyhow::Result<()> {
-        let pid = child.0;
+    fn forked(&mut self, parent: Tgid, child: Tgid, began: Image) -> anyhow::Result<()> {
+        let (pid, image, time_ns) = (child.0, began.number, began.began_ns);
         // Of its parent it has all mappings, so these name its first stacks, even if it is gone by now.
         let inherited = self.processes.get(&parent.0).map(|process| process.follower.modules());
         if let Some(inherited) = &inherited {
             self.symbolizer.add_process(child, image, Arc::clone(inherited));
         }
-        // One that ended unnoticed had the same number.
-        self.end(pid);
+        self.end_former(pid, time_ns)?;
         let target = Target::open(pid)?;
         let modules = target.modules()?;
+        self.session.keep_image(pid, began)?;
         self.session.update_mappings(&modules, image)?;
         self.adopt(target, modules, image, inherited, parent, time_ns)
     }
@@ -88,9 +94,7 @@ impl Tracing {
         let probed = process.probe(&mut self.session, self.allocators.as_mut());
         self.exits.add(&process.target)?;
         self.aggregator.processes().add(info, image, Some(parent), began_ns);
-        if probed || self.allocators.is_none() {
-            self.aggregator.processes().probed(Tgid(pid), self.session.now_ns());
-        }
+        note(probed, Tgid(pid), self.aggregator.processes(), &self.session);
         if self.session.image(pid).is_some_and(|now| now.number == image) {
             self.symbolizer.add_process(Tgid(pid), image, shared);
         }
@@ -98,13 +102,13 @@ impl Tracing {
             fds.came(pid);
         }
         self.processes.insert(pid, process);
-        log::debug!("process {pid}, a child of {}, is followed", parent.0);
+        log::debug!("child {pid} of {} is followed", parent.0);
         Ok(())
     }
 
     /// A child was gone before anybody looked.
     fn lost_child(&mut self, parent: Tgid, child: Tgid, image: u32, time_ns: u64, error: &anyhow::Error) {
-        log::debug!("process {} is not followed: {error:#}", child.0);
+        log::debug!("child {} of {} is not followed: {error:#}", child.0, parent.0);
         let info = self.processes.get(&parent.0).map(|process| process.target.info().clone());
         if let Some(info) = info {
             let info = crate::aggregate::TargetInfo { pid: child, ..info };
@@ -113,7 +117,7 @@ impl Tracing {
         }
         self.session.remove_target(child.0);
         if let Some(fds) = &self.fds {
-            fds.forget(child.0);
+            fds.forget(child.0, self.session.now_ns());
         }
     }
 
@@ -144,17 +148,18 @@ impl Tracing {
         let shared: SharedModules = Arc::new(Mutex::new(modules));
         self.symbolizer.add_process(tgid, image, Arc::clone(&shared));
         process.run(shared, image);
-        if process.probe(&mut self.session, self.allocators.as_mut()) {
-            self.aggregator.processes().probed(tgid, self.session.now_ns());
-        }
-        self.aggregator.processes().replaced(process.target.info().clone(), image);
+        self.aggregator.processes().replaced(process.target.info().clone(), image, time_ns);
         log::debug!("process {} runs {} now", tgid.0, process.target.info().comm);
+        let probed = process.probe(&mut self.session, self.allocators.as_mut());
+        note(probed, tgid, self.aggregator.processes(), &self.session);
         Ok(())
     }
 
     /// Takes note of the targets that have ended. Returns whether none of those that were given is left.
     pub(super) fn take_ended(&mut self) -> anyhow::Result<bool> {
         loop {
+            // Who has one of their numbers after this is another one.
+            let now_ns = self.session.now_ns();
             let ended = self.exits.take().context("cannot wait for the targets")?;
             if ended.is_empty() {
                 return Ok(self.processes.values().all(|process| process.parent.is_some()));
@@ -164,15 +169,31 @@ impl Tracing {
             if ended.iter().any(|pid| self.processes.get(pid).is_some_and(|process| process.parent.is_some())) {
                 self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
             }
-            ended.into_iter().for_each(|pid| self.end(pid));
+            for pid in ended {
+                // By now its number may be another's, who came with one of the events just taken.
+                if self.processes.get(&pid).is_some_and(|process| !process.target.is_alive()) {
+                    self.session.remove_target(pid);
+                    self.end(pid, now_ns);
+                }
+            }
         }
     }
 
-    fn end(&mut self, pid: u32) {
+    /// A process of that number comes: one that had it has ended, and nobody has noticed yet.
+    fn end_former(&mut self, pid: u32, now_ns: u64) -> anyhow::Result<()> {
+        if self.processes.contains_key(&pid) {
+            self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
+            // That it is a target is by now the other one's.
+            self.session.forget(pid);
+            self.end(pid, now_ns);
+        }
+        Ok(())
+    }
+
+    /// A process has ended by then.
+    fn end(&mut self, pid: u32, now_ns: u64) {
         let Some(process) = self.processes.remove(&pid) else { return };
-        let now_ns = self.session.now_ns();
         self.exits.remove(process.target.pidfd());
-        self.session.remove_target(pid);
         self.aggregator.processes().ended(Tgid(pid), now_ns);
         let announced = self.at_exit.remove(&pid).unwrap_or_default();
         if process.parent.is_some() {
@@ -181,7 +202,7 @@ impl Tracing {
             self.purges.add(pid, now_ns);
             self.aggregator.ranges().end(Tgid(pid));
             if let Some(fds) = &self.fds {
-                fds.forget(pid);
+                fds.forget(pid, now_ns);
             }
         } else if let Some(fds) = &self.fds {
             fds.ended(pid, announced);
@@ -218,7 +239,7 @@ impl Tracing {
                     continue;
                 }
                 if let Err(error) = self.adopt_one(pid, Tgid(parent)) {
-                    log::debug!("process {pid} is not followed: {error:#}");
+                    log::debug!("child {pid} of {parent} is not followed: {error:#}");
                     self.session.remove_target(pid);
                 } else {
                     parents.push(pid);

@@ -11,6 +11,17 @@ use crate::{aggregate::Tgid, bpf::Session, symbolize::SharedModules, target::Tar
 /// For this long after its beginning a program without an allocator is looked at all the time: the loader is at work.
 const LOADING: Duration = Duration::from_secs(2);
 
+/// What a look for allocators without probes led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Probed {
+    /// There is none with probes, or the one that there is had them at the last look.
+    AsBefore,
+    /// The program has one by now whose probes were there before it: they stay in their files through an exec.
+    Already,
+    /// Probes were put in.
+    Now,
+}
+
 /// A process that runs and is traced.
 #[derive(Debug)]
 pub(super) struct Process {
@@ -57,21 +68,21 @@ impl Process {
         self.image != 0 && !self.has_allocator && self.began.elapsed() < LOADING
     }
 
-    /// Looks at the mappings. An allocator among what is new gets its probes when `allocators` are given. Returns
-    /// whether one did.
+    /// Looks at the mappings. An allocator among what is new gets its probes when `allocators` are given.
     pub(super) fn follow(
         &mut self,
         session: &mut Session,
         allocators: Option<&mut Allocators>,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<Probed> {
         let changed = self.follower.follow(session)?;
-        Ok(changed && self.probe(session, allocators))
+        // One that is gone keeps its name.
+        let _ = self.target.retitle();
+        Ok(if changed { self.probe(session, allocators) } else { Probed::AsBefore })
     }
 
-    /// Puts probes into the allocators that have none. Returns whether there is one with probes that was not there
-    /// before.
-    pub(super) fn probe(&mut self, session: &mut Session, allocators: Option<&mut Allocators>) -> bool {
-        let Some(allocators) = allocators else { return false };
+    /// Puts probes into the allocators that have none.
+    pub(super) fn probe(&mut self, session: &mut Session, allocators: Option<&mut Allocators>) -> Probed {
+        let Some(allocators) = allocators else { return Probed::AsBefore };
         let pid = self.target.info().pid.0;
         let (Probes { plan, modules: probed, wrong }, known) = self
             .follower
@@ -81,15 +92,22 @@ impl Process {
         }
         let had = std::mem::replace(&mut self.has_allocator, known);
         if plan.points.is_empty() {
-            // Probes stay through an exec, in the files they are in.
-            return known && !had;
+            if !known || had {
+                return Probed::AsBefore;
+            }
+            log::debug!("process {pid} has its probes already");
+            return Probed::Already;
         }
         match session.add_probes(pid, &plan, &probed) {
-            Ok(()) => log::debug!("process {pid}: {} probes in {} more allocators", plan.points.len(), probed.len()),
+            Ok(()) => {
+                let (points, files) = (plan.points.len(), probed.len());
+                log::debug!("process {pid} has its probes: {points} in {files} more allocators");
+                return Probed::Now;
+            }
             // It ends, or this one library cannot be probed: the others can.
             Err(error) if self.target.is_alive() => log::warn!("process {pid}: {error}"),
             Err(error) => log::debug!("process {pid}: {error}"),
         }
-        true
+        Probed::AsBefore
     }
 }

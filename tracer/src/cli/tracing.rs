@@ -14,11 +14,17 @@ use anyhow::Context as _;
 use tracer_common::{fd::KernelFd, stack::StackEnd};
 
 use super::{
-    allocators::Allocators, exits::Exits, fd_watch::Watching, lifecycle::Purges, live::SharedSnapshot,
-    memory_watch::MemoryWatches, prepare::Prepared, process::Process,
+    allocators::Allocators,
+    exits::Exits,
+    fd_watch::Watching,
+    lifecycle::Purges,
+    live::SharedSnapshot,
+    memory_watch::MemoryWatches,
+    prepare::Prepared,
+    process::{Probed, Process},
 };
 use crate::{
-    aggregate::{Aggregator, Ending, SiteId, Snapshot, TargetState, Tgid},
+    aggregate::{Aggregator, Ending, Processes, SiteId, Snapshot, TargetState, Tgid},
     analyze::{Analyst, survival::Lifetimes},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
@@ -140,9 +146,9 @@ impl Tracing {
                 }
                 if process.follower.is_due() {
                     looked.push(*pid);
-                    if process.follow(&mut self.session, self.allocators.as_mut())? {
-                        self.aggregator.processes().probed(Tgid(*pid), self.session.now_ns());
-                    }
+                    let probed = process.follow(&mut self.session, self.allocators.as_mut())?;
+                    note(probed, Tgid(*pid), self.aggregator.processes(), &self.session);
+                    self.aggregator.processes().named(process.target.info());
                 }
             }
         }
@@ -173,9 +179,10 @@ impl Tracing {
             return Ok(false);
         }
         if let Some(process) = self.processes.get_mut(&pid)
-            && process.follow(&mut self.session, self.allocators.as_mut())?
+            && process.follow(&mut self.session, self.allocators.as_mut())? != Probed::AsBefore
         {
-            self.aggregator.processes().probed(Tgid(pid), self.session.now_ns());
+            // It did nothing meanwhile.
+            self.aggregator.processes().probed_before(Tgid(pid));
         }
         Ok(true)
     }
@@ -327,6 +334,11 @@ impl Tracing {
     pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<Snapshot> {
         // Whoever ended a moment ago did.
         self.take_ended()?;
+        for process in self.processes.values_mut() {
+            // One that is gone keeps its name.
+            let _ = process.target.retitle();
+            self.aggregator.processes().named(process.target.info());
+        }
         self.state = state;
         self.aggregator.widen_window();
         self.drain()?;
@@ -356,6 +368,15 @@ impl Tracing {
             Ok(survey) => self.aggregator.apply_fd_survey(survey),
             Err(error) => log::warn!("descriptors cannot be looked at: {error:#}"),
         }
+    }
+}
+
+/// Whether a process is without probes no more.
+pub(super) fn note(probed: Probed, pid: Tgid, processes: &mut Processes, session: &Session) {
+    match probed {
+        Probed::AsBefore => {}
+        Probed::Already => processes.probed_before(pid),
+        Probed::Now => processes.probed(pid, session.now_ns()),
     }
 }
 

@@ -9,6 +9,7 @@ pub mod doctor;
 pub(crate) mod fd_words;
 mod frame_text;
 mod json;
+mod merged;
 mod order;
 mod startup;
 #[cfg(test)]

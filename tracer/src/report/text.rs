@@ -9,7 +9,9 @@ use std::{
 use tracer_common::event::SiteKind;
 
 use super::{
-    FrameText, Sort, library_runs, sort_indices, stack_end_words,
+    FrameText, Sort, library_runs,
+    merged::{Merged, merge, owner_words, parts_words},
+    sort_indices, stack_end_words,
     startup::is_startup,
     state_name, state_words,
     text_analysis::{write_analysis, write_verdict},
@@ -32,6 +34,8 @@ const FRAMES: usize = 32;
 const PROCESSES: usize = 32;
 /// Columns of the command line that are shown.
 const CMDLINE_COLUMNS: usize = 160;
+/// The same, of one of several processes. Servers tell their workers apart there.
+const TITLE_COLUMNS: usize = 48;
 
 /// What a report lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +62,20 @@ pub fn write_text(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Wr
         heap_sites(snapshot, options, out)?;
     }
     match &snapshot.descriptors {
-        Some(descriptors) => write_descriptors(descriptors, snapshot.target.pid, options, out),
+        Some(descriptors) => {
+            write_descriptors(descriptors, snapshot.target.pid, snapshot.processes.len(), options, out)
+        }
         None => Ok(()),
     }
 }
 
 fn heap_sites(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
-    let listing = Listing::new(snapshot, options);
-    for (rank, site) in listing.shown.iter().enumerate() {
+    let processes = snapshot.processes.len();
+    let merged = merge(snapshot.sites.iter(), processes);
+    let listing = Listing::new(snapshot, &merged, options);
+    for (rank, entry) in listing.shown.iter().enumerate() {
         writeln!(out)?;
-        write_site(rank + 1, site, (snapshot.processes.len() > 1).then_some(site.tgid), out)?;
+        write_site(rank + 1, entry, processes, out)?;
     }
     writeln!(out)?;
     listing.write_rest(options, out)
@@ -100,7 +108,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         None => state_words(state).to_owned(),
     };
     writeln!(out, "leaktrace: {}[{}], {state}", displayable(comm), pid.0)?;
-    writeln!(out, "command      {}", command(exe, cmdline))?;
+    writeln!(out, "command      {}", command(exe, cmdline, CMDLINE_COLUMNS))?;
     write_processes(processes, out)?;
     let since = started.strftime("%Y-%m-%d %H:%M:%S UTC");
     writeln!(out, "traced       {} since {since}", duration(*elapsed))?;
@@ -157,7 +165,13 @@ fn heap_numbers(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
 /// One line for each process, when there are several.
 fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Result<()> {
     if processes.len() < 2 {
-        return Ok(());
+        return match processes.first() {
+            Some(ProcessSnapshot { unseen, .. }) if !unseen.is_zero() => {
+                let unseen = unseen.as_secs_f64() * 1e3;
+                writeln!(out, "unseen       {unseen:.1} ms, from an exec to the probes for the new program")
+            }
+            _ => Ok(()),
+        };
     }
     for (index, process) in processes.iter().take(PROCESSES).enumerate() {
         let ProcessSnapshot { info, parent, state, began: _, ended, unseen, totals, fds } = process;
@@ -166,13 +180,11 @@ fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Re
         let fds = fds.map(|fds| format!(", {}", counted(fds, "descriptor", "descriptors"))).unwrap_or_default();
         let ended = ended.map(|ended| format!(" after {}", duration(ended))).unwrap_or_default();
         let parent = parent.map(|Tgid(pid)| format!(" of {pid}")).unwrap_or_default();
-        let unseen = if unseen.is_zero() {
-            String::new()
-        } else {
-            format!(", first {:.1} ms unseen", unseen.as_secs_f64() * 1e3)
-        };
+        let unseen =
+            if unseen.is_zero() { String::new() } else { format!(", {:.1} ms unseen", unseen.as_secs_f64() * 1e3) };
         let (comm, pid, state) = (displayable(&info.comm), info.pid.0, state_name(state));
-        writeln!(out, "{label:<12} {comm}[{pid}]{parent} {state}{ended}, {held}{fds}{unseen}")?;
+        let what = command(&info.exe, &info.cmdline, TITLE_COLUMNS);
+        writeln!(out, "{label:<12} {comm}[{pid}]{parent} {state}{ended}, {held}{fds}{unseen} ({what})")?;
     }
     if processes.len() > PROCESSES {
         writeln!(out, "{:<12} … {} more", "", processes.len() - PROCESSES)?;
@@ -193,11 +205,11 @@ fn write_mapped(sites: &[SiteSnapshot], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn command(exe: &str, cmdline: &[String]) -> String {
+fn command(exe: &str, cmdline: &[String], columns: usize) -> String {
     if cmdline.is_empty() {
-        return clean(exe, CMDLINE_COLUMNS).into_owned();
+        return clean(exe, columns).into_owned();
     }
-    clean(&cmdline.join(" "), CMDLINE_COLUMNS).into_owned()
+    clean(&cmdline.join(" "), columns).into_owned()
 }
 
 fn amount(size: u64, objects: u64) -> String {
@@ -216,20 +228,22 @@ fn amount_of_all(kind: SiteKind, size: u64, objects: u64) -> String {
     amount(size, objects)
 }
 
-fn write_site(rank: usize, site: &SiteSnapshot, process: Option<Tgid>, out: &mut dyn Write) -> io::Result<()> {
-    let SiteSnapshot { id, tgid: _, kind, counters, oldest, stack, verdict } = site;
+fn write_site(rank: usize, entry: &Merged<SiteSnapshot>, processes: usize, out: &mut dyn Write) -> io::Result<()> {
+    let SiteSnapshot { id: _, tgid: _, kind, counters, oldest, stack, verdict } = &entry.sum;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let age = oldest.map_or_else(|| "unknown".to_owned(), duration);
     let amount_allocated = amount_of_all(*kind, alloc_bytes, alloc_objects);
     let kind_words = if kind.is_range() { format!(", {}", kind.name()) } else { String::new() };
     writeln!(
         out,
-        "#{rank} {} outstanding, oldest {age}, of {} allocated (site {}{kind_words}{})",
+        "#{rank} {} outstanding, oldest {age}, of {} allocated ({}{kind_words})",
         amount_of(*kind, counters),
         amount_allocated,
-        id.0,
-        process.map(|Tgid(pid)| format!(", process {pid}")).unwrap_or_default(),
+        owner_words(entry, processes),
     )?;
+    if let Some(words) = parts_words(entry, bytes) {
+        writeln!(out, "    {words}")?;
+    }
     verdict.as_ref().map_or(Ok(()), |verdict| write_verdict(verdict, out))?;
     write_stack(stack, out)
 }
@@ -263,7 +277,7 @@ pub(super) fn write_stack(stack: &Stack, out: &mut dyn Write) -> io::Result<()> 
 
 /// The sites to list, and what is left out.
 struct Listing<'a> {
-    shown: Vec<&'a SiteSnapshot>,
+    shown: Vec<&'a Merged<SiteSnapshot>>,
     /// Left out by `top`.
     below: BlockCounters,
     below_sites: usize,
@@ -278,10 +292,11 @@ struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    fn new(snapshot: &'a Snapshot, options: &ReportOptions) -> Self {
+    fn new(snapshot: &Snapshot, merged: &'a [Merged<SiteSnapshot>], options: &ReportOptions) -> Self {
         let ReportOptions { top, sort, min_age } = *options;
-        let mut indices: Vec<usize> = (0..snapshot.sites.len()).collect();
-        sort_indices(&mut indices, &snapshot.sites, sort, |site| site.counters.alloc_objects as f64);
+        let sums: Vec<SiteSnapshot> = merged.iter().map(|entry| entry.sum.clone()).collect();
+        let mut indices: Vec<usize> = (0..sums.len()).collect();
+        sort_indices(&mut indices, &sums, sort, |site| site.counters.alloc_objects as f64);
         let mut listing = Self {
             shown: Vec::new(),
             below: BlockCounters::default(),
@@ -292,7 +307,8 @@ impl<'a> Listing<'a> {
             young_sites: 0,
             idle_sites: 0,
         };
-        for site in indices.into_iter().map(|index| &snapshot.sites[index]) {
+        for entry in indices.into_iter().map(|index| &merged[index]) {
+            let site = &entry.sum;
             // Only who asks for allocations wants to see sites that leave nothing behind.
             if site.counters.inuse_objects() == 0 && sort != Sort::Allocs {
                 listing.idle_sites += 1;
@@ -303,7 +319,7 @@ impl<'a> Listing<'a> {
                 listing.young += site.counters;
                 listing.young_sites += 1;
             } else if listing.shown.len() < top {
-                listing.shown.push(site);
+                listing.shown.push(entry);
             } else {
                 listing.below += site.counters;
                 listing.below_sites += 1;
@@ -385,6 +401,11 @@ mod tests {
         let text = report(&testing::exited(), &options);
         assert!(text.starts_with("leaktrace: imgserver[4242], EXITED, numbers are final\n"));
         insta::assert_snapshot!(text.lines().last().expect("has lines"));
+    }
+
+    #[test]
+    fn several_processes_and_what_is_the_same_in_them() {
+        insta::assert_snapshot!(report(&testing::several(), &ReportOptions::default()));
     }
 
     #[test]

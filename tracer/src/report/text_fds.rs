@@ -12,6 +12,7 @@ use super::{
         concerns, connected_by_words, connecting_elsewhere, correction_words, fd_words, kinds_words, peer_words,
         places_words, share_words, signal_meaning, signal_words,
     },
+    merged::{Merged, merge, owner_words, parts_words},
     text::write_stack,
     text_analysis::write_verdict,
     units::{UNKNOWN, count, counted, duration, latency, rate},
@@ -27,12 +28,13 @@ const PEER: usize = 64;
 pub(super) fn write_descriptors(
     descriptors: &Descriptors,
     target: Tgid,
+    processes: usize,
     options: &ReportOptions,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     writeln!(out)?;
     header(descriptors, target, out)?;
-    sites(descriptors, options, out)?;
+    sites(descriptors, processes, options, out)?;
     peers(descriptors, options.top, out)
 }
 
@@ -135,34 +137,35 @@ fn concerned_words(fd: &OpenFd, descriptors: &Descriptors, target: Tgid) -> Stri
     words
 }
 
-fn sites(descriptors: &Descriptors, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
+fn sites(descriptors: &Descriptors, processes: usize, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
     let ReportOptions { top, sort, min_age: _ } = *options;
-    let mut sites: Vec<&FdSite> = descriptors.opening_sites().collect();
+    let mut sites = merge(descriptors.opening_sites(), processes);
     let by = match sort {
         Sort::Inuse | Sort::Objects => {
-            sites.sort_by_key(|site| Reverse(site.open()));
+            sites.sort_by_key(|site| Reverse(site.sum.open()));
             "descriptors open"
         }
         Sort::Allocs => {
-            sites.sort_by_key(|site| Reverse(site.opened));
+            sites.sort_by_key(|site| Reverse(site.sum.opened));
             "descriptors opened"
         }
         Sort::Oldest => {
-            sites.sort_by_key(|site| Reverse(site.oldest));
+            sites.sort_by_key(|site| Reverse(site.sum.oldest));
             "oldest descriptor"
         }
     };
     let all = sites.len();
     // As with blocks: only who asks for what was opened wants to see sites that leave nothing behind.
-    sites.retain(|site| site.open() > 0 || sort == Sort::Allocs);
+    sites.retain(|site| site.sum.open() > 0 || sort == Sort::Allocs);
     let idle = all - sites.len();
     let shown = sites.len().min(top);
     let connected = connected_by(&descriptors.open);
     for (rank, site) in sites[..shown].iter().enumerate() {
         writeln!(out)?;
-        write_site(rank + 1, site, out)?;
-        let connected = connected.get(&site.id).map_or(&[][..], |counts| counts);
-        let elsewhere = connecting_elsewhere(descriptors, [site.id], connected);
+        write_site(rank + 1, site, processes, out)?;
+        let ids = || site.parts.iter().map(|part| part.id);
+        let connected: Vec<_> = ids().filter_map(|id| connected.get(&id)).flatten().copied().collect();
+        let elsewhere = connecting_elsewhere(descriptors, ids(), &connected);
         if let Some(by) = connected_by_words(descriptors, &elsewhere) {
             writeln!(out, "    {by}")?;
         }
@@ -170,7 +173,7 @@ fn sites(descriptors: &Descriptors, options: &ReportOptions, out: &mut dyn Write
     let number = |number: usize| counted(number as u64, "descriptor site", "descriptor sites");
     let mut rest = Vec::new();
     if shown < sites.len() {
-        let held = sites[shown..].iter().map(|site| site.open()).sum();
+        let held = sites[shown..].iter().map(|site| site.sum.open()).sum();
         let held = counted(held, "descriptor", "descriptors");
         rest.push(format!("{} holding {held} (--top {top})", number(sites.len() - shown)));
     }
@@ -199,18 +202,21 @@ fn connected_by(open: &[OpenFd]) -> BTreeMap<SiteId, Vec<(SiteId, u64)>> {
     counts
 }
 
-fn write_site(rank: usize, site: &FdSite, out: &mut dyn Write) -> io::Result<()> {
-    let FdSite { id, tgid: _, opened, closed, oldest, kinds, stack, verdict } = site;
+fn write_site(rank: usize, entry: &Merged<FdSite>, processes: usize, out: &mut dyn Write) -> io::Result<()> {
+    let FdSite { id: _, tgid: _, opened, closed, oldest, kinds, stack, verdict } = &entry.sum;
     let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds_words(kinds)) };
     writeln!(
         out,
-        "fd #{rank} {}{kinds}, oldest {}, of {} opened, {} of them closed (site {})",
-        counted(site.open(), "descriptor open", "descriptors open"),
+        "fd #{rank} {}{kinds}, oldest {}, of {} opened, {} of them closed ({})",
+        counted(entry.sum.open(), "descriptor open", "descriptors open"),
         oldest.map_or_else(|| "unknown".to_owned(), duration),
         count(*opened),
         count(*closed),
-        id.0,
+        owner_words(entry, processes),
     )?;
+    if let Some(words) = parts_words(entry, count) {
+        writeln!(out, "    {words}")?;
+    }
     verdict.as_ref().map_or(Ok(()), |verdict| write_verdict(verdict, out))?;
     write_stack(stack, out)
 }

@@ -84,6 +84,17 @@ impl Target {
         Ok(())
     }
 
+    /// Looks at its name and arguments again, which a process may change: servers say there what each of them does.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn retitle(&mut self) -> Result<(), TargetError> {
+        // Not its program: that is another one after an exec, which is noticed otherwise, or is deleted by now.
+        let TargetInfo { pid, comm, exe: _, cmdline } = describe(&self.dir)?;
+        self.info = TargetInfo { pid, comm, cmdline, exe: std::mem::take(&mut self.info.exe) };
+        Ok(())
+    }
+
     /// Its children as they are now.
     pub fn children(&self) -> Vec<u32> {
         let pid = self.info.pid.0;
@@ -189,6 +200,9 @@ fn thread_group(tid: u32) -> Option<u32> {
 
 fn split_arguments(bytes: &[u8]) -> Vec<String> {
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    // A title is one text with a space in it, and the rest of the room for arguments is empty.
+    let title = bytes.iter().rposition(|&byte| byte != 0).map_or(&bytes[..0], |last| &bytes[..=last]);
+    let bytes = if title.contains(&b' ') && !title.contains(&0) { title } else { bytes };
     if bytes.is_empty() {
         return Vec::new();
     }
@@ -279,5 +293,8 @@ mod tests {
         assert!(split_arguments(b"").is_empty());
         assert_eq!(split_arguments(b"a\0\0b c\0"), ["a", "", "b c"]);
         assert_eq!(split_arguments(b"no end \xff"), ["no end \u{fffd}"]);
+        assert_eq!(split_arguments(b"prog\0\0\0"), ["prog", "", ""]);
+        assert_eq!(split_arguments(b"nginx: worker process\0\0\0\0"), ["nginx: worker process"]);
+        assert_eq!(split_arguments(b"\0\0"), ["", ""]);
     }
 }

@@ -63,6 +63,8 @@ golden!(loss, app([testing::before_normal(), testing::lossy()]), &[], 80 x 24);
 golden!(loss_narrow, app([testing::before_normal(), testing::lossy()]), &[], 40 x 10);
 golden!(exited, app([testing::exited()]), &[], 80 x 24);
 golden!(exited_narrow, app([testing::exited()]), &[], 40 x 8);
+golden!(several_processes_80x24, app([testing::several()]), &[], 80 x 24);
+golden!(several_processes_40x8, app([testing::several()]), &[], 40 x 8);
 golden!(hostile_80x24, app([testing::hostile()]), &[], 80 x 24);
 golden!(hostile_220x60, app([testing::hostile()]), &[KeyCode::Down, KeyCode::Down], 220 x 60);
 golden!(hostile_scrolled_sideways, app([testing::hostile()]), &[KeyCode::End, KeyCode::Right], 80 x 24);

@@ -12,8 +12,8 @@ use tracer_common::{
 
 use crate::{
     aggregate::{
-        BlockCounters, IncompleteCount, LossCount, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot, StatCount,
-        TargetInfo, TargetState, Tgid,
+        BlockCounters, IncompleteCount, LossCount, ProbeStatus, ProcessSnapshot, Rates, SiteId, SiteSnapshot, Snapshot,
+        StatCount, TargetInfo, TargetState, Tgid,
     },
     symbolize::{Frame, NoSymbol, Stack},
 };
@@ -244,6 +244,57 @@ pub(crate) fn lossy() -> Snapshot {
 /// [`normal`] after the target is gone.
 pub(crate) fn exited() -> Snapshot {
     Snapshot { state: TargetState::Exited, rates: Rates::default(), ..normal() }
+}
+
+/// [`normal`] with two workers that come by some of the same call stacks, one of which has ended.
+pub(crate) fn several() -> Snapshot {
+    let mut several = normal();
+    let of_workers: Vec<SiteSnapshot> = [(4243, 100), (4244, 200)]
+        .into_iter()
+        .flat_map(|(pid, first)| {
+            let shared = several.sites.iter().filter(|site| [SiteId(2), SiteId(7)].contains(&site.id));
+            shared.map(move |site| {
+                let frames = site.stack.frames.iter().cloned();
+                // Loaded elsewhere.
+                let frames = frames.map(|frame| Frame { address: frame.address + (1 << 40), ..frame }).collect();
+                let (alloc_bytes, alloc_objects) = (site.counters.alloc_bytes / 2, site.counters.alloc_objects / 2);
+                let (free_bytes, free_objects) = if pid == 4244 { (alloc_bytes, alloc_objects) } else { (1_009, 1) };
+                SiteSnapshot {
+                    id: SiteId(first + site.id.0),
+                    tgid: Tgid(pid),
+                    counters: counters(alloc_bytes, alloc_objects, free_bytes, free_objects),
+                    stack: Arc::new(Stack { frames, end: site.stack.end }),
+                    ..site.clone()
+                }
+            })
+        })
+        .collect();
+    several.sites.extend(of_workers);
+    let process = |pid, parent: Option<u32>, ended: Option<u64>, title: &str| {
+        let mut totals = BlockCounters::default();
+        several.sites.iter().filter(|site| site.tgid == Tgid(pid)).for_each(|site| totals += site.counters);
+        ProcessSnapshot {
+            info: TargetInfo { pid: Tgid(pid), cmdline: vec![title.to_owned()], ..several.target.clone() },
+            parent: parent.map(Tgid),
+            state: if ended.is_some() { TargetState::Exited } else { TargetState::Running },
+            began: Duration::from_secs(parent.map_or(0, |_| 3)),
+            ended: ended.map(Duration::from_secs),
+            unseen: Duration::from_micros(parent.map_or(0, |_| 2_503)),
+            totals,
+            fds: Some(u64::from(pid % 7)),
+        }
+    };
+    let processes = vec![
+        process(4242, None, None, "imgserver: master"),
+        process(4243, Some(4242), None, "imgserver: worker"),
+        process(4244, Some(4242), Some(131), "imgserver: worker"),
+    ];
+    let sum = |mut sum: BlockCounters, process: &ProcessSnapshot| {
+        sum += process.totals;
+        sum
+    };
+    let totals = processes.iter().fold(BlockCounters::default(), sum);
+    Snapshot { processes, totals, ..several }
 }
 
 /// Before the first allocation.

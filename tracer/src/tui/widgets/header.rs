@@ -9,7 +9,7 @@ use ratatui::{
 
 use super::{fds::summary, fitting};
 use crate::{
-    aggregate::{IncompleteCount, LossCount, Rates, Snapshot},
+    aggregate::{IncompleteCount, LossCount, ProcessSnapshot, Rates, Snapshot},
     report::{
         state_words,
         units::{bytes, count, counted, duration, rate, signed_bytes},
@@ -75,13 +75,30 @@ fn target(snapshot: &Snapshot, theme: Theme, width: u16, elapsed: String) -> Lin
     let comm = clean(&snapshot.target.comm, if narrow { 14 } else { 24 });
     let mut segments = vec![
         Span::styled(format!("{comm}[{}]", snapshot.target.pid.0), theme.bold()),
+        Span::raw(processes(&snapshot.processes)),
         Span::styled(words, theme.state(&snapshot.state)),
         Span::raw(elapsed),
     ];
+    if narrow {
+        // What there is no room for is the last ones.
+        segments.swap(1, 2);
+    }
+    segments.retain(|segment| !segment.content.is_empty());
     if !narrow {
         segments.insert(0, Span::styled("leaktrace", theme.heading()));
     }
     fitting(segments, width)
+}
+
+/// How many processes there are, of which the first has its name in the header; empty for one.
+fn processes(processes: &[ProcessSnapshot]) -> String {
+    let all = processes.len() as u64;
+    let ended = processes.iter().filter(|process| process.ended.is_some()).count() as u64;
+    match (all, ended) {
+        (0 | 1, _) => String::new(),
+        (all, 0) => format!("{} processes", count(all)),
+        (all, ended) => format!("{} of {} processes", count(all - ended), count(all)),
+    }
 }
 
 /// How far the numbers and the stacks can be trusted.
