@@ -225,6 +225,7 @@ impl Aggregator {
                 oldest: oldest(born_ns, site.raw.id, counters, *now_ns),
                 stack: Arc::clone(&site.stack),
                 verdict: None,
+                suppressed: false,
             });
         }
         sites.sort_by_key(|site| {
@@ -241,6 +242,7 @@ impl Aggregator {
             target: self.processes.first(),
             processes: self.processes.snapshot(self.session.started_ns, &state, descriptors.as_ref()),
             analysis: Vec::new(),
+            suppressions: Vec::new(),
             ending: self.ending,
             notes: self.notes.iter().map(|(what, pids)| Note { what, pids: pids.iter().copied().collect() }).collect(),
             heap_traced: self.session.heap,

@@ -23,5 +23,5 @@ pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use ranges::{RangeChange, RangeTurn, Ranges};
 pub use snapshot::{
     BlockCounters, Ending, IncompleteCount, LossCount, Note, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot,
-    StatCount, TargetInfo, TargetState, Tgid,
+    StatCount, Suppressed, TargetInfo, TargetState, Tgid,
 };

@@ -75,6 +75,8 @@ pub struct SiteSnapshot {
     pub stack: Arc<Stack>,
     /// What it is doing; `None` while too little is known.
     pub verdict: Option<Arc<Verdict>>,
+    /// The user says that it is no leak.
+    pub suppressed: bool,
 }
 
 /// Events per second over the last window.
@@ -112,6 +114,19 @@ pub enum TargetState {
     Exited,
     /// Tracing was ended (duration over, or by the user); numbers are final.
     Detached,
+}
+
+/// A suppression that was used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppressed {
+    /// Its pattern.
+    pub pattern: String,
+    /// Sites that match.
+    pub sites: u64,
+    /// Bytes that they hold.
+    pub inuse_bytes: u64,
+    /// Blocks that they hold.
+    pub inuse_objects: u64,
 }
 
 /// Something to know about what the numbers do not say.
@@ -194,6 +209,8 @@ pub struct Snapshot {
     pub ending: Option<Ending>,
     /// What the processes are doing as a whole, as far as they are looked into.
     pub analysis: Vec<(Tgid, ProcessAnalysis)>,
+    /// Suppressions that were used.
+    pub suppressions: Vec<Suppressed>,
     /// What the numbers do not say.
     pub notes: Vec<Note>,
     /// Whether memory is traced; if not, everything about blocks is empty.

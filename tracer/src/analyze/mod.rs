@@ -14,6 +14,7 @@ mod estimate;
 mod fd_signals;
 pub mod history;
 pub mod process;
+mod rules;
 pub mod survival;
 #[cfg(test)]
 mod testing;
@@ -23,3 +24,4 @@ pub mod verdict;
 pub use analyst::{Analyst, Observed, ProcessAnalysis};
 pub use estimate::Estimate;
 pub use fd_signals::FdHistory;
+pub use rules::{Broken, Rule};

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracer_common::config::DEFAULT_MAX_LIVE;
 
 use crate::{
+    analyze::Rule,
     bpf::{AttachMode, WalkBy},
     probe::NamedAllocator,
     report::Sort,
@@ -128,6 +129,17 @@ pub struct LiveArguments {
     /// the names of its functions, if anything; for example libpool.so:pool_ for pool_malloc and pool_free.
     #[arg(long, value_name = "PATH[:PREFIX]", value_parser = allocator)]
     pub allocator: Vec<NamedAllocator>,
+    /// End with exit code 1 when this is so at the end, for example 'leaking>0', 'growth>50MB/h', 'fds>80%' or 'oom<2h'; may
+    /// be given more than once.
+    #[arg(long, value_name = "RULE")]
+    pub fail_on: Vec<Rule>,
+    /// Run this by the shell when a rule of --fail-on is broken (without any: leaking>0), with the JSON report on its
+    /// standard input and the rules in LEAKTRACE_RULES; at most every 10 s, and for the same rule every 10 min.
+    #[arg(long, value_name = "CMD")]
+    pub on_alert: Option<String>,
+    /// Call sites that are no leaks, in LeakSanitizer's format: lines of leak:PATTERN.
+    #[arg(long, value_name = "FILE")]
+    pub suppressions: Option<PathBuf>,
     /// Trace although the kernel may end the target for it.
     #[arg(long)]
     pub force: bool,

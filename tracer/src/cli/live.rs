@@ -4,6 +4,7 @@ use std::{
     io::IsTerminal as _,
     ops::ControlFlow,
     os::fd::OwnedFd,
+    path::Path,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -18,6 +19,7 @@ use tokio::{
 
 use super::{
     Format, LiveArguments,
+    alerts::{self, Alerts},
     launch::{self, Change, Launched},
     output::Output,
     prepare::prepare,
@@ -26,7 +28,7 @@ use super::{
 };
 use crate::{
     aggregate::{Ending, TargetState},
-    report::{ReportOptions, untrusted::displayable},
+    report::{ReportOptions, Suppressions, untrusted::displayable},
     tui::{self, App, AppOptions, Flow, Input, Terminal},
 };
 
@@ -37,6 +39,9 @@ const DRAIN: Duration = Duration::from_millis(10);
 const DASHBOARD_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between text reports when nothing says how long.
 const TEXT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Exit code when a rule of `--fail-on` is broken.
+const RULE_BROKEN: u8 = 1;
 
 /// What is shown while tracing.
 enum View {
@@ -77,19 +82,26 @@ pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Exit
     let options = ReportOptions { top: arguments.top, sort: arguments.sort, min_age: arguments.min_age };
     let output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?
         .beside_program(!arguments.program.is_empty());
+    let suppressions = arguments.suppressions.as_deref().map(read_suppressions).transpose()?.unwrap_or_default();
     let start = || Launched::start(&arguments.program, launch::file_limit());
     let launched = (!arguments.program.is_empty()).then(start).transpose()?;
     raise_file_limit();
     // Before there are other threads of ours.
     privileges::give_up(launched.is_some());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(trace(arguments, launched, output, verbose))
+    runtime.block_on(trace(arguments, launched, output, suppressions, verbose))
+}
+
+fn read_suppressions(path: &Path) -> anyhow::Result<Suppressions> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Suppressions::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
 async fn trace(
     arguments: &LiveArguments,
     mut launched: Option<Launched>,
     mut output: Output,
+    suppressions: Suppressions,
     verbose: u8,
 ) -> anyhow::Result<ExitCode> {
     let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
@@ -122,7 +134,9 @@ async fn trace(
         eprintln!("leaktrace: {}", displayable(&summary));
         View::Reports { every: reports_every(arguments) }
     };
-    let sources = Sources { gone, woken, interrupts, launched: &mut launched };
+    let alerts = arguments.on_alert.as_deref().map(|command| Alerts::new(command, &arguments.fail_on));
+    let watch = Watch { suppressions: suppressions.clone(), alerts };
+    let sources = Sources { gone, woken, interrupts, launched: &mut launched, watch };
     let state = follow(&mut tracing, &mut view, &mut output, sources, arguments).await?;
     drop(view);
     let mut ending = None;
@@ -133,7 +147,9 @@ async fn trace(
         tracing.ended_with(how);
         ending = Some(how);
     }
-    let last = tracing.finish(state).await?;
+    let mut last = tracing.finish(state).await?;
+    suppressions.apply(&mut last);
+    let broken = alerts::check(&arguments.fail_on, &last);
     if !dashboard {
         output.write(&last)?;
     }
@@ -142,6 +158,12 @@ async fn trace(
     {
         eprintln!("leaktrace: the program goes on, untraced");
         ending = Some(launched.ending().await?);
+    }
+    for broken in &broken {
+        eprintln!("leaktrace: {}", alerts::words(broken, &last));
+    }
+    if !broken.is_empty() {
+        return Ok(ExitCode::from(RULE_BROKEN));
     }
     Ok(ending.map_or(ExitCode::SUCCESS, exit_code))
 }
@@ -174,6 +196,29 @@ struct Sources<'a> {
     interrupts: Interrupts,
     /// The program that was started, when one was.
     launched: &'a mut Option<Launched>,
+    watch: Watch,
+}
+
+/// What is done with every window besides showing it.
+struct Watch {
+    suppressions: Suppressions,
+    alerts: Option<Alerts>,
+}
+
+impl Watch {
+    fn look(&mut self, tracing: &mut Tracing) -> anyhow::Result<()> {
+        tracing.observe(JUDGING)?;
+        if let Some(alerts) = &mut self.alerts {
+            let view = Arc::new(tracing.annotated_view());
+            // Suppressions go by names.
+            if alerts.may_be_due(&view) {
+                let mut named = Arc::unwrap_or_clone(tracing.name_all(&view));
+                self.suppressions.apply(&mut named);
+                alerts.check(&named);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Goes on until something ends it, and says what the targets' state is then.
@@ -181,7 +226,7 @@ async fn follow(
     tracing: &mut Tracing,
     view: &mut View,
     output: &mut Output,
-    Sources { gone, woken, mut interrupts, launched }: Sources<'_>,
+    Sources { gone, woken, mut interrupts, launched, mut watch }: Sources<'_>,
     arguments: &LiveArguments,
 ) -> anyhow::Result<TargetState> {
     let begun = Instant::now();
@@ -218,7 +263,7 @@ async fn follow(
                 ready.context("waiting for events")?.clear_ready();
                 tracing.take_events()?;
             }
-            _ = windows.tick(), if !exited => tracing.observe(JUDGING)?,
+            _ = windows.tick(), if !exited => watch.look(tracing)?,
             _ = snapshots.tick() => show(tracing, view, output, Moment::Interval)?,
             ready = gone.readable(), if !exited => {
                 // Before it is asked who it is: whoever ends meanwhile makes it readable again.

@@ -3,6 +3,7 @@
 //! In: arguments, signals, keys. Out: a live dashboard, reports, and the exit codes 0 (fine), 2 (usage) and 3 (cannot
 //! trace, and why).
 
+mod alerts;
 mod allocators;
 mod args;
 mod demo;

@@ -252,6 +252,13 @@ impl Tracing {
         Ok(())
     }
 
+    /// What the last window showed, with what was found.
+    pub(super) fn annotated_view(&mut self) -> Snapshot {
+        let mut view = self.aggregator.view(&self.reading, self.state.clone());
+        self.analyst.annotate(&mut view);
+        view
+    }
+
     /// Counts now.
     pub(super) fn snapshot(&mut self) -> anyhow::Result<SharedSnapshot> {
         self.drain()?;

@@ -105,7 +105,8 @@ impl Mergeable for SiteSnapshot {
     }
 
     fn add(&mut self, other: &Self) {
-        let Self { id: _, tgid: _, kind: _, counters, oldest, stack: _, verdict } = other;
+        let Self { id: _, tgid: _, kind: _, counters, oldest, stack: _, verdict, suppressed } = other;
+        self.suppressed &= *suppressed;
         self.counters += *counters;
         worse(&mut self.verdict, verdict);
         self.oldest = self.oldest.max(*oldest);

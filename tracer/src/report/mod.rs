@@ -12,6 +12,7 @@ mod json;
 mod merged;
 mod order;
 mod startup;
+mod suppressions;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;
@@ -26,5 +27,6 @@ pub(crate) use frame_text::{FrameText, basename, place};
 pub use json::{SCHEMA, write_json};
 pub use order::Sort;
 pub(crate) use order::sort_indices;
+pub use suppressions::Suppressions;
 pub use text::{ReportOptions, write_text};
 pub(crate) use words::{no_symbol_words, stack_end_words, state_name, state_words};

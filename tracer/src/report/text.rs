@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     aggregate::{
-        BlockCounters, IncompleteCount, LossCount, Note, ProcessSnapshot, Rates, SiteSnapshot, Snapshot, TargetInfo,
-        Tgid,
+        BlockCounters, IncompleteCount, LossCount, Note, ProcessSnapshot, Rates, SiteSnapshot, Snapshot, Suppressed,
+        TargetInfo, Tgid,
     },
     symbolize::Stack,
 };
@@ -91,6 +91,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         state,
         ending,
         analysis: _,
+        suppressions,
         notes,
         heap_traced,
         sites: _,
@@ -126,6 +127,10 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "note         {whose}{what}")?;
     }
     write_analysis(snapshot, out)?;
+    for Suppressed { pattern, sites, inuse_bytes, inuse_objects } in suppressions {
+        let held = amount(*inuse_bytes, *inuse_objects);
+        writeln!(out, "suppressed   {held} of {} by leak:{}", counted(*sites, "site", "sites"), displayable(pattern))?;
+    }
     if loss.is_empty() {
         writeln!(out, "loss         none")?;
     }
@@ -229,7 +234,7 @@ fn amount_of_all(kind: SiteKind, size: u64, objects: u64) -> String {
 }
 
 fn write_site(rank: usize, entry: &Merged<SiteSnapshot>, processes: usize, out: &mut dyn Write) -> io::Result<()> {
-    let SiteSnapshot { id: _, tgid: _, kind, counters, oldest, stack, verdict } = &entry.sum;
+    let SiteSnapshot { id: _, tgid: _, kind, counters, oldest, stack, verdict, suppressed } = &entry.sum;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let age = oldest.map_or_else(|| "unknown".to_owned(), duration);
     let amount_allocated = amount_of_all(*kind, alloc_bytes, alloc_objects);
@@ -244,7 +249,11 @@ fn write_site(rank: usize, entry: &Merged<SiteSnapshot>, processes: usize, out: 
     if let Some(words) = parts_words(entry, bytes) {
         writeln!(out, "    {words}")?;
     }
-    verdict.as_ref().map_or(Ok(()), |verdict| write_verdict(verdict, out))?;
+    match verdict {
+        _ if *suppressed => writeln!(out, "    suppressed")?,
+        Some(verdict) => write_verdict(verdict, out)?,
+        None => {}
+    }
     write_stack(stack, out)
 }
 

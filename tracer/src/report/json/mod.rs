@@ -21,7 +21,7 @@ use super::{startup::is_startup, state_name};
 use crate::{
     aggregate::{
         BlockCounters, Ending, FdSite, IncompleteCount, LossCount, ProbeStatus, ProcessSnapshot, Rates, SiteSnapshot,
-        Snapshot, StatCount, TargetInfo,
+        Snapshot, StatCount, Suppressed, TargetInfo,
     },
     symbolize::{Frame, Stack},
 };
@@ -51,6 +51,8 @@ struct JsonDocument<'a> {
     notes: Vec<&'static str>,
     /// What the processes are doing as a whole.
     analysis: Vec<JsonAnalysis<'a>>,
+    /// Suppressions that were used.
+    suppressions: Vec<JsonSuppressed<'a>>,
     started: String,
     elapsed_s: f64,
     /// What is traced, of `heap` and `fds`: an empty list of what is not says nothing.
@@ -77,6 +79,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             state,
             ending,
             analysis,
+            suppressions,
             notes,
             heap_traced,
             sites: _,
@@ -95,6 +98,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             processes: processes.iter().map(JsonProcess::from).collect(),
             state: state_name(state),
             ending: ending.map(JsonEnding::from),
+            suppressions: suppressions.iter().map(JsonSuppressed::from).collect(),
             analysis: analysis.iter().map(JsonAnalysis::from).collect(),
             notes: notes.iter().map(|note| note.what).collect(),
             started: started.to_string(),
@@ -134,6 +138,20 @@ impl From<Ending> for JsonEnding {
             Ending::Code(code) => Self::ExitCode(code),
             Ending::Signal(signal) => Self::Signal(signal),
         }
+    }
+}
+
+#[derive(Serialize)]
+struct JsonSuppressed<'a> {
+    pattern: &'a str,
+    sites: u64,
+    inuse_bytes: u64,
+    inuse_objects: u64,
+}
+
+impl<'a> From<&'a Suppressed> for JsonSuppressed<'a> {
+    fn from(Suppressed { pattern, sites, inuse_bytes, inuse_objects }: &'a Suppressed) -> Self {
+        Self { pattern, sites: *sites, inuse_bytes: *inuse_bytes, inuse_objects: *inuse_objects }
     }
 }
 
@@ -268,6 +286,9 @@ struct JsonHeapSite<'a> {
     /// Of the program's start, before any code of its own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     startup: bool,
+    /// The user says that it is no leak.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    suppressed: bool,
     verdict: Option<JsonVerdict<'a>>,
     stack: &'static str,
     frames: Vec<JsonFrame<'a>>,
@@ -275,7 +296,7 @@ struct JsonHeapSite<'a> {
 
 impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
     fn from(site: &'a SiteSnapshot) -> Self {
-        let SiteSnapshot { id, tgid, kind, counters, oldest, stack, verdict } = site;
+        let SiteSnapshot { id, tgid, kind, counters, oldest, stack, verdict, suppressed } = site;
         let Stack { frames, end } = &**stack;
         Self {
             id: id.0,
@@ -284,6 +305,7 @@ impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
             counters: (*counters).into(),
             oldest_age_s: oldest.map(|age| age.as_secs_f64()),
             startup: false,
+            suppressed: *suppressed,
             verdict: verdict.as_deref().map(JsonVerdict::from),
             stack: end.name(),
             frames: frames.iter().map(JsonFrame::from).collect(),

@@ -45,6 +45,7 @@ fn every_field_of_the_document_reads_back() {
             "state": "running",
             "notes": [],
             "analysis": [],
+            "suppressions": [],
             "traced": ["heap"],
             "started": "2026-03-01T09:30:00Z",
             "elapsed_s": 245.5,

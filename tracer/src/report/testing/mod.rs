@@ -64,6 +64,7 @@ pub(crate) fn site(
 ) -> SiteSnapshot {
     SiteSnapshot {
         verdict: None,
+        suppressed: false,
         id: SiteId(id),
         tgid: Tgid(4242),
         kind: SiteKind::Heap,
@@ -82,6 +83,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
     }
     Snapshot {
         analysis: Vec::new(),
+        suppressions: Vec::new(),
         ending: None,
         notes: Vec::new(),
         started: "2026-03-01T09:30:00Z".parse().expect("a timestamp"),
