@@ -20,6 +20,7 @@ mod ledgers;
 mod lifecycle;
 mod random_programs;
 mod ranges;
+mod rules;
 mod runtimes;
 mod servers;
 mod sockets;
