@@ -10,6 +10,7 @@ pub mod descriptors;
 pub mod doctor;
 pub mod gdb;
 pub mod kernel_objects;
+pub mod labelled;
 pub mod launch;
 pub mod leaker;
 pub mod ledger;

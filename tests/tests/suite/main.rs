@@ -27,3 +27,4 @@ mod stacks;
 mod targets;
 mod terminal;
 mod threads;
+mod verdicts;
