@@ -122,7 +122,7 @@ fn frees(evidence: &Evidence) -> u64 {
     evidence.recent.last().map_or(0, |newest| newest.counters.free_objects)
 }
 
-fn within(evidence: &Evidence, window: f64, age: f64) -> Option<Accumulation> {
+pub(super) fn within(evidence: &Evidence, window: f64, age: f64) -> Option<Accumulation> {
     if frees(evidence) == 0 {
         let survivors = Survivors::of_points(fine_enough(evidence, window));
         let steadiness = survivors.steadiness(0.0, window)?;

@@ -83,6 +83,33 @@ impl Site {
         judged
     }
 
+    pub(super) fn evidence(
+        &self,
+        at: u64,
+        history: &mut History,
+    ) -> (Vec<crate::analyze::history::SitePoint>, Vec<crate::analyze::history::SitePoint>, Lifetimes) {
+        for second in 0..=at {
+            let now = second as f64;
+            let mut counters = BlockCounters::default();
+            for block in &self.blocks {
+                if block.born <= now {
+                    counters.alloc_bytes += block.bytes;
+                    counters.alloc_objects += 1;
+                }
+                if block.died <= now {
+                    counters.free_bytes += block.bytes;
+                    counters.free_objects += 1;
+                }
+            }
+            history.push(Duration::from_secs(second), [(SITE, counters)]);
+        }
+        (
+            history.site(SITE, Duration::from_secs(120)),
+            history.site(SITE, Duration::from_secs(at)),
+            self.lifetimes(at as f64),
+        )
+    }
+
     fn lifetimes(&self, now: f64) -> Lifetimes {
         let mut lifetimes = Lifetimes { looked_at: Duration::from_secs_f64(now), ..Default::default() };
         for block in self.blocks.iter().filter(|block| block.born <= now) {
@@ -365,5 +392,54 @@ pub(super) const OTHERS: &[(&str, Shape)] = &[
         let moments = arrivals(random, 0.0, until, rate);
         let mut random = random.clone();
         all(moments, |_| 0.01 * random.share().powf(-1.0 / power), || 320)
+    }),
+];
+
+/// Leaks among programs that do other things as well.
+pub(super) const LEAKS_AMONG: &[(&str, Shape)] = &[
+    ("a rare one in a thousand", |random, until| {
+        let (rate, life) = (random.between(700.0, 1_500.0), random.between(0.001, 0.1));
+        let mut site = Site::default();
+        for moment in arrivals(random, 0.0, until, rate) {
+            let life = if random.share() < 0.001 { FOREVER } else { random.exponential(life) };
+            site.block(moment, life, 2_000);
+        }
+        site
+    }),
+    ("abandoned sessions", |random, until| {
+        let (rate, life) = (random.between(20.0, 60.0), random.between(1.0, 3.0));
+        let mut site = Site::default();
+        for moment in arrivals(random, 0.0, until, rate) {
+            let life = if random.share() < 0.1 { FOREVER } else { random.exponential(life) };
+            site.block(moment, life, 900);
+        }
+        site
+    }),
+    ("in irregular bursts", |random, until| {
+        let (pause, size) = (random.between(1.5, 4.0), size(random));
+        let mut site = Site::default();
+        let mut now = 0.0;
+        while now < until {
+            now += pause * random.between(0.6, 1.4);
+            for _ in 0..(40.0 * random.between(0.5, 1.5)) as u64 {
+                site.block(now, FOREVER, size);
+            }
+        }
+        site
+    }),
+    ("by load", |random, until| {
+        let (period, rate, phase) = (random.between(8.0, 25.0), random.between(20.0, 60.0), random.between(0.0, 6.3));
+        let load = move |now: f64| rate * (1.1 + (now / period * std::f64::consts::TAU + phase).sin()) / 2.1;
+        all(varying(random, until, rate, load), |_| FOREVER, || 400)
+    }),
+    ("few at a time, seldom", |random, until| {
+        let (pause, count) = (random.between(2.0, 4.0), random.between(4.0, 12.0) as usize);
+        let mut site = Site::default();
+        for burst in ticks(random, 0.0, until, pause, 0.0) {
+            for _ in 0..count {
+                site.block(burst, FOREVER, 96);
+            }
+        }
+        site
     }),
 ];

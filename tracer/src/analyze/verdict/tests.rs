@@ -311,3 +311,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn zz_among() {
+    for (name, shape) in super::shapes::LEAKS_AMONG {
+        for at in [58u64, 62, 120] {
+            let mut found = std::collections::BTreeMap::<String, u32>::new();
+            for seed in 0..20 {
+                let site = shape(&mut Random::new(seed), at as f64);
+                let judged = site.judged(&[at]).remove(0);
+                *found.entry(judged.map_or("none".into(), |j| j.label.name().to_owned())).or_default() += 1;
+            }
+            println!("{name} {at}: {found:?}");
+        }
+        for seed in 0..2 {
+            let site = shape(&mut Random::new(seed), 60.0);
+            let (mut history, context) = (crate::analyze::history::History::new(crate::analyze::history::INTERVAL), Context::default());
+            let (recent, whole, lifetimes) = site.evidence(60, &mut history);
+            let evidence = Evidence { recent: &recent, whole: &whole, lifetimes: Some(&lifetimes), context: &context };
+            let span = span(&evidence).expect("a span");
+            println!("{:?}", accumulation::find(&evidence, span.first));
+            for window in [60.0, 52.2, 45.0, 30.0] {
+                println!("   {window} {:?}", accumulation::within(&evidence, window, span.now - span.first));
+            }
+        }
+    }
+}
