@@ -214,10 +214,7 @@ impl Aggregator {
                 stack: Arc::clone(&site.stack),
             });
         }
-        sites.sort_by_key(|site| {
-            let SiteSnapshot { id, kind, counters, .. } = site;
-            (!kind.is_own_memory(), Reverse(counters.inuse_bytes()), Reverse(counters.alloc_bytes), *id)
-        });
+        sites.sort_by_key(SiteSnapshot::order);
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
         self.previous = Some((*now_ns, totals));
@@ -229,7 +226,11 @@ impl Aggregator {
             target: self.processes.first(),
             processes: self.processes.snapshot(self.session.started_ns, &state, descriptors.as_ref()),
             ending: self.ending,
-            notes: self.notes.iter().map(|(what, pids)| Note { what, pids: pids.iter().copied().collect() }).collect(),
+            notes: self
+                .notes
+                .iter()
+                .map(|(what, pids)| Note { what: (*what).into(), pids: pids.iter().copied().collect() })
+                .collect(),
             heap_traced: self.session.heap,
             state,
             sites,

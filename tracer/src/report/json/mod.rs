@@ -44,7 +44,7 @@ struct JsonDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<JsonEnding>,
     /// What the numbers do not say.
-    notes: Vec<&'static str>,
+    notes: Vec<&'a str>,
     started: String,
     elapsed_s: f64,
     /// What is traced, of `heap` and `fds`: an empty list of what is not says nothing.
@@ -88,7 +88,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             processes: processes.iter().map(JsonProcess::from).collect(),
             state: state_name(state),
             ending: ending.map(JsonEnding::from),
-            notes: notes.iter().map(|note| note.what).collect(),
+            notes: notes.iter().map(|note| note.what.as_ref()).collect(),
             started: started.to_string(),
             elapsed_s: elapsed.as_secs_f64(),
             traced: [("heap", *heap_traced), ("fds", descriptors.is_some())]
