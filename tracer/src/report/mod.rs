@@ -5,6 +5,7 @@
 //! displayable, [`units`] writes quantities, and the order and the naming of call sites are shared.
 
 mod call_site;
+pub mod diff;
 pub mod doctor;
 pub(crate) mod fd_words;
 mod frame_text;
