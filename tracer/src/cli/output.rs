@@ -39,11 +39,16 @@ impl Output {
 
     /// Writes a report.
     pub(super) fn write(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        let Self { file, aside, format, options } = self;
-        let write = |out: &mut dyn Write| match format {
-            Format::Text => write_text(snapshot, options, out),
+        let (format, options) = (self.format, self.options);
+        self.write_with(|out| match format {
+            Format::Text => write_text(snapshot, &options, out),
             Format::Json => write_json(snapshot, out),
-        };
+        })
+    }
+
+    /// Writes whatever `write` writes.
+    pub(super) fn write_with(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+        let Self { file, aside, format: _, options: _ } = self;
         match file {
             Some((path, file)) => {
                 let mut out = io::BufWriter::new(file);
