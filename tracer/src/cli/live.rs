@@ -85,12 +85,14 @@ pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Exit
         .measuring(arguments.by.unwrap_or_default());
     output.check_terminal()?;
     let suppressions = arguments.suppressions.as_deref().map(read_suppressions).transpose()?.unwrap_or_default();
+    let metrics = arguments.metrics.map(listen).transpose()?;
     let start = || Launched::start(&arguments.program, launch::file_limit());
     let launched = (!arguments.program.is_empty()).then(start).transpose()?;
     raise_file_limit();
     // Before there are other threads of ours.
     privileges::give_up(launched.is_some());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime_of_metrics = metrics.map(|server| serve(&runtime, server));
     runtime.block_on(trace(arguments, launched, output, suppressions, verbose))
 }
 
