@@ -133,7 +133,8 @@ impl Tracer {
 
     /// Waits for a line of its standard error that holds these words.
     pub fn wait_for_line(&mut self, words: &str) -> Result<String> {
-        match self.stderr.find(words, |line| line.contains(words))? {
+        let found = self.stderr.find(words, |line| line.contains(words));
+        match found.with_context(|| self.stderr.seen.join("\n"))? {
             Some(line) => Ok(line),
             None => bail!("leaktrace ended without saying {words:?}:\n{}", self.stderr.seen.join("\n")),
         }

@@ -63,7 +63,7 @@ fn traced_workers(arguments: &[&str]) -> Result<(Ledger, Report)> {
     leaker.say("go")?;
     leaker.expect("forked")?;
     for _ in 0..3 {
-        tracer.wait_for_line("is followed")?;
+        tracer.wait_for_line("has its probes")?;
     }
     let ledger = leaker.release()?;
     let report = tracer.stop()?;
@@ -99,7 +99,7 @@ fn the_text_report_has_a_stack_of_several_processes_once() -> Result<()> {
     leaker.say("go")?;
     leaker.expect("forked")?;
     for _ in 0..3 {
-        tracer.wait_for_line("is followed")?;
+        tracer.wait_for_line("has its probes")?;
     }
     leaker.release()?;
     let text = tracer.interrupt()?.text()?;

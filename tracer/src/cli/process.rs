@@ -11,6 +11,9 @@ use crate::{aggregate::Tgid, bpf::Session, symbolize::SharedModules, target::Tar
 /// For this long after its beginning a program without an allocator is looked at all the time: the loader is at work.
 const LOADING: Duration = Duration::from_secs(2);
 
+/// How often the kernel is asked to take the probes of a program before it is taken at its word.
+const TRIES: u32 = 4;
+
 /// What a look for allocators without probes led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Probed {
@@ -39,6 +42,8 @@ pub(super) struct Process {
     pub(super) inherited: Option<SharedModules>,
     /// Some allocator has its probes.
     has_allocator: bool,
+    /// Times that the kernel has refused its probes since it began its program.
+    refusals: u32,
 }
 
 impl Process {
@@ -52,6 +57,7 @@ impl Process {
             began: Instant::now(),
             inherited: None,
             has_allocator: false,
+            refusals: 0,
         }
     }
 
@@ -61,6 +67,7 @@ impl Process {
         self.image = image;
         self.began = Instant::now();
         self.has_allocator = false;
+        self.refusals = 0;
     }
 
     /// Whether an allocator must be about to come.
@@ -77,7 +84,8 @@ impl Process {
         let changed = self.follower.follow(session)?;
         // One that is gone keeps its name.
         let _ = self.target.retitle();
-        Ok(if changed { self.probe(session, allocators) } else { Probed::AsBefore })
+        let is_refused = self.refusals > 0 && !self.has_allocator;
+        Ok(if changed || is_refused { self.probe(session, allocators) } else { Probed::AsBefore })
     }
 
     /// Puts probes into the allocators that have none.
@@ -104,9 +112,18 @@ impl Process {
                 log::debug!("process {pid} has its probes: {points} in {files} more allocators");
                 return Probed::Now;
             }
-            // It ends, or this one library cannot be probed: the others can.
-            Err(error) if self.target.is_alive() => log::warn!("process {pid}: {error}"),
-            Err(error) => log::debug!("process {pid}: {error}"),
+            // It ends.
+            Err(error) if !self.target.is_alive() => log::debug!("process {pid}: {error}"),
+            // In the midst of an exec, say: all of them again at the next look.
+            Err(error) if !had && self.refusals + 1 < TRIES => {
+                log::debug!("process {pid}, once more: {error}");
+                self.refusals += 1;
+                session.remove_probes(pid);
+                self.planned = Planned::default();
+                self.has_allocator = false;
+            }
+            // This one library cannot be probed: the others can.
+            Err(error) => log::warn!("process {pid}: {error}"),
         }
         Probed::AsBefore
     }

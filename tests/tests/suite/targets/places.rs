@@ -67,7 +67,7 @@ fn children_in_other_namespaces() -> Result<()> {
     leaker.say("go")?;
     leaker.expect("forked")?;
     for _ in 0..3 {
-        tracer.wait_for_line("is followed")?;
+        tracer.wait_for_line("has its probes")?;
     }
     let ledger = leaker.release()?;
     let report = tracer.stop()?;

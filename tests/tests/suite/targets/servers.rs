@@ -87,7 +87,7 @@ fn nginx_s_workers_are_one_entry_of_the_text_report() -> Result<()> {
         let row = text.lines().find(|line| line.contains(&row)).with_context(|| format!("no {row}:\n{text}"))?;
         ensure!(row.ends_with("(nginx: worker process)"), "{row}");
     }
-    ensure!(text.contains(&format!("(nginx: master process")), "{text}");
+    ensure!(text.contains("(nginx: master process"), "{text}");
     ensure!(text.contains("(3 processes)\n"), "nothing of the workers is one:\n{text}");
     Ok(())
 }
