@@ -27,6 +27,9 @@ use super::{
 };
 use crate::probe::{AttachPlan, AttachPoint, ProbeKind};
 
+/// Threads that close links.
+const CLOSERS: usize = 32;
+
 const ALLOC_ENTER: &str = "alloc_enter";
 const ALLOC_RETURN: &str = "alloc_return";
 const ALLOC_EXIT: &str = "alloc_exit";
@@ -55,7 +58,7 @@ impl Module {
 /// One probe, or many by one link.
 #[derive(Debug)]
 enum Link {
-    Multi(#[expect(dead_code, reason = "held for as long as the probes are to stay")] OwnedFd),
+    Multi(OwnedFd),
     Perf(&'static str, UProbeLinkId),
 }
 
@@ -278,7 +281,19 @@ impl Links {
 
     /// Takes all probes out now.
     pub(super) fn detach(&mut self, ebpf: &mut Ebpf) {
-        self.by_pid.clear();
+        let multi = |link| match link {
+            Link::Multi(link) => Some(link),
+            Link::Perf(..) => None,
+        };
+        let mut links: Vec<OwnedFd> = self.by_pid.drain().flat_map(|(_, links)| links).filter_map(multi).collect();
+        // Each closing of a link waits for the kernel to forget it: they wait side by side.
+        let share = links.len().div_ceil(CLOSERS).max(1);
+        std::thread::scope(|scope| {
+            while !links.is_empty() {
+                let some = links.split_off(links.len().saturating_sub(share));
+                scope.spawn(move || drop(some));
+            }
+        });
         for name in self.loaded.drain(..) {
             if let Ok(program) = uprobe(ebpf, name)
                 && let Err(error) = program.unload()
