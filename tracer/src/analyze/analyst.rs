@@ -12,7 +12,7 @@ use super::{
     history::{History, ProcessReading, ProcessWindow},
     process::{Explanation, Growth, ProcessSignal, ResidentMemory, explain, growth, signals},
     survival::Lifetimes,
-    verdict::{Context, Evidence, Verdict, Verdicts, judge},
+    verdict::{Context, Evidence, Verdicts, judge},
 };
 use crate::{
     aggregate::{BlockCounters, SiteId, Snapshot, Tgid},
@@ -83,11 +83,6 @@ impl Analyst {
         }
     }
 
-    /// What was seen.
-    pub fn history(&self) -> &History {
-        &self.history
-    }
-
     /// Takes the ages of blocks, as of a look at all of them.
     pub fn take_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>) {
         self.lifetimes = lifetimes;
@@ -96,10 +91,23 @@ impl Analyst {
     /// Takes what a Snapshot says and what was read of its processes, and judges sites for no longer than `budget`.
     pub fn observe(&mut self, snapshot: &Snapshot, observed: BTreeMap<Tgid, Observed>, budget: Duration) {
         self.history.push_snapshot(snapshot);
+        self.forget_others(&observed);
         for (tgid, observed) in observed {
             self.observe_process(snapshot, tgid, observed);
         }
         self.judge(snapshot, budget);
+    }
+
+    /// What is gone has no future. When all are gone, what was known of them last stays.
+    fn forget_others(&mut self, observed: &BTreeMap<Tgid, Observed>) {
+        if observed.is_empty() {
+            return;
+        }
+        let gone: Vec<Tgid> = self.processes.keys().filter(|tgid| !observed.contains_key(tgid)).copied().collect();
+        for tgid in gone {
+            self.processes.remove(&tgid);
+            self.history.forget(tgid, []);
+        }
     }
 
     fn observe_process(&mut self, snapshot: &Snapshot, tgid: Tgid, observed: Observed) {
@@ -202,16 +210,6 @@ impl Analyst {
             site.verdict = verdict(site.id);
         }
         snapshot.analysis = self.processes.iter().map(|(tgid, (analysis, _))| (*tgid, analysis.clone())).collect();
-    }
-
-    /// The verdict on a site.
-    pub fn verdict(&self, id: SiteId) -> Option<&Verdict> {
-        self.verdicts.get(id)
-    }
-
-    /// Forgets a process that is gone.
-    pub fn forget(&mut self, tgid: Tgid) {
-        self.processes.remove(&tgid);
     }
 }
 
