@@ -17,9 +17,6 @@ use tracer_common::heap::{BUCKET, Block, BlockKey};
 
 use super::{BpfError, sys};
 
-/// Blocks read in one system call.
-const BATCH: usize = 4096;
-
 /// An array of the kernel's as words that both sides change.
 #[derive(Debug)]
 struct Words {
@@ -125,28 +122,13 @@ impl Purger {
         if self.live_count.word(0).load(Ordering::Relaxed) == 0 {
             return Ok(0);
         }
-        let mut keys = vec![BlockKey::default(); BATCH];
-        let mut blocks = vec![Block::default(); BATCH];
-        let mut cursor = sys::Cursor::default();
         let mut found = Vec::new();
-        loop {
-            let (count, more) = match sys::lookup_batch(self.live.as_fd(), &mut cursor, &mut keys, &mut blocks) {
-                Ok(read) => read,
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    let larger = keys.len() * 2;
-                    keys.resize(larger, BlockKey::default());
-                    blocks.resize(larger, Block::default());
-                    continue;
-                }
-                Err(source) => return Err(BpfError::Map { map: "LIVE", what: "cannot read it in batches", source }),
-            };
-            let read = keys.iter().zip(&blocks).take(count);
-            let dead = read.filter(|(key, block)| gone.get(&key.tgid).is_some_and(|before| block.born_ns < *before));
-            found.extend(dead.map(|(key, block)| (*key, *block)));
-            if !more {
-                break;
+        sys::for_each(self.live.as_fd(), |key: BlockKey, block: Block| {
+            if gone.get(&key.tgid).is_some_and(|before| block.born_ns < *before) {
+                found.push((key, block));
             }
-        }
+        })
+        .map_err(|source| BpfError::Map { map: "LIVE", what: "cannot read it in batches", source })?;
         let mut purged = 0;
         for (key, block) in found {
             // One that is not there any more was freed.

@@ -12,9 +12,6 @@ use tracer_common::heap::{AGE_BUCKETS, BUCKET, Block, BlockKey};
 use super::{BpfError, mapped::MappedCounters, sys};
 use crate::{aggregate::SiteId, analyze::survival::LiveAges, clock::monotonic_ns, event::Survey};
 
-/// Blocks read in one system call.
-const BATCH: usize = 4096;
-
 /// Reads the table of outstanding blocks.
 #[derive(Debug)]
 pub struct Surveyor {
@@ -56,28 +53,11 @@ impl Surveyor {
     /// # Errors
     /// When the kernel does not hand out the table.
     pub fn survey(&self) -> Result<Survey, BpfError> {
-        let mut keys = vec![BlockKey::default(); BATCH];
-        let mut blocks = vec![Block::default(); BATCH];
-        let mut cursor = sys::Cursor::default();
         let mut seen = Seen { time_ns: monotonic_ns(), ..Seen::default() };
         self.survey_near(&mut seen);
-        loop {
-            let (count, more) = match sys::lookup_batch(self.map.as_fd(), &mut cursor, &mut keys, &mut blocks) {
-                Ok(read) => read,
-                // A bucket holds more than fits: only a larger buffer gets past it.
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    let larger = keys.len() * 2;
-                    keys.resize(larger, BlockKey::default());
-                    blocks.resize(larger, Block::default());
-                    continue;
-                }
-                Err(source) => return Err(BpfError::Map { map: "LIVE", what: "cannot read it in batches", source }),
-            };
-            blocks[..count].iter().for_each(|block| seen.add(block.site, block.born_ns, block.size));
-            if !more {
-                return Ok(self.with_deaths(seen));
-            }
-        }
+        sys::for_each(self.map.as_fd(), |_: BlockKey, block: Block| seen.add(block.site, block.born_ns, block.size))
+            .map_err(|source| BpfError::Map { map: "LIVE", what: "cannot read it in batches", source })?;
+        Ok(self.with_deaths(seen))
     }
 
     fn with_deaths(&self, seen: Seen) -> Survey {

@@ -237,6 +237,35 @@ pub(super) struct Cursor {
     started: bool,
 }
 
+/// Entries that are read in one system call.
+const BATCH: usize = 4096;
+
+/// Reads all entries of a hash map. Those that come and go meanwhile may or may not be seen.
+pub(super) fn for_each<K: aya::Pod + Default, V: aya::Pod + Default>(
+    map: BorrowedFd<'_>,
+    mut each: impl FnMut(K, V),
+) -> io::Result<()> {
+    let (mut keys, mut values) = (vec![K::default(); BATCH], vec![V::default(); BATCH]);
+    let mut cursor = Cursor::default();
+    loop {
+        let (count, more) = match lookup_batch(map, &mut cursor, &mut keys, &mut values) {
+            Ok(read) => read,
+            // A bucket holds more than fits: only a larger buffer gets past it.
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                let larger = keys.len() * 2;
+                keys.resize(larger, K::default());
+                values.resize(larger, V::default());
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        keys.iter().zip(&values).take(count).for_each(|(key, value)| each(*key, *value));
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
 /// Reads the next entries of a hash map into `keys` and `values`. Returns how many, and whether there are more.
 pub(super) fn lookup_batch<K: aya::Pod, V: aya::Pod>(
     map: BorrowedFd<'_>,
