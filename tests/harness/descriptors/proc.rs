@@ -10,15 +10,27 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// The open descriptors of process `pid`, with their kinds as the report names them.
+/// The open descriptors of process `pid`, with their kinds as the report names them. What it closes while they are
+/// read is left out.
 pub fn open(pid: u32) -> Result<BTreeMap<u32, String>> {
     let mut open = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd")).with_context(|| format!("process {pid} is gone"))? {
         let entry = entry?;
         let number = entry.file_name().to_str().and_then(|name| name.parse().ok()).context("not a number")?;
-        open.insert(number, kind(&entry.path())?);
+        match kind(&entry.path()) {
+            Ok(kind) => {
+                open.insert(number, kind);
+            }
+            Err(error) if is_gone(&error) => {}
+            Err(error) => return Err(error).with_context(|| format!("descriptor {number} of process {pid}")),
+        }
     }
     Ok(open)
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    kind == Some(std::io::ErrorKind::NotFound)
 }
 
 fn kind(path: &Path) -> Result<String> {
@@ -70,7 +82,7 @@ fn socket(path: &Path) -> Result<String> {
     let length = unsafe {
         libc::getxattr(path.as_ptr(), c"system.sockprotoname".as_ptr(), name.as_mut_ptr().cast(), name.len())
     };
-    let length = usize::try_from(length).map_err(|_| std::io::Error::last_os_error()).context("no socket protocol")?;
+    let length = usize::try_from(length).map_err(|_| std::io::Error::last_os_error())?;
     let protocol = String::from_utf8_lossy(&name[..length]).trim_end_matches('\0').to_lowercase();
     let kinds = ["tcp", "udp", "unix", "netlink"];
     Ok(kinds.into_iter().find(|kind| protocol.starts_with(kind)).unwrap_or("socket").to_owned())
