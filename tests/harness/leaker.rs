@@ -108,7 +108,8 @@ impl Build {
         let mut hasher = DefaultHasher::new();
         arguments.hash(&mut hasher);
         source.hash(&mut hasher);
-        let headers = ["leaker.h", "descriptors/fd.h"].map(|header| leakers_dir().join(header));
+        let headers =
+            ["leaker.h", "descriptors/fd.h", "../labelled/labelled.h"].map(|header| leakers_dir().join(header));
         for input in [source.clone()].into_iter().chain(headers) {
             fs::read(&input).with_context(|| format!("cannot read {}", input.display()))?.hash(&mut hasher);
         }

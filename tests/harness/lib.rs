@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod folder;
 pub mod gdb;
 pub mod kernel_objects;
+pub mod labelled;
 pub mod launch;
 pub mod leaker;
 pub mod ledger;

@@ -3,7 +3,7 @@
  * cache, whoever runs it that it leaks. Both words are right.
  *
  * expect: cache_page = leaking|growing
- * rate: cache_page = 24000
+ * rate: cache_page = 48000
  */
 #include "labelled.h"
 

@@ -1,5 +1,5 @@
 /*
- * Interns the names that it meets. There are 3,000, some common and some rare, and half a minute shows all but the last of
+ * Interns the names that it meets. There are 3,000, some common and some rare, and most of a minute shows all but the last of
  * them.
  *
  * expect: intern_name = bounded
@@ -14,7 +14,7 @@ int main(int argc, char **argv)
     begin(argc, argv);
     for (;;) {
         tick(1.0 / 100);
-        for (int i = 0; i < 12; i++) {
+        for (int i = 0; i < 4; i++) {
             unsigned name = (unsigned)(COUNT(names) * pow(share(), 1.5));
             size_t n = 6 + name % 40;
             if (!names[name])

@@ -1,5 +1,5 @@
 /*
- * An LRU cache of 900 pages over 20,000 that are asked for, some far more often than others: fills in about ten seconds,
+ * An LRU cache of 900 pages over 20,000 that are asked for, some far more often than others: fills in less than ten seconds,
  * then evicts for every page that comes in.
  *
  * expect: load_page = bounded|steady|churn

@@ -16,10 +16,11 @@ pub struct Image {
     pub began_ns: u64,
     /// When the process is stopped, to be continued once its probes are in place: one of [`stops`].
     pub stops: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// Frees of addresses that are not in the table, by whatever programs the process has run: see
+    /// [`crate::counter::Stat::UnknownFree`].
+    pub unknown_frees: u32,
 }
-assert_layout!(Image, size 24, number at 0, borrows at 4, began_ns at 8, stops at 16, reserved at 20);
+assert_layout!(Image, size 24, number at 0, borrows at 4, began_ns at 8, stops at 16, unknown_frees at 20);
 
 /// When a process is stopped. Only one that was started to be traced is.
 pub mod stops {

@@ -12,7 +12,7 @@ use tracer_common::{
 use crate::{
     count,
     live::{self, Tables},
-    maps::{DEATHS, SITE_COUNTERS},
+    maps::{DEATHS, IMAGES, SITE_COUNTERS},
     site,
     thread::{self, Thread},
 };
@@ -126,7 +126,17 @@ pub(crate) fn free(tables: Tables, address: u64) {
     // delete has freed what it hands on.
     let inside = thread::existing(pid_tgid).is_some_and(|thread| thread.call_sp != 0 || thread.released == address);
     if !inside {
-        count::seen(Stat::UnknownFree);
+        count_unknown_free(pid_tgid);
+    }
+}
+
+/// Of all processes, and of this one: in a process that was attached late, what is freed first is from before.
+#[inline(always)]
+fn count_unknown_free(pid_tgid: u64) {
+    count::seen(Stat::UnknownFree);
+    if let Some(image) = IMAGES.get_ptr_mut((pid_tgid >> 32) as u32) {
+        // SAFETY: a pointer into the map, checked by get_ptr_mut.
+        unsafe { count::add(&raw mut (*image).unknown_frees, 1) };
     }
 }
 
@@ -137,7 +147,7 @@ fn free_taken(thread: &mut Thread) {
         thread.has_taken = 0;
         count_free(&thread.taken);
     } else if thread.old != 0 {
-        count::seen(Stat::UnknownFree);
+        count_unknown_free(bpf_get_current_pid_tgid());
     }
 }
 

@@ -7,15 +7,15 @@ use tracer_common::counter::{LossCause, Stat};
 
 use crate::maps::{HITS, LOSS, STATS};
 
-/// Adds to a counter in a map.
+/// Adds to a counter in a map, of 32 or 64 bits.
 ///
 /// # Safety
 /// `counter` points into a map value.
 #[inline(always)]
-pub(crate) unsafe fn add(counter: *mut u64, amount: u64) {
+pub(crate) unsafe fn add<T: Copy>(counter: *mut T, amount: T) {
     // SAFETY: the caller's promise. The result is unused, so this is the XADD that kernel 5.10 knows.
     unsafe {
-        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, amount);
+        atomic_xadd::<T, T, { AtomicOrdering::Relaxed }>(counter, amount);
     }
 }
 

@@ -103,7 +103,7 @@ fn try_follow(parent: u32, child: u32, borrows: bool, mut range: MappingRange) -
     // SAFETY: a helper without arguments.
     let began_ns = unsafe { bpf_ktime_get_ns() };
     let number = forked_image(began_ns);
-    let image = Image { number, borrows: u32::from(borrows), began_ns, stops: stops::NEVER, reserved: 0 };
+    let image = Image { number, borrows: u32::from(borrows), began_ns, stops: stops::NEVER, unknown_frees: 0 };
     // SAFETY: a map value.
     let current = IMAGES.get_ptr(parent).map_or(0, |image| unsafe { (*image).number });
     if range.image != current {

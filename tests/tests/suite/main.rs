@@ -29,3 +29,4 @@ mod stacks;
 mod targets;
 mod terminal;
 mod threads;
+mod verdicts;

@@ -27,14 +27,18 @@ const GROWTH_SPAN: Duration = Duration::from_secs(600);
 const RATE_SPAN: Duration = Duration::from_secs(60);
 /// A site that has not changed is judged again after this long.
 const UNCHANGED: Duration = Duration::from_secs(10);
+/// A site that has changed is judged before one that has not and has waited this many times as long.
+const CHANGED_FIRST: u32 = 4;
 
 /// What was read of a process at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// Its memory; descriptors and counters are added.
+    /// Its memory, and its frees of unknown blocks; descriptors and other counters are added.
     pub reading: ProcessReading,
     /// Its limits of memory, the one with the least room first.
     pub limits: Vec<MemoryLimit>,
+    /// Descriptors that it may have open.
+    pub descriptors: Option<u64>,
     /// What its memory is, where that was looked into.
     pub resident: Option<ResidentMemory>,
     /// How long it had been running when tracing began.
@@ -92,8 +96,10 @@ impl Analyst {
     pub fn observe(&mut self, snapshot: &Snapshot, observed: BTreeMap<Tgid, Observed>, budget: Duration) {
         self.history.push_snapshot(snapshot);
         self.forget_others(&observed);
+        let held = held(snapshot);
         for (tgid, observed) in observed {
-            self.observe_process(snapshot, tgid, observed);
+            let held = held.get(&tgid).copied().unwrap_or_default();
+            self.observe_process(snapshot, tgid, observed, held);
         }
         self.judge(snapshot, budget);
     }
@@ -110,26 +116,16 @@ impl Analyst {
         }
     }
 
-    fn observe_process(&mut self, snapshot: &Snapshot, tgid: Tgid, observed: Observed) {
-        let Observed { reading, limits, resident, ran_before } = observed;
-        // What is mapped need not be memory: most of it may never have been touched.
-        let (mut outstanding, mut blocks, mut mapped) = (0, 0, 0);
-        for site in snapshot.sites.iter().filter(|site| site.tgid == tgid) {
-            if site.kind == SiteKind::Heap {
-                outstanding += site.counters.inuse_bytes();
-                blocks += site.counters.inuse_objects();
-            } else if site.kind.is_own_memory() {
-                mapped += site.counters.inuse_bytes();
-            }
-        }
+    fn observe_process(&mut self, snapshot: &Snapshot, tgid: Tgid, observed: Observed, held: Held) {
+        let Observed { reading, limits, descriptors, resident, ran_before } = observed;
+        let Held { outstanding, blocks, mapped, open } = held;
         let stat =
             |wanted: Stat| snapshot.stats.iter().find(|count| count.stat == wanted).map_or(0, |count| count.count);
-        let fds = snapshot.descriptors.as_ref();
-        let open = fds.map(|fds| fds.open.iter().filter(|fd| fd.tgid == tgid).count() as u64);
         let reading = ProcessReading {
             outstanding: snapshot.heap_traced.then_some(outstanding),
-            open_fds: open,
-            unknown_frees: Some(stat(Stat::UnknownFree)),
+            open_fds: snapshot.descriptors.is_some().then_some(open),
+            // Those of all processes where its own are not known.
+            unknown_frees: reading.unknown_frees.or_else(|| Some(stat(Stat::UnknownFree))),
             lost: Some(snapshot.loss.iter().map(|loss| loss.count).sum()),
             ..reading
         };
@@ -138,8 +134,7 @@ impl Analyst {
         let resident_growth = growth(&windows, |reading| reading.rss);
         let outstanding_growth = growth(&windows, |reading| reading.outstanding);
         let fd_growth = growth(&windows, |reading| reading.open_fds);
-        let fd_limit = fds.and_then(|fds| fds.limits.as_ref()).map(|limits| limits.nofile_soft);
-        let descriptors = fd_growth.as_ref().zip(fd_limit);
+        let descriptors = fd_growth.as_ref().zip(descriptors);
         let context = Context {
             ran_before,
             unknown_frees_per_s: per_s(&windows, |reading| reading.unknown_frees),
@@ -176,7 +171,8 @@ impl Analyst {
             .filter_map(|(id, tgid, counters)| {
                 let (before, at) = self.judged.get(&id).copied().unwrap_or_default();
                 let waited = now.saturating_sub(at);
-                (before != counters || waited >= UNCHANGED).then_some((waited, id, tgid, counters))
+                let waited = if before == counters { waited / CHANGED_FIRST } else { waited };
+                (before != counters || waited * CHANGED_FIRST >= UNCHANGED).then_some((waited, id, tgid, counters))
             })
             .collect();
         // Whoever waits longest comes first, so that all have their turn; of equals the larger one, as the Snapshot has them.
@@ -211,6 +207,35 @@ impl Analyst {
         }
         snapshot.analysis = self.processes.iter().map(|(tgid, (analysis, _))| (*tgid, analysis.clone())).collect();
     }
+}
+
+/// What a process holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    /// Bytes and blocks of its heap.
+    outstanding: u64,
+    blocks: u64,
+    /// Bytes mapped, which need not be memory: most of it may never have been touched.
+    mapped: u64,
+    /// Open descriptors.
+    open: u64,
+}
+
+fn held(snapshot: &Snapshot) -> HashMap<Tgid, Held> {
+    let mut all: HashMap<Tgid, Held> = HashMap::new();
+    for site in &snapshot.sites {
+        let held = all.entry(site.tgid).or_default();
+        if site.kind == SiteKind::Heap {
+            held.outstanding += site.counters.inuse_bytes();
+            held.blocks += site.counters.inuse_objects();
+        } else if site.kind.is_own_memory() {
+            held.mapped += site.counters.inuse_bytes();
+        }
+    }
+    for fd in snapshot.descriptors.iter().flat_map(|descriptors| descriptors.open.iter()) {
+        all.entry(fd.tgid).or_default().open += 1;
+    }
+    all
 }
 
 /// The change per second of a count over the last minute.

@@ -16,16 +16,19 @@ use crate::{
     },
     target::{
         MemoryReader,
-        limits::{LimitKind, MemoryLimit, limits},
+        limits::{LimitKind, Limits, MemoryLimit, limits},
     },
 };
 
-/// Processes that are looked into: of a hundred workers, the first ones tell.
-const MOST: usize = 16;
+/// Processes that are looked into: of hundreds of workers, the first ones tell.
+const MOST: usize = 256;
 /// Limits change seldom.
 const LIMITS: Duration = Duration::from_secs(5);
-/// What memory is costs the kernel a walk over the page tables: looks rest this many times as long as they took.
+/// What memory is costs the kernel a walk over the page tables. Looks at all processes together rest this many times as long
+/// as they took.
 const REST: u32 = 100;
+/// Rest that may be left over: then as many looks follow on each other.
+const SAVED: Duration = Duration::from_secs(1);
 const ROLLUPS: Duration = Duration::from_secs(5);
 
 /// What is known of one process.
@@ -33,7 +36,8 @@ const ROLLUPS: Duration = Duration::from_secs(5);
 struct Watch {
     reader: MemoryReader,
     ran_before: Option<Duration>,
-    limits: (Instant, Vec<MemoryLimit>),
+    /// When they were read, how much was resident then, and what they are.
+    limits: (Instant, u64, Limits),
     next_rollup: Instant,
     pss: Option<u64>,
     resident: Option<ResidentMemory>,
@@ -41,31 +45,51 @@ struct Watch {
 }
 
 /// The watches of all processes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct MemoryWatches {
     watches: BTreeMap<Tgid, Watch>,
+    /// Looks at what memory is may be taken from then on.
+    rested: Instant,
 }
 
 impl MemoryWatches {
+    pub(super) fn new() -> Self {
+        Self { watches: BTreeMap::new(), rested: Instant::now() }
+    }
+
     /// Looks at the processes. One that is gone is left out.
     pub(super) fn observe<'a>(&mut self, processes: impl Iterator<Item = &'a Process>) -> BTreeMap<Tgid, Observed> {
-        let mut observed = BTreeMap::new();
-        for process in processes.take(MOST) {
-            let info = process.target.info();
-            let tgid = info.pid;
-            let watch = match self.watches.entry(tgid) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => {
-                    let Ok(reader) = process.target.memory() else { continue };
-                    new.insert(Watch::new(reader, process))
-                }
-            };
-            if let Some(found) = watch.observe(process) {
-                observed.insert(tgid, found);
+        let processes: BTreeMap<Tgid, &Process> =
+            processes.take(MOST).map(|process| (process.target.info().pid, process)).collect();
+        self.watches.retain(|tgid, _| processes.contains_key(tgid));
+        for (tgid, process) in &processes {
+            if let Entry::Vacant(new) = self.watches.entry(*tgid)
+                && let Ok(reader) = process.target.memory()
+            {
+                new.insert(Watch::new(reader, process));
             }
         }
-        self.watches.retain(|tgid, _| observed.contains_key(tgid));
-        observed
+        self.look(&processes);
+        let each = self.watches.iter_mut();
+        each.filter_map(|(tgid, watch)| Some((*tgid, watch.observe(processes[tgid])?))).collect()
+    }
+
+    /// Looks at what the memory of those is whose turn it is, as far as the rest allows.
+    fn look(&mut self, processes: &BTreeMap<Tgid, &Process>) {
+        let now = Instant::now();
+        let mut due: Vec<(&Tgid, &mut Watch)> =
+            self.watches.iter_mut().filter(|(_, watch)| watch.next_rollup <= now).collect();
+        due.sort_by_key(|(_, watch)| watch.next_rollup);
+        for (tgid, watch) in due {
+            let begun = Instant::now();
+            if self.rested > begun {
+                return;
+            }
+            watch.look(processes[tgid]);
+            watch.next_rollup = begun + ROLLUPS;
+            let unused = begun.checked_sub(SAVED).map_or(self.rested, |least| self.rested.max(least));
+            self.rested = unused + begun.elapsed() * REST;
+        }
     }
 }
 
@@ -73,9 +97,9 @@ impl Watch {
     fn new(reader: MemoryReader, process: &Process) -> Self {
         let now = Instant::now();
         Self {
-            reader,
             ran_before: process.target.running_for(),
-            limits: (now, limits(Path::new("/"), process.target.info().pid.0).memory),
+            limits: Self::limits(process.target.info().pid, reader.resident().unwrap_or(0)),
+            reader,
             next_rollup: now,
             pss: None,
             resident: None,
@@ -83,20 +107,28 @@ impl Watch {
         }
     }
 
+    fn limits(pid: Tgid, resident: u64) -> (Instant, u64, Limits) {
+        (Instant::now(), resident, limits(Path::new("/"), pid.0))
+    }
+
     fn observe(&mut self, process: &Process) -> Option<Observed> {
-        let pid = process.target.info().pid.0;
         let rss = self.reader.resident().ok()?;
         if self.limits.0.elapsed() >= LIMITS {
-            self.limits = (Instant::now(), limits(Path::new("/"), pid).memory);
+            self.limits = Self::limits(process.target.info().pid, rss);
         }
-        if self.next_rollup <= Instant::now() {
-            self.look(process);
-        }
+        let (_, rss_then, limits) = &self.limits;
+        // What a limit counts grows with resident memory.
+        let as_of_now = |limit: &MemoryLimit| MemoryLimit {
+            used: limit.used.saturating_add(rss).saturating_sub(*rss_then),
+            ..limit.clone()
+        };
+        let memory: Vec<MemoryLimit> = limits.memory.iter().map(as_of_now).collect();
         let is_cgroup = |limit: &&MemoryLimit| matches!(limit.kind, LimitKind::CgroupMax | LimitKind::CgroupV1);
-        let cgroup = self.limits.1.iter().find(is_cgroup).map(|limit| limit.used);
+        let cgroup = memory.iter().find(is_cgroup).map(|limit| limit.used);
         Some(Observed {
             reading: ProcessReading { rss: Some(rss), pss: self.pss, cgroup, ..ProcessReading::default() },
-            limits: self.limits.1.clone(),
+            limits: memory,
+            descriptors: limits.descriptors,
             resident: self.resident,
             ran_before: self.ran_before,
         })
@@ -104,7 +136,6 @@ impl Watch {
 
     /// Looks at what the memory is.
     fn look(&mut self, process: &Process) {
-        let begun = Instant::now();
         if let Ok(rollup) = self.reader.rollup() {
             let at_attach = *self.anonymous_at_attach.get_or_insert(rollup.anonymous);
             let names: Vec<String> = process
@@ -122,6 +153,5 @@ impl Watch {
                 ..ResidentMemory::default()
             });
         }
-        self.next_rollup = Instant::now() + ROLLUPS.max(begun.elapsed() * REST);
     }
 }

@@ -102,7 +102,7 @@ impl Tracing {
             at_exit: HashMap::new(),
             latest: None,
             analyst: Analyst::new(WINDOW),
-            watches: MemoryWatches::default(),
+            watches: MemoryWatches::new(),
         })
     }
 
@@ -247,7 +247,10 @@ impl Tracing {
         self.drain()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
         let view = self.aggregator.view(&self.reading, self.state.clone());
-        let observed = self.watches.observe(self.processes.values());
+        let mut observed = self.watches.observe(self.processes.values());
+        for (tgid, observed) in &mut observed {
+            observed.reading.unknown_frees = self.session.image(tgid.0).map(|image| image.unknown_frees.into());
+        }
         self.analyst.observe(&view, observed, budget);
         Ok(())
     }

@@ -50,7 +50,6 @@ pub(super) struct Accumulation {
     pub(super) steadiness: Steadiness,
     /// Blocks that died before the age of survivors.
     pub(super) died_young: u64,
-    pub(super) rate: Rate,
     /// The watch was long enough.
     long: bool,
     /// There were no more births before the window: what declines slowly looks steady in a short one.
@@ -58,6 +57,15 @@ pub(super) struct Accumulation {
 }
 
 impl Accumulation {
+    /// How fast they become more. Costs as much as all else that is found out about a site.
+    pub(super) fn rate(&self, evidence: &Evidence) -> Option<Rate> {
+        if frees(evidence) == 0 {
+            return of_points(fine_enough(evidence, self.window), self.window);
+        }
+        let (objects, bytes) = Survivors::of_ages(&evidence.lifetimes?.live).rates(self.young, self.window);
+        Some(Rate { bytes, objects })
+    }
+
     /// Whether this is what leaks do.
     pub(super) fn is_leak(&self) -> bool {
         self.long && self.new && self.steadiness.is_steady() && self.steadiness.steps >= LEAST_STEPS
@@ -110,15 +118,16 @@ fn windows(age: f64) -> impl Iterator<Item = f64> {
     halves.take_while(long).flat_map(|window| [window, window * 0.87, window * 0.75]).filter(long)
 }
 
+fn frees(evidence: &Evidence) -> u64 {
+    evidence.recent.last().map_or(0, |newest| newest.counters.free_objects)
+}
+
 fn within(evidence: &Evidence, window: f64, age: f64) -> Option<Accumulation> {
-    let points = fine_enough(evidence, window);
-    let frees = points.last()?.counters.free_objects;
-    if frees == 0 {
-        let survivors = Survivors::of_points(points);
+    if frees(evidence) == 0 {
+        let survivors = Survivors::of_points(fine_enough(evidence, window));
         let steadiness = survivors.steadiness(0.0, window)?;
-        let rate = of_points(points, window)?;
         let new = is_new(&Survivors::of_points(evidence.whole), 0.0, window, age);
-        return Some(Accumulation { young: 0.0, window, steadiness, died_young: 0, rate, long: false, new });
+        return Some(Accumulation { young: 0.0, window, steadiness, died_young: 0, long: false, new });
     }
     let lifetimes = evidence.lifetimes?;
     let survivors = Survivors::of_ages(&lifetimes.live);
@@ -130,10 +139,9 @@ fn within(evidence: &Evidence, window: f64, age: f64) -> Option<Accumulation> {
             alive >= LEAST_SURVIVORS && *died as f64 <= MORTAL * (alive + *died as f64)
         })?;
     let steadiness = survivors.steadiness(young, window)?;
-    let (objects, bytes) = survivors.rates(young, window);
     let died_young = lifetimes.freed_from(0) - died_old;
     let new = is_new(&survivors, young, window, age);
-    Some(Accumulation { young, window, steadiness, died_young, rate: Rate { bytes, objects }, long: false, new })
+    Some(Accumulation { young, window, steadiness, died_young, long: false, new })
 }
 
 /// Whether there were no more births before the window than in it, but for the start; and in any case not just before it: a

@@ -28,6 +28,14 @@ pub(super) struct Level {
     pub(super) level: f64,
 }
 
+impl Level {
+    /// Of the same series in another unit.
+    pub(super) fn scaled(self, factor: f64) -> Self {
+        let trend = self.trend.map(|trend| Trend { slope: trend.slope.scaled(factor), ..trend });
+        Self { trend, level: self.level * factor, ..self }
+    }
+}
+
 /// Judges a series in order of time, by [`MOST_POINTS`] of it: every site is judged again and again.
 pub(super) fn level(points: &[Point]) -> Level {
     let points = &thinned(points, MOST_POINTS);

@@ -139,57 +139,71 @@ impl Judgement {
     }
 }
 
-/// What the points of a site say by themselves.
+/// When a site had its blocks.
 #[derive(Clone, Copy, Debug)]
-struct Course {
+struct Span {
     /// Seconds since the attach of the newest point, the first block and the last one.
     now: f64,
     first: f64,
     last: f64,
-    bytes: Level,
-    objects: Level,
     /// Blocks freed in the recent points.
     freed: u64,
+}
+
+/// What the points of a site say by themselves.
+#[derive(Clone, Copy, Debug)]
+struct Course {
+    span: Span,
+    bytes: Level,
+    objects: Level,
 }
 
 /// Judges a site. `None` when it is too young, or never had a block.
 pub fn judge(evidence: &Evidence) -> Option<Judgement> {
     let newest = evidence.recent.last()?;
-    let course = course(evidence)?;
-    let age = course.now - course.first;
+    let span = span(evidence)?;
+    let age = span.now - span.first;
     if age < LEAST_AGE {
         return None;
     }
-    let accumulation = accumulation::find(evidence, course.first);
-    if let Some(found) = accumulation.as_ref().filter(|found| found.is_leak()) {
-        return Some(leak(evidence, found));
+    let as_old = 1.0 - START / (age + START);
+    let judged = |label, confidence: f64, reason| {
+        Some(Judgement { label, confidence: confidence.clamp(0.05, 0.99), reason, rate: None })
+    };
+    // Most sites of a large program are of these kinds, which cost nothing to see.
+    if newest.counters.inuse_objects() == 0 {
+        return judged(Label::Churn, 0.9, words::all_freed(newest));
     }
-    let silent = course.now - course.last;
-    let (label, confidence, reason) = if newest.counters.inuse_objects() == 0 {
-        (Label::Churn, 0.9, words::all_freed(newest))
-    } else if silent >= SILENCE && course.freed == 0 && course.last - course.first < START {
-        let held = words::held(newest, course.first, course.last, course.now);
+    if span.now - span.last >= SILENCE && span.freed == 0 && span.last - span.first < START {
         let early =
-            course.last <= START_UP && evidence.context.ran_before.is_none_or(|before| before.as_secs_f64() < 60.0);
-        (if early { Label::StartUp } else { Label::Steady }, 1.0 - START / (age + START), held)
-    } else if let Some(growth) = growth(&course, accumulation.as_ref()) {
+            span.last <= START_UP && evidence.context.ran_before.is_none_or(|before| before.as_secs_f64() < 60.0);
+        return judged(if early { Label::StartUp } else { Label::Steady }, as_old, words::held(newest, &span));
+    }
+
+    let accumulation = accumulation::find(evidence, span.first);
+    let found = accumulation.as_ref().filter(|found| found.goes_on());
+    let rate = found.and_then(|found| found.rate(evidence));
+    if let Some((found, rate)) = found.zip(rate).filter(|(found, _)| found.is_leak()) {
+        return Some(leak(evidence, found, rate));
+    }
+    let course = course(evidence, span);
+    if let Some(growth) = rate.or_else(|| course.growth()) {
         let reason = words::growing(newest, &growth, accumulation.as_ref(), &course);
         return Some(Judgement { label: Label::Growing, confidence: 0.7, reason, rate: Some(growth) });
-    } else if course.bytes.reached.max(course.objects.reached) - course.first > START {
-        let reason = words::bounded(newest, &course);
-        (Label::Bounded, 1.0 - 20.0 / (course.now - course.bytes.reached + 40.0), reason)
-    } else if course.freed as f64 >= CHURN * course.objects.level.max(1.0) {
-        (Label::Churn, 1.0 - START / (age + START), words::churn(newest, &course, evidence.lifetimes))
+    }
+    let reached = course.reached();
+    if reached - span.first > START {
+        judged(Label::Bounded, 1.0 - 20.0 / (span.now - reached + 40.0), words::bounded(newest, &course))
+    } else if span.freed as f64 >= CHURN * course.objects.level.max(1.0) {
+        judged(Label::Churn, as_old, words::churn(newest, &span, evidence.lifetimes))
     } else {
-        (Label::Steady, 1.0 - START / (age + START), words::steady(newest, &course))
-    };
-    Some(Judgement { label, confidence: confidence.clamp(0.05, 0.99), reason, rate: None })
+        judged(Label::Steady, as_old, words::steady(newest, &span))
+    }
 }
 
 /// Calls it leaking, unless there is another explanation.
-fn leak(evidence: &Evidence, found: &Accumulation) -> Judgement {
+fn leak(evidence: &Evidence, found: &Accumulation, rate: Rate) -> Judgement {
     let Context { ran_before, unknown_frees_per_s, lost_per_s, resident, outstanding } = *evidence.context;
-    let rate = found.rate;
     let newest = evidence.recent.last().expect("it was judged");
     // Resident memory grows by what is outstanding: it is not merely replaced.
     let confirmed = resident.zip(outstanding).is_some_and(|(resident, outstanding)| {
@@ -204,13 +218,16 @@ fn leak(evidence: &Evidence, found: &Accumulation) -> Judgement {
     Judgement {
         label: Label::Leaking,
         confidence: found.confidence(ran_before),
-        reason: words::leaking(newest, found, evidence.lifetimes),
+        reason: words::leaking(newest, found, &rate, evidence.lifetimes),
         rate: Some(rate),
     }
 }
 
-fn course(evidence: &Evidence) -> Option<Course> {
-    let seconds = |point: &SitePoint| point.at.as_secs_f64();
+fn seconds(point: &SitePoint) -> f64 {
+    point.at.as_secs_f64()
+}
+
+fn span(evidence: &Evidence) -> Option<Span> {
     let now = seconds(evidence.recent.last()?);
     // What is in the fine points is known to the second; what is before them, to a window. Each change is taken to have come
     // at the point before, which is not too late.
@@ -228,7 +245,13 @@ fn course(evidence: &Evidence) -> Option<Course> {
         Some(fine) => (whole.0, if fine.1 > 0.0 { fine.1 } else { whole.1 }),
         None => whole,
     };
-    let begin = evidence.recent.iter().position(|point| seconds(point) >= first).unwrap_or(0);
+    let freed = evidence.recent.first().zip(evidence.recent.last());
+    let freed = freed.map_or(0, |(a, b)| b.counters.free_objects - a.counters.free_objects);
+    Some(Span { now, first, last, freed })
+}
+
+fn course(evidence: &Evidence, span: Span) -> Course {
+    let begin = evidence.recent.iter().position(|point| seconds(point) >= span.first).unwrap_or(0);
     let recent = &evidence.recent[begin..];
     // The last minute is enough to see what it does now; before that, what it had done.
     let minute = &recent[recent.len().saturating_sub(accumulation::LEAST_WATCH as usize + 5)..];
@@ -245,25 +268,33 @@ fn course(evidence: &Evidence) -> Option<Course> {
             ..short
         }
     };
-    let freed = |points: &[SitePoint]| {
-        points.first().zip(points.last()).map_or(0, |(a, b)| b.counters.free_objects - a.counters.free_objects)
+    let bytes = series(|point| point.counters.inuse_bytes());
+    let objects = match block_size(minute).filter(|size| block_size(evidence.whole) == Some(*size)) {
+        Some(size) => bytes.scaled(1.0 / size as f64),
+        None => series(|point| point.counters.inuse_objects()),
     };
-    Some(Course {
-        now,
-        first,
-        last,
-        bytes: series(|point| point.counters.inuse_bytes()),
-        objects: series(|point| point.counters.inuse_objects()),
-        freed: freed(evidence.recent),
-    })
+    Course { span, bytes, objects }
 }
 
-/// How fast it grows, if it does.
-fn growth(course: &Course, accumulation: Option<&Accumulation>) -> Option<Rate> {
-    if let Some(found) = accumulation.filter(|found| found.goes_on()) {
-        return Some(found.rate);
+/// The size of a site's blocks, when all have the same.
+fn block_size(points: &[SitePoint]) -> Option<u64> {
+    let newest = points.last()?.counters;
+    let size = newest.inuse_bytes().checked_div(newest.inuse_objects()).filter(|size| *size > 0)?;
+    let same =
+        |point: &SitePoint| point.counters.inuse_objects().checked_mul(size) == Some(point.counters.inuse_bytes());
+    points.iter().all(same).then_some(size)
+}
+
+impl Course {
+    /// Seconds since the attach after which it was about what it is.
+    fn reached(&self) -> f64 {
+        self.bytes.reached.max(self.objects.reached)
     }
-    let slope = |level: &Level| level.trend.map_or(Estimate::exact(0.0), |trend: trend::Trend| trend.slope);
-    (course.bytes.rises || course.objects.rises)
-        .then(|| Rate { bytes: slope(&course.bytes), objects: slope(&course.objects) })
+
+    /// How fast it grows, if it does.
+    fn growth(&self) -> Option<Rate> {
+        let slope = |level: &Level| level.trend.map_or(Estimate::exact(0.0), |trend: trend::Trend| trend.slope);
+        (self.bytes.rises || self.objects.rises)
+            .then(|| Rate { bytes: slope(&self.bytes), objects: slope(&self.objects) })
+    }
 }

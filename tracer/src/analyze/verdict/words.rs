@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Course, Rate, accumulation::Accumulation};
+use super::{Course, Rate, Span, accumulation::Accumulation};
 use crate::{
     analyze::{
         history::SitePoint,
@@ -56,10 +56,10 @@ fn short(span: Duration) -> String {
     crate::report::units::latency(span)
 }
 
-pub(super) fn leaking(newest: &SitePoint, found: &Accumulation, lifetimes: Option<&Lifetimes>) -> String {
+pub(super) fn leaking(newest: &SitePoint, found: &Accumulation, rate: &Rate, lifetimes: Option<&Lifetimes>) -> String {
     let (count, window) = (blocks(found.steadiness.objects), seconds(found.window));
     let now = outstanding(newest);
-    let growth = per_hour(&found.rate);
+    let growth = per_hour(rate);
     if found.died_young == 0 {
         return format!(
             "none of its blocks is freed: {count} more in the last {window}, at a steady rate ({growth}); {now}"
@@ -85,7 +85,7 @@ pub(super) fn doubted(newest: &SitePoint, found: &Accumulation, doubt: Doubt, pe
 
 pub(super) fn growing(newest: &SitePoint, rate: &Rate, found: Option<&Accumulation>, course: &Course) -> String {
     let growth = per_hour(rate);
-    let watched = seconds(course.now - course.first);
+    let watched = seconds(course.span.now - course.span.first);
     let why = match found {
         Some(found) if found.steadiness.declines() => {
             format!(
@@ -100,17 +100,17 @@ pub(super) fn growing(newest: &SitePoint, rate: &Rate, found: Option<&Accumulati
 }
 
 pub(super) fn bounded(newest: &SitePoint, course: &Course) -> String {
-    let reached = course.bytes.reached.max(course.objects.reached);
-    let (grew, since) = (seconds(reached - course.first), seconds(course.now - reached));
+    let (Span { now, first, .. }, reached) = (course.span, course.reached());
+    let (grew, since) = (seconds(reached - first), seconds(now - reached));
     format!("it grew for {grew} and has not grown in the {since} since; {}", outstanding(newest))
 }
 
-pub(super) fn steady(newest: &SitePoint, course: &Course) -> String {
-    format!("no growth in {}; {}", seconds(course.now - course.first), outstanding(newest))
+pub(super) fn steady(newest: &SitePoint, span: &Span) -> String {
+    format!("no growth in {}; {}", seconds(span.now - span.first), outstanding(newest))
 }
 
-pub(super) fn churn(newest: &SitePoint, course: &Course, lifetimes: Option<&Lifetimes>) -> String {
-    let freed = blocks(course.freed as f64);
+pub(super) fn churn(newest: &SitePoint, span: &Span, lifetimes: Option<&Lifetimes>) -> String {
+    let freed = blocks(span.freed as f64);
     let life = lifetime(lifetimes).map(|words| format!(", {words}")).unwrap_or_default();
     format!("{freed} freed in the last two minutes and as many allocated{life}; {}", outstanding(newest))
 }
@@ -119,7 +119,8 @@ pub(super) fn all_freed(newest: &SitePoint) -> String {
     format!("all of its {} have been freed", blocks(newest.counters.alloc_objects as f64))
 }
 
-pub(super) fn held(newest: &SitePoint, first: f64, last: f64, now: f64) -> String {
+pub(super) fn held(newest: &SitePoint, span: &Span) -> String {
+    let Span { now, first, last, .. } = *span;
     let took = if last - first < 1.0 { "at once".to_owned() } else { format!("within {}", seconds(last - first)) };
     format!("allocated {took}, {} ago, and nothing since; {}", seconds(now - last), outstanding(newest))
 }

@@ -85,6 +85,8 @@ impl MemoryLimit {
 pub struct Limits {
     /// The one with the least room first.
     pub memory: Vec<MemoryLimit>,
+    /// Descriptors that may be open: `RLIMIT_NOFILE`, the soft one. `None` when it is not known, or there is none.
+    pub descriptors: Option<u64>,
     /// What could not be read, and why.
     pub missing: Vec<String>,
 }
@@ -108,7 +110,16 @@ pub fn limits(root: &Path, pid: u32) -> Limits {
         }
     }
     limits.memory.sort_by_key(MemoryLimit::room);
+    limits.descriptors = open_files(root, pid);
     limits
+}
+
+fn open_files(root: &Path, pid: u32) -> Option<u64> {
+    let text = read(root, &format!("proc/{pid}/limits")).ok()?;
+    match ResourceLimits::from_buf_read(text.as_bytes()).ok()?.max_open_files.soft_limit {
+        LimitValue::Value(most) => Some(most),
+        LimitValue::Unlimited => None,
+    }
 }
 
 /// Reads limits, or says why it cannot.
