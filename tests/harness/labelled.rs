@@ -121,7 +121,9 @@ impl Labelled {
             Some("cpp") => Command::new(build(Build::cpp(source, Frames::Pointers)).compile()?),
             Some("py") => with_arguments(python, &["-X", "perf"], source),
             Some("js") => {
-                let named = ["--perf-basic-prof", "--interpreted-frames-native-stack", "--no-turbo-inlining"];
+                // A function that is compiled again changes the stacks below it; in a service that has been up for hours, all
+                // have been.
+                let named = ["--perf-basic-prof", "--interpreted-frames-native-stack", "--no-opt", "--expose-gc"];
                 // V8 writes a log into the folder that it is started in.
                 let mut command = with_arguments(Path::new("node"), &named, source);
                 command.current_dir(work_dir()?);

@@ -15,7 +15,7 @@ int main(int argc, char **argv)
     for (;;) {
         double now = tick(0.05);
         expire(sessions, COUNT(sessions), now);
-        for (unsigned n = poisson(1.5); n > 0; n--) {
+        for (unsigned n = poisson(5); n > 0; n--) {
             char *session = filled(open_session(), 900);
             if (below(10) > 0)
                 hold(sessions, COUNT(sessions), session, now + exponential(2));

@@ -1,7 +1,7 @@
 /*
  * Warms its cache for 12 s; only then, with the first real traffic, does a statement handle leak for each query.
  *
- * expect: fill_cache = bounded
+ * expect: fill_cache = bounded|steady
  * expect: prepare = leaking
  * rate: prepare = 6000
  */

@@ -1,5 +1,5 @@
 /*
- * A thousand requests a second; one in a thousand takes an error path that returns without freeing its buffer.
+ * Ten thousand requests a second; one in a thousand takes an error path that returns without freeing its buffer.
  *
  * expect: read_request = leaking
  */
@@ -20,10 +20,10 @@ int main(int argc, char **argv)
     begin(argc, argv);
     for (;;) {
         tick(0.01);
-        char *requests[10];
-        for (int i = 0; i < 10; i++)
+        char *requests[100];
+        for (int i = 0; i < 100; i++)
             requests[i] = filled(read_request(), 2000);
-        for (int i = 0; i < 10; i++)
+        for (int i = 0; i < 100; i++)
             handle(requests[i]);
     }
 }

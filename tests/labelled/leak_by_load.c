@@ -1,7 +1,8 @@
 /*
- * Leaks a block for each order, and orders come by day and night: a day takes 20 s.
+ * Leaks a block for each order, and orders come by day and night: a day takes 20 s. Three days are few to tell a load that
+ * comes and goes from a rate that declines.
  *
- * expect: place_order = leaking
+ * expect: place_order = leaking|growing
  * expect: quote = churn|steady|bounded
  */
 #include "labelled.h"

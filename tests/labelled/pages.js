@@ -1,8 +1,10 @@
-// A server in its steady state: a cache of 200 pages that throws out the oldest, and the garbage of each request, which is
-// collected now and then.
+// A server in its steady state: a cache of 200 pages that throws out the oldest, and the garbage of each request. What is
+// thrown out is old by then, and stays until the collector makes a full round, for which there may be no reason within a
+// minute: then more and more is outstanding, and whether that is a leak is not to be known.
 //
-// expect: makePage = bounded|steady|churn
+// expect: makePage = bounded|steady|churn|growing
 // expect: readBody = churn|steady|bounded
+// before: 10
 'use strict';
 const fs = require('fs');
 const pages = new Map();
@@ -16,11 +18,11 @@ function random(n) {
 }
 
 function makePage() {
-  return Buffer.alloc(6000, 1);
+  return Buffer.alloc(20000, 1);
 }
 
 function readBody() {
-  return Buffer.alloc(16384, 2);
+  return Buffer.alloc(131072, 2);
 }
 
 function serve() {
@@ -36,5 +38,6 @@ function serve() {
 
 fs.writeSync(1, 'ready\n');
 fs.readSync(0, Buffer.alloc(64));
+for (let i = 0; i < 20000; i++) makePage();
 begun = Date.now();
 setInterval(serve, 20);

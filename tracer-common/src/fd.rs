@@ -129,6 +129,14 @@ pub const fn word_stamp(word: u64) -> u64 {
     word & ((1 << STAMP_BITS) - 1)
 }
 
+/// How long ago the time was that is in a word, in nanoseconds; a stamp or so is the same as none.
+#[inline(always)]
+pub const fn word_age(word: u64, now_ns: u64) -> u64 {
+    let stamps = stamp(now_ns).wrapping_sub(word_stamp(word)) & ((1 << STAMP_BITS) - 1);
+    // One that seems to be in the future is of another processor's clock, or of this very moment.
+    if stamps >> (STAMP_BITS - 1) != 0 { 0 } else { stamps << STAMP_SHIFT }
+}
+
 /// A descriptor as the kernel's own tables have it: what the iterator over a process's files writes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -191,6 +199,8 @@ mod tests {
     fn a_word_keeps_its_site_and_differs_by_time() {
         let word = |site, born| super::word(site, born);
         assert_eq!(word_site(word(65_535, u64::MAX)), 65_535);
+        assert_eq!(word_age(word(7, 1 << 40), (1 << 40) + 3_000_000_000) >> STAMP_SHIFT, 3_000_000_000 >> STAMP_SHIFT);
+        assert_eq!(word_age(word(7, 1 << 40), (1 << 40) - 5_000), 0);
         assert_eq!(word_site(word(NO_SITE, 1)), NO_SITE);
         assert_ne!(word(0, 0), 0);
         assert_ne!(word(7, 1_000), word(7, 1_064));

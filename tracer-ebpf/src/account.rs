@@ -6,13 +6,13 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 use tracer_common::{
     counter::{LossCause, Stat},
-    heap::{AGE_BUCKETS, Block, Function, age_bucket},
+    heap::{Block, Function},
 };
 
 use crate::{
     count,
     live::{self, Tables},
-    maps::{DEATHS, IMAGES, SITE_COUNTERS},
+    maps::{IMAGES, SITE_COUNTERS},
     site,
     thread::{self, Thread},
 };
@@ -101,11 +101,7 @@ fn count_free(block: &Block) {
             count::add(&raw mut (*counters).free_objects, 1);
         }
     }
-    if let Some(deaths) = DEATHS.get_ptr_mut(block.site) {
-        let bucket = age_bucket(now().saturating_sub(block.born_ns)) & (AGE_BUCKETS - 1);
-        // SAFETY: a pointer into the map, checked by get_ptr_mut, and an index within its buckets.
-        unsafe { count::add((&raw mut (*deaths).by_age).cast::<u64>().add(bucket), 1) };
-    }
+    count::death(block.site, now().saturating_sub(block.born_ns));
 }
 
 /// A block is about to be freed. This holds inside other allocator calls too: what they free for themselves was

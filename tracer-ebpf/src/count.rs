@@ -1,11 +1,17 @@
 //! Counters. All adds are atomic: a uprobe program can be preempted by another one on the same CPU.
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::{
+    arch::asm,
+    intrinsics::{AtomicOrdering, atomic_xadd},
+};
 
 use aya_ebpf::maps::PerCpuArray;
-use tracer_common::counter::{LossCause, Stat};
+use tracer_common::{
+    counter::{LossCause, Stat},
+    heap::{AGE_BUCKETS, age_bucket},
+};
 
-use crate::maps::{HITS, LOSS, STATS};
+use crate::maps::{DEATHS, HITS, LOSS, STATS};
 
 /// Adds to a counter in a map, of 32 or 64 bits.
 ///
@@ -46,4 +52,17 @@ pub(crate) fn seen(stat: Stat) {
 #[inline(always)]
 pub(crate) fn hit(probe: u32) {
     bump(&HITS, probe);
+}
+
+/// Counts a block, or a descriptor, that ended at this age.
+#[inline(always)]
+pub(crate) fn death(site: u32, age_ns: u64) {
+    if let Some(deaths) = DEATHS.get_ptr_mut(site) {
+        let mut bucket = age_bucket(age_ns);
+        // The compiler knows that this changes nothing and would leave it out; the verifier does not.
+        // SAFETY: arithmetic in a register.
+        unsafe { asm!("{0} &= {1}", inout(reg) bucket, const AGE_BUCKETS - 1, options(pure, nomem, nostack)) };
+        // SAFETY: a pointer into the map, checked by get_ptr_mut, and an index within its buckets.
+        unsafe { add((&raw mut (*deaths).by_age).cast::<u64>().add(bucket), 1) };
+    }
 }

@@ -19,6 +19,7 @@ use super::{
     },
 };
 use crate::{
+    analyze::survival::LiveAges,
     event::{FdSurvey, RawEvent, Reading, SiteStack},
     symbolize::{Frame, Stack},
 };
@@ -167,6 +168,11 @@ impl Aggregator {
         if let Some(fds) = &mut self.fds {
             fds.survey(survey);
         }
+    }
+
+    /// The ages of each site's open descriptors, as of the last look.
+    pub fn fd_ages(&self) -> HashMap<SiteId, LiveAges> {
+        self.fds.as_ref().map(OpenFds::ages).unwrap_or_default()
     }
 
     /// Takes an answer of the symbolizer.

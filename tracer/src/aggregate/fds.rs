@@ -8,7 +8,7 @@ use super::{
     BlockCounters, Descriptors, Direction, Fd, FdKind, FdSite, OpenFd, Origin, SiteId, Socket, Tgid, peers::Peers,
 };
 use crate::{
-    analyze::FdHistory,
+    analyze::{FdHistory, survival::LiveAges},
     event::{Connection, FdSurvey, SiteStack, SurveyedFd, SurveyedSocket},
     symbolize::Stack,
 };
@@ -77,6 +77,18 @@ impl OpenFds {
         self.open = Arc::new(survey.fds.iter().map(|fd| self.shown(fd, survey.time_ns)).collect());
         self.history.push(survey.time_ns, &survey.fds);
         self.survey = Some(survey);
+    }
+
+    /// The ages of each site's open descriptors, as of the survey.
+    pub(super) fn ages(&self) -> HashMap<SiteId, LiveAges> {
+        let mut ages: HashMap<SiteId, LiveAges> = HashMap::new();
+        let Some(survey) = &self.survey else { return ages };
+        for fd in &survey.fds {
+            if let (Origin::Site(site), Some(born_ns)) = (fd.origin, fd.born_ns) {
+                ages.entry(site).or_default().add(survey.time_ns.saturating_sub(born_ns), 0);
+            }
+        }
+        ages
     }
 
     fn remember_hung_up(&mut self, survey: &FdSurvey) {

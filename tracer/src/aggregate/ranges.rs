@@ -7,8 +7,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tracer_common::heap::{AGE_BUCKETS, age_bucket};
 
 use super::{BlockCounters, SiteId, Tgid};
+use crate::analyze::survival::LiveAges;
 
 /// Bytes of a page: the kernel rounds lengths up to it.
 const PAGE: u64 = 4096;
@@ -125,6 +127,7 @@ struct Process {
 pub struct Ranges {
     processes: HashMap<Tgid, Process>,
     counters: HashMap<SiteId, BlockCounters>,
+    deaths: HashMap<SiteId, [u64; AGE_BUCKETS]>,
     corrections: u64,
 }
 
@@ -145,7 +148,7 @@ impl Ranges {
     pub fn apply(&mut self, change: RangeChange) {
         let RangeChange { tgid, tid, time_ns, turn } = change;
         let process = self.processes.entry(tgid).or_default();
-        let mut ledger = Ledger { counters: &mut self.counters, tid, now_ns: time_ns };
+        let mut ledger = Ledger { counters: &mut self.counters, deaths: &mut self.deaths, tid, now_ns: time_ns };
         match turn {
             RangeTurn::Mapped { start, len, site } => {
                 let part = start..page_end(start, len);
@@ -177,7 +180,7 @@ impl Ranges {
     /// `mapped` is in order. What is not mapped any more was unmapped unseen; what is in doubt and mapped was mapped again.
     pub fn compare(&mut self, tgid: Tgid, mapped: &[Range<u64>], read_ns: u64) {
         let Some(process) = self.processes.get_mut(&tgid) else { return };
-        let mut ledger = Ledger { counters: &mut self.counters, tid: 0, now_ns: read_ns };
+        let mut ledger = Ledger { counters: &mut self.counters, deaths: &mut self.deaths, tid: 0, now_ns: read_ns };
         let gaps = gaps(mapped);
         let gone: Vec<Range<u64>> = process
             .pieces
@@ -220,6 +223,17 @@ impl Ranges {
         oldest
     }
 
+    /// The ages of each site's mappings: of those that are left, and at which others ended.
+    pub fn ages(&self, now_ns: u64) -> HashMap<SiteId, (LiveAges, [u64; AGE_BUCKETS])> {
+        let mut ages = HashMap::new();
+        for mapping in self.processes.values().flat_map(|process| process.mappings.values()) {
+            let deaths = || self.deaths.get(&mapping.site).copied().unwrap_or([0; AGE_BUCKETS]);
+            let (live, _) = ages.entry(mapping.site).or_insert_with(|| (LiveAges::default(), deaths()));
+            live.add(now_ns.saturating_sub(mapping.born_ns), mapping.bytes);
+        }
+        ages
+    }
+
     /// What comparing has put right.
     pub fn corrections(&self) -> u64 {
         self.corrections
@@ -229,6 +243,7 @@ impl Ranges {
 /// What a change is booked to.
 struct Ledger<'a> {
     counters: &'a mut HashMap<SiteId, BlockCounters>,
+    deaths: &'a mut HashMap<SiteId, [u64; AGE_BUCKETS]>,
     tid: u32,
     now_ns: u64,
 }
@@ -236,6 +251,12 @@ struct Ledger<'a> {
 impl Ledger<'_> {
     fn of(&mut self, site: SiteId) -> &mut BlockCounters {
         self.counters.entry(site).or_default()
+    }
+
+    /// How many of a site's mappings ended at the age of one that began then.
+    fn deaths(&mut self, site: SiteId, born_ns: u64, now_ns: u64) -> &mut u64 {
+        let bucket = age_bucket(now_ns.saturating_sub(born_ns));
+        &mut self.deaths.entry(site).or_insert([0; AGE_BUCKETS])[bucket]
     }
 }
 
@@ -281,6 +302,7 @@ impl Process {
             let counters = ledger.of(site);
             counters.free_bytes += bytes;
             counters.free_objects += u64::from(ended);
+            *ledger.deaths(site, born_ns, ledger.now_ns) += u64::from(ended);
             let age = Duration::from_nanos(ledger.now_ns.saturating_sub(born_ns));
             if tid != ledger.tid && age < DOUBTFUL && self.doubts.len() < MOST_DOUBTS {
                 self.doubts.push_back(Doubt { part, mapping: id, site, born_ns, tid, removed_ns: ledger.now_ns });
@@ -304,12 +326,12 @@ impl Process {
 
     /// What was taken out had not been given back.
     fn put_back(&mut self, doubt: Doubt, ledger: &mut Ledger<'_>) {
-        let Doubt { part, mapping: id, site, born_ns, tid, removed_ns: _ } = doubt;
+        let Doubt { part, mapping: id, site, born_ns, tid, removed_ns } = doubt;
         let bytes = part.end - part.start;
-        let counters = ledger.of(site);
-        counters.free_bytes -= bytes;
+        ledger.of(site).free_bytes -= bytes;
         let mapping = self.mappings.entry(id).or_insert_with(|| {
-            counters.free_objects -= 1;
+            ledger.of(site).free_objects -= 1;
+            *ledger.deaths(site, born_ns, removed_ns) -= 1;
             Mapping { site, born_ns, tid, bytes: 0 }
         });
         mapping.bytes += bytes;

@@ -10,8 +10,8 @@ use tracer_common::{counter::Stat, event::SiteKind};
 
 use super::{
     history::{History, ProcessReading, ProcessWindow},
-    process::{Explanation, Growth, ProcessSignal, ResidentMemory, explain, growth, signals},
-    survival::Lifetimes,
+    process::{Explanation, Growth, ProcessSignal, ResidentMemory, Runtime, explain, growth, signals},
+    survival::{Lifetimes, age_bucket},
     verdict::{Context, Evidence, Verdicts, judge},
 };
 use crate::{
@@ -25,8 +25,12 @@ const RECENT: Duration = Duration::from_secs(120);
 const GROWTH_SPAN: Duration = Duration::from_secs(600);
 /// Rates of the whole process are over this much.
 const RATE_SPAN: Duration = Duration::from_secs(60);
+/// How long sites are judged at the end, so that none is left out.
+const LAST_JUDGING: Duration = Duration::from_secs(3);
 /// A site that has not changed is judged again after this long.
 const UNCHANGED: Duration = Duration::from_secs(10);
+/// Blocks of this age are not young any more: what a collector frees now and then.
+const OLD_NS: u64 = 4 << 30;
 /// A site that has changed is judged before one that has not and has waited this many times as long.
 const CHANGED_FIRST: u32 = 4;
 
@@ -39,6 +43,8 @@ pub struct Observed {
     pub limits: Vec<MemoryLimit>,
     /// Descriptors that it may have open.
     pub descriptors: Option<u64>,
+    /// The runtime in it, if there is one.
+    pub runtime: Option<Runtime>,
     /// What its memory is, where that was looked into.
     pub resident: Option<ResidentMemory>,
     /// How long it had been running when tracing began.
@@ -69,7 +75,10 @@ pub struct ProcessAnalysis {
 pub struct Analyst {
     history: History,
     verdicts: Verdicts,
-    lifetimes: HashMap<SiteId, Lifetimes>,
+    /// Ages of blocks, as of a look at all of them.
+    heap: HashMap<SiteId, Lifetimes>,
+    /// Ages of what can be looked at at any time: ranges and descriptors.
+    others: HashMap<SiteId, Lifetimes>,
     /// The counters with which a site was judged, and when.
     judged: HashMap<SiteId, (BlockCounters, Duration)>,
     processes: BTreeMap<Tgid, (ProcessAnalysis, Context)>,
@@ -81,27 +90,45 @@ impl Analyst {
         Self {
             history: History::new(interval),
             verdicts: Verdicts::default(),
-            lifetimes: HashMap::new(),
+            heap: HashMap::new(),
+            others: HashMap::new(),
             judged: HashMap::new(),
             processes: BTreeMap::new(),
         }
     }
 
     /// Takes the ages of blocks, as of a look at all of them.
-    pub fn take_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>) {
-        self.lifetimes = lifetimes;
+    pub fn take_heap_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>) {
+        self.heap = lifetimes;
+    }
+
+    /// Takes the ages of ranges and descriptors.
+    pub fn take_other_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>) {
+        self.others = lifetimes;
     }
 
     /// Takes what a Snapshot says and what was read of its processes, and judges sites for no longer than `budget`.
     pub fn observe(&mut self, snapshot: &Snapshot, observed: BTreeMap<Tgid, Observed>, budget: Duration) {
+        self.take(snapshot, observed);
+        self.judge(snapshot, budget);
+    }
+
+    /// The same for the last time: every site is judged, and what is found holds, as there is nothing to wait for.
+    pub fn conclude(&mut self, snapshot: &Snapshot, observed: BTreeMap<Tgid, Observed>) {
+        self.take(snapshot, observed);
+        self.judged.clear();
+        self.verdicts.conclude();
+        self.judge(snapshot, LAST_JUDGING);
+    }
+
+    fn take(&mut self, snapshot: &Snapshot, observed: BTreeMap<Tgid, Observed>) {
         self.history.push_snapshot(snapshot);
         self.forget_others(&observed);
-        let held = held(snapshot);
+        let held = self.held(snapshot);
         for (tgid, observed) in observed {
             let held = held.get(&tgid).copied().unwrap_or_default();
             self.observe_process(snapshot, tgid, observed, held);
         }
-        self.judge(snapshot, budget);
     }
 
     /// What is gone has no future. When all are gone, what was known of them last stays.
@@ -116,9 +143,29 @@ impl Analyst {
         }
     }
 
+    fn held(&self, snapshot: &Snapshot) -> HashMap<Tgid, Held> {
+        let mut all: HashMap<Tgid, Held> = HashMap::new();
+        for site in &snapshot.sites {
+            let held = all.entry(site.tgid).or_default();
+            if site.kind == SiteKind::Heap {
+                held.outstanding += site.counters.inuse_bytes();
+                held.blocks += site.counters.inuse_objects();
+                held.freed_old +=
+                    self.heap.get(&site.id).map_or(0, |lifetimes| lifetimes.freed_from(age_bucket(OLD_NS)));
+            } else if site.kind.is_own_memory() {
+                held.mapped += site.counters.inuse_bytes();
+            }
+        }
+        for fd in snapshot.descriptors.iter().flat_map(|descriptors| descriptors.open.iter()) {
+            all.entry(fd.tgid).or_default().open += 1;
+        }
+        all
+    }
+
     fn observe_process(&mut self, snapshot: &Snapshot, tgid: Tgid, observed: Observed, held: Held) {
-        let Observed { reading, limits, descriptors, resident, ran_before } = observed;
-        let Held { outstanding, blocks, mapped, open } = held;
+        let Observed { reading, limits, descriptors, runtime, resident, ran_before } = observed;
+        let Held { outstanding, blocks, mapped, open, freed_old } = held;
+        let collected = runtime.is_some_and(Runtime::collects).then_some(freed_old);
         let stat =
             |wanted: Stat| snapshot.stats.iter().find(|count| count.stat == wanted).map_or(0, |count| count.count);
         let reading = ProcessReading {
@@ -139,6 +186,7 @@ impl Analyst {
             ran_before,
             unknown_frees_per_s: per_s(&windows, |reading| reading.unknown_frees),
             lost_per_s: per_s(&windows, |reading| reading.lost),
+            collected,
             resident: resident_growth.map(|growth| growth.per_s),
             outstanding: outstanding_growth.map(|growth| growth.per_s),
         };
@@ -171,8 +219,10 @@ impl Analyst {
             .filter_map(|(id, tgid, counters)| {
                 let (before, at) = self.judged.get(&id).copied().unwrap_or_default();
                 let waited = now.saturating_sub(at);
-                let waited = if before == counters { waited / CHANGED_FIRST } else { waited };
-                (before != counters || waited * CHANGED_FIRST >= UNCHANGED).then_some((waited, id, tgid, counters))
+                // One whose verdict is about to change is as urgent as one that has changed.
+                let changed = before != counters || self.verdicts.is_pending(id);
+                let waited = if changed { waited } else { waited / CHANGED_FIRST };
+                (changed || waited * CHANGED_FIRST >= UNCHANGED).then_some((waited, id, tgid, counters))
             })
             .collect();
         // Whoever waits longest comes first, so that all have their turn; of equals the larger one, as the Snapshot has them.
@@ -189,8 +239,8 @@ impl Analyst {
     fn judge_site(&mut self, id: SiteId, tgid: Tgid, now: Duration) {
         let context = self.processes.get(&tgid).map(|(_, context)| *context).unwrap_or_default();
         let (recent, whole) = (self.history.site(id, RECENT), self.history.site(id, now));
-        let evidence =
-            Evidence { recent: &recent, whole: &whole, lifetimes: self.lifetimes.get(&id), context: &context };
+        let lifetimes = self.heap.get(&id).or_else(|| self.others.get(&id));
+        let evidence = Evidence { recent: &recent, whole: &whole, lifetimes, context: &context };
         if let Some(judgement) = judge(&evidence) {
             self.verdicts.update(id, now, judgement);
         }
@@ -219,23 +269,8 @@ struct Held {
     mapped: u64,
     /// Open descriptors.
     open: u64,
-}
-
-fn held(snapshot: &Snapshot) -> HashMap<Tgid, Held> {
-    let mut all: HashMap<Tgid, Held> = HashMap::new();
-    for site in &snapshot.sites {
-        let held = all.entry(site.tgid).or_default();
-        if site.kind == SiteKind::Heap {
-            held.outstanding += site.counters.inuse_bytes();
-            held.blocks += site.counters.inuse_objects();
-        } else if site.kind.is_own_memory() {
-            held.mapped += site.counters.inuse_bytes();
-        }
-    }
-    for fd in snapshot.descriptors.iter().flat_map(|descriptors| descriptors.open.iter()) {
-        all.entry(fd.tgid).or_default().open += 1;
-    }
-    all
+    /// Blocks of the heap that were freed when they were not young.
+    freed_old: u64,
 }
 
 /// The change per second of a count over the last minute.

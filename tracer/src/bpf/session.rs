@@ -10,7 +10,7 @@ use aya::{
 use tracer_common::{
     config::MAX_SITES,
     counter::{LOSS_SLOTS, LossCause, Stat},
-    heap::BUCKET,
+    heap::{AGE_BUCKETS, BUCKET},
     process::Image,
     unwind::MappingRange,
     uring::UringOffsets,
@@ -65,6 +65,7 @@ pub struct Session {
     links: Links,
     points: HitCounters,
     counters: MappedCounters<4>,
+    deaths: MappedCounters<AGE_BUCKETS>,
     loss: MappedCounters<1>,
     stats: PerCpuArray<MapData, u64>,
     hits: PerCpuArray<MapData, u64>,
@@ -115,6 +116,7 @@ impl Session {
             links,
             points: HitCounters::default(),
             counters: MappedCounters::new("SITE_COUNTERS", data(&ebpf, "SITE_COUNTERS")?, MAX_SITES)?,
+            deaths: MappedCounters::new("DEATHS", data(&ebpf, "DEATHS")?, MAX_SITES)?,
             loss: MappedCounters::new("LOSS", data(&ebpf, "LOSS")?, LOSS_SLOTS)?,
             stats: take(&mut ebpf, "STATS")?,
             hits: take(&mut ebpf, "HITS")?,
@@ -262,6 +264,11 @@ impl Session {
         let mut generation: Array<_, u64> = Array::try_from(map).map_err(|error| map_error("GENERATION", &error))?;
         self.generation += 1;
         generation.set(0, self.generation, 0).map_err(|error| map_error("GENERATION", &error))
+    }
+
+    /// How many blocks or descriptors of a site ended, by their age then.
+    pub fn deaths(&self, site: SiteId) -> [u64; AGE_BUCKETS] {
+        if (site.0 as usize) < self.deaths.len() { self.deaths.get(site.0 as usize) } else { [0; AGE_BUCKETS] }
     }
 
     /// A reader of the table of outstanding blocks, for a thread of its own.

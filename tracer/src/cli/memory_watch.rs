@@ -12,7 +12,7 @@ use crate::{
     analyze::{
         Observed,
         history::ProcessReading,
-        process::{ResidentMemory, runtime},
+        process::{ResidentMemory, Runtime, runtime},
     },
     target::{
         MemoryReader,
@@ -40,6 +40,7 @@ struct Watch {
     limits: (Instant, u64, Limits),
     next_rollup: Instant,
     pss: Option<u64>,
+    runtime: Option<Runtime>,
     resident: Option<ResidentMemory>,
     anonymous_at_attach: Option<u64>,
 }
@@ -102,6 +103,7 @@ impl Watch {
             reader,
             next_rollup: now,
             pss: None,
+            runtime: runtime_of(process),
             resident: None,
             anonymous_at_attach: None,
         }
@@ -129,6 +131,7 @@ impl Watch {
             reading: ProcessReading { rss: Some(rss), pss: self.pss, cgroup, ..ProcessReading::default() },
             limits: memory,
             descriptors: limits.descriptors,
+            runtime: self.runtime,
             resident: self.resident,
             ran_before: self.ran_before,
         })
@@ -138,9 +141,7 @@ impl Watch {
     fn look(&mut self, process: &Process) {
         if let Ok(rollup) = self.reader.rollup() {
             let at_attach = *self.anonymous_at_attach.get_or_insert(rollup.anonymous);
-            let names: Vec<String> = process
-                .follower
-                .with_modules(|modules| modules.modules().map(|module| module.path().to_string()).collect());
+            self.runtime = runtime_of(process);
             self.pss = Some(rollup.pss);
             self.resident = Some(ResidentMemory {
                 rss: rollup.rss,
@@ -149,9 +150,16 @@ impl Watch {
                 swap: rollup.swap,
                 lazy_free: rollup.lazy_free,
                 at_attach,
-                runtime: runtime(&process.target.info().comm, names.iter().map(String::as_str)),
+                runtime: self.runtime,
                 ..ResidentMemory::default()
             });
         }
     }
+}
+
+/// The runtime in a process, as its modules' names tell.
+fn runtime_of(process: &Process) -> Option<Runtime> {
+    let names: Vec<String> =
+        process.follower.with_modules(|modules| modules.modules().map(|module| module.path().to_string()).collect());
+    runtime(&process.target.info().comm, names.iter().map(String::as_str))
 }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     aggregate::{Aggregator, Ending, Processes, SiteId, Snapshot, TargetState, Tgid},
-    analyze::{Analyst, survival::Lifetimes},
+    analyze::{Analyst, Observed, survival::Lifetimes},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
     symbolize::{ExactFrames, Priority, Request, Symbolize as _, Symbolizer},
@@ -37,9 +37,8 @@ const REST: u32 = 50;
 const SURVEY_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between windows of the analysis.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
-/// How long sites are judged in one of them, and for the last report.
+/// How long sites are judged in one of them.
 pub(super) const JUDGING: Duration = Duration::from_millis(20);
-const LAST_JUDGING: Duration = Duration::from_secs(1);
 /// How long the last report waits for names.
 const LAST_NAMES: Duration = Duration::from_secs(60);
 /// How long a report in between waits for names; what has none by then has them in the next one.
@@ -237,13 +236,44 @@ impl Tracing {
     fn take_survey(&mut self, survey: Survey) {
         let Survey { oldest_born_ns, blocks: _, time_ns, ages } = survey;
         self.aggregator.apply_survey(oldest_born_ns);
-        let looked_at = Duration::from_nanos(time_ns.saturating_sub(self.aggregator.started_ns()));
+        let looked_at = self.since_attach(time_ns);
         let lifetimes = ages.into_iter().map(|(site, (live, freed))| (site, Lifetimes { freed, live, looked_at }));
-        self.analyst.take_lifetimes(lifetimes.collect());
+        self.analyst.take_heap_lifetimes(lifetimes.collect());
+    }
+
+    fn since_attach(&self, time_ns: u64) -> Duration {
+        Duration::from_nanos(time_ns.saturating_sub(self.aggregator.started_ns()))
+    }
+
+    /// The ages of ranges and descriptors.
+    fn other_lifetimes(&mut self) -> HashMap<SiteId, Lifetimes> {
+        let now_ns = self.session.now_ns();
+        let looked_at = self.since_attach(now_ns);
+        let ranges = self.aggregator.ranges().ages(now_ns);
+        let fds = self.aggregator.fd_ages().into_iter().map(|(site, live)| (site, (live, self.session.deaths(site))));
+        ranges
+            .into_iter()
+            .chain(fds)
+            .map(|(site, (live, freed))| (site, Lifetimes { freed, live, looked_at }))
+            .collect()
     }
 
     /// Looks at everything for the analysis, and judges for no longer than `budget`.
     pub(super) fn observe(&mut self, budget: Duration) -> anyhow::Result<()> {
+        let (view, observed) = self.look()?;
+        self.analyst.observe(&view, observed, budget);
+        Ok(())
+    }
+
+    /// Looks for the last time, and judges all sites.
+    fn conclude(&mut self) -> anyhow::Result<()> {
+        let (view, observed) = self.look()?;
+        self.analyst.conclude(&view, observed);
+        Ok(())
+    }
+
+    /// What the analysis is told.
+    fn look(&mut self) -> anyhow::Result<(Snapshot, BTreeMap<Tgid, Observed>)> {
         self.drain()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
         let view = self.aggregator.view(&self.reading, self.state.clone());
@@ -251,8 +281,9 @@ impl Tracing {
         for (tgid, observed) in &mut observed {
             observed.reading.unknown_frees = self.session.image(tgid.0).map(|image| image.unknown_frees.into());
         }
-        self.analyst.observe(&view, observed, budget);
-        Ok(())
+        let lifetimes = self.other_lifetimes();
+        self.analyst.take_other_lifetimes(lifetimes);
+        Ok((view, observed))
     }
 
     /// What the last window showed, with what was found.
@@ -355,7 +386,7 @@ impl Tracing {
         self.last_fd_survey();
         let survey = self.session.surveyor()?.survey()?;
         self.take_survey(survey);
-        self.observe(LAST_JUDGING)?;
+        self.conclude()?;
         let last = self.snapshot()?;
         let aged = self.aggregator.aged(&last, self.reading.now_ns);
         let slow = self.session.slow_probes();

@@ -29,6 +29,12 @@ pub enum Runtime {
 }
 
 impl Runtime {
+    /// Whether what is garbage stays until a collector comes by, and with it what it holds outside of the runtime's heap.
+    pub fn collects(self) -> bool {
+        // CPython frees what has no references at once, all but cycles.
+        !matches!(self, Self::Python)
+    }
+
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {

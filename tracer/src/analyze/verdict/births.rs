@@ -77,9 +77,10 @@ impl Steadiness {
         !self.declines() || self.latest >= LATEST
     }
 
-    /// Whether their rate declines, beyond chance.
+    /// Whether their rate declines, beyond chance; or as much as what levels off, which makes any dispersion look large.
     pub(super) fn declines(&self) -> bool {
-        self.decline > (CHANCE * self.error).max(STEADY)
+        let levels_off = self.sizes.is_some_and(|decline| decline > LEVELS_OFF);
+        levels_off || self.decline > (CHANCE * self.error).clamp(STEADY, LEVELS_OFF)
     }
 }
 

@@ -12,7 +12,7 @@ const ERROR: f64 = 0.002;
 const REACHED: f64 = 0.9;
 /// Noise of this many deviations below a level is at it.
 const NOISE: f64 = 2.0;
-/// The second half of the window must rise at this share of the window's rate, or the rise is over.
+/// The second half of the window must rise at this share of the whole window's mean rate, or the rise is over.
 const STILL: f64 = 0.15;
 
 /// What a series did.
@@ -57,8 +57,10 @@ pub(super) fn level(points: &[Point]) -> Level {
 fn rises(points: &[Point], first: &Point, found: &Trend, level: f64) -> bool {
     let span = points[points.len() - 1].at - first.at;
     let (slope, half) = (found.slope.value, &points[points.len() / 2..]);
+    // What rose steeply and then hardly has a small slope, of which any other is a fair share.
+    let mean = f64::max(slope, (level - first.value) / span);
     // Too few points to see it in a half: they are all there is to go by.
-    let still = trend(half, 0.95).is_none_or(|late| late.rises(ERROR) && late.slope.value >= STILL * slope);
+    let still = trend(half, 0.95).is_none_or(|late| late.rises(ERROR) && late.slope.value >= STILL * mean);
     found.rises(ERROR) && slope * span > LEAST_RISE * level && still
 }
 

@@ -42,6 +42,8 @@ const START: f64 = 10.0;
 const START_UP: f64 = 15.0;
 /// A site that has not allocated for this long has stopped.
 const SILENCE: f64 = 10.0;
+/// Blocks that were not young, freed in a process with a garbage collector, before it is taken to have come by.
+const COLLECTED: u64 = 20;
 /// Blocks freed in the last two minutes for each outstanding one, of a site that churns.
 const CHURN: f64 = 3.0;
 
@@ -90,6 +92,9 @@ pub struct Context {
     /// Calls that are in no counter (loss of any cause), per second over the last minute. A free among them leaves its
     /// block outstanding for ever.
     pub lost_per_s: f64,
+    /// Of a process whose garbage is collected: how many blocks that were not young have been freed. Before there are any,
+    /// what survives may be garbage.
+    pub collected: Option<u64>,
     /// Growth of resident memory, bytes per second.
     pub resident: Option<Estimate>,
     /// Growth of all outstanding bytes per second.
@@ -203,8 +208,12 @@ pub fn judge(evidence: &Evidence) -> Option<Judgement> {
 
 /// Calls it leaking, unless there is another explanation.
 fn leak(evidence: &Evidence, found: &Accumulation, rate: Rate) -> Judgement {
-    let Context { ran_before, unknown_frees_per_s, lost_per_s, resident, outstanding } = *evidence.context;
+    let Context { ran_before, unknown_frees_per_s, lost_per_s, collected, resident, outstanding } = *evidence.context;
     let newest = evidence.recent.last().expect("it was judged");
+    if collected.is_some_and(|blocks| blocks < COLLECTED) {
+        let reason = words::uncollected(newest, found);
+        return Judgement { label: Label::Growing, confidence: 0.5, reason, rate: Some(rate) };
+    }
     // Resident memory grows by what is outstanding: it is not merely replaced.
     let confirmed = resident.zip(outstanding).is_some_and(|(resident, outstanding)| {
         outstanding.is_positive() && resident.low >= accumulation::CONFIRMED * outstanding.value

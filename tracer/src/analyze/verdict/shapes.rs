@@ -283,6 +283,18 @@ pub(super) const OTHERS: &[(&str, Shape)] = &[
         let scale = random.between(100.0, 2_000.0);
         all(varying(random, until, scale * 5.0, |now| scale / 2.0 / (now + 0.01).sqrt()), |_| FOREVER, || 24)
     }),
+    ("names, common and rare", |random, until| {
+        let (names, rate) = (random.between(1_000.0, 4_000.0) as usize, random.between(0.1, 0.2));
+        let mut site = Site::default();
+        let mut seen = vec![false; names];
+        for moment in arrivals(random, 0.0, until, rate * names as f64) {
+            let name = (names as f64 * random.share().powf(1.5)) as usize;
+            if !std::mem::replace(&mut seen[name], true) {
+                site.block(moment, FOREVER, 6 + name as u64 % 40);
+            }
+        }
+        site
+    }),
     ("pool", |random, until| {
         // As large as the largest demand so far.
         let demand = random.between(20.0, 400.0);
@@ -365,5 +377,44 @@ pub(super) const OTHERS: &[(&str, Shape)] = &[
         let moments = arrivals(random, 0.0, until, rate);
         let mut random = random.clone();
         all(moments, |_| 0.01 * random.share().powf(-1.0 / power), || 320)
+    }),
+];
+
+/// Leaks for which a minute need not be enough, but some are.
+pub(super) const SLOWLY_SEEN: &[(&str, Shape)] = &[
+    ("once a second among a thousand", |random, until| {
+        let (rate, life) = (random.between(700.0, 1_500.0), random.between(0.001, 0.1));
+        let mut site = Site::default();
+        for moment in arrivals(random, 0.0, until, rate) {
+            let life = if random.share() < 0.001 { FOREVER } else { random.exponential(life) };
+            site.block(moment, life, 2_000);
+        }
+        site
+    }),
+    ("abandoned sessions", |random, until| {
+        let (rate, life) = (random.between(20.0, 60.0), random.between(1.0, 3.0));
+        let mut site = Site::default();
+        for moment in arrivals(random, 0.0, until, rate) {
+            let life = if random.share() < 0.1 { FOREVER } else { random.exponential(life) };
+            site.block(moment, life, 900);
+        }
+        site
+    }),
+    ("by load", |random, until| {
+        let (period, rate, phase) = (random.between(8.0, 25.0), random.between(20.0, 60.0), random.between(0.0, 6.3));
+        let load = move |now: f64| rate * (1.1 + (now / period * std::f64::consts::TAU + phase).sin()) / 2.1;
+        all(varying(random, until, rate, load), |_| FOREVER, || 400)
+    }),
+    ("in irregular bursts", |random, until| {
+        let (pause, size) = (random.between(1.5, 4.0), size(random));
+        let mut site = Site::default();
+        let mut now = 0.0;
+        while now < until {
+            now += pause * random.between(0.6, 1.4);
+            for _ in 0..(40.0 * random.between(0.5, 1.5)) as u64 {
+                site.block(now, FOREVER, size);
+            }
+        }
+        site
     }),
 ];

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::{
-    shapes::{FOREVER, LEAKS, OTHERS, Shape, Site},
+    shapes::{FOREVER, LEAKS, OTHERS, SLOWLY_SEEN, Shape, Site},
     *,
 };
 use crate::{aggregate::SiteId, analyze::testing::Random};
@@ -43,6 +43,22 @@ fn leaks_are_found_after_a_minute_with_their_rates() {
 }
 
 #[test]
+fn rare_and_uneven_leaks_are_found_in_time() {
+    for (name, shape) in SLOWLY_SEEN {
+        let (mut at_first, mut later, mut all) = (0, 0, 0);
+        for seed in seeds(4) {
+            let judged = shape(&mut Random::new(seed), 240.0).judged(&[60, 240]);
+            let labels: Vec<Label> = judged.into_iter().flatten().map(|judged| judged.label).collect();
+            // Mostly it is not called anything else until then.
+            at_first += u32::from(matches!(labels[0], Label::Leaking | Label::Growing));
+            later += u32::from(labels[1] == Label::Leaking);
+            all += 1;
+        }
+        assert!(at_first * 100 >= all * 70 && later * 100 >= all * 95, "{name}: {at_first} and {later} of {all}");
+    }
+}
+
+#[test]
 fn what_is_steady_or_bounded_is_never_leaking() {
     let times: Vec<u64> = (50..=70).step_by(2).chain((75..=240).step_by(15)).collect();
     for (name, shape) in OTHERS {
@@ -74,6 +90,7 @@ fn each_shape_has_its_name_in_the_end() {
         ("warm-up, then none", &[Bounded, StartUp]),
         ("warm-up, regular, then none", &[Bounded, StartUp]),
         ("warm-up in an S", &[Bounded]),
+        ("names, common and rare", &[Bounded]),
         ("a vector that doubles", &[Bounded, Growing]),
         ("two steps of load", &[Bounded, Churn]),
     ];

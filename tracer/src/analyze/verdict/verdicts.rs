@@ -37,9 +37,21 @@ struct Standing {
 #[derive(Debug, Default)]
 pub struct Verdicts {
     sites: HashMap<SiteId, Standing>,
+    /// The next judgements are the last ones.
+    last: bool,
 }
 
 impl Verdicts {
+    /// What is found from now on is found at the end: it holds at once. But one look is not enough to take back a leak.
+    pub fn conclude(&mut self) {
+        self.last = true;
+    }
+
+    /// Whether another label has been found than the one that stands.
+    pub fn is_pending(&self, id: SiteId) -> bool {
+        self.sites.get(&id).is_some_and(|standing| standing.other.is_some())
+    }
+
     /// Takes the judgement of a site at a time since attach, and gives the verdict that stands.
     pub fn update(&mut self, id: SiteId, now: Duration, judgement: Judgement) -> &Verdict {
         let Judgement { label, confidence, reason, rate } = judgement;
@@ -50,7 +62,11 @@ impl Verdicts {
             }
             std::collections::hash_map::Entry::Occupied(entry) => {
                 let standing = entry.into_mut();
-                let hold = if standing.verdict.label == Label::Leaking { HOLD_LEAK } else { HOLD };
+                let hold = match standing.verdict.label {
+                    Label::Leaking => HOLD_LEAK,
+                    _ if self.last => Duration::ZERO,
+                    _ => HOLD,
+                };
                 if label == standing.verdict.label {
                     (standing.other, standing.confirmed) = (None, now);
                     standing.verdict = new(standing.verdict.since);

@@ -83,6 +83,14 @@ pub(super) fn doubted(newest: &SitePoint, found: &Accumulation, doubt: Doubt, pe
     format!("{grown}, but {per_s:.1} times a second {instead}; {}", outstanding(newest))
 }
 
+pub(super) fn uncollected(newest: &SitePoint, found: &Accumulation) -> String {
+    let grown = format!("{} more in the last {}", blocks(found.steadiness.objects), seconds(found.window));
+    format!(
+        "{grown}, but the garbage collector has freed nothing old since: they may be garbage; {}",
+        outstanding(newest)
+    )
+}
+
 pub(super) fn growing(newest: &SitePoint, rate: &Rate, found: Option<&Accumulation>, course: &Course) -> String {
     let growth = per_hour(rate);
     let watched = seconds(course.span.now - course.span.first);
