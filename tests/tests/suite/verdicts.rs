@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    path::PathBuf,
+    path::Path,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -30,7 +30,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(program: Labelled, seed: u64, python: &PathBuf) -> Result<Self> {
+    fn start(program: Labelled, seed: u64, python: &Path) -> Result<Self> {
         let leaker = program.start(seed, python)?;
         let _map = PerfMap::of(leaker.pid());
         Ok(Self { program, leaker, released: None, _map })
@@ -117,10 +117,10 @@ fn faults(program: &Labelled, sites: &[&JudgedSite], confusion: &mut Confusion) 
             below.max_by_key(|site| site.inuse_bytes).is_some_and(|largest| largest.inuse_bytes == site.inuse_bytes)
         };
         let rate = expected.filter(|expected| largest(&expected.function)).and_then(|expected| expected.rate);
-        if let Some(truth) = rate.filter(|_| !wrong) {
-            if let Err(error) = check_rate(verdict.inuse_bytes_per_s, truth) {
-                faults.push(format!("{what}\n    {error}"));
-            }
+        if let Some(truth) = rate.filter(|_| !wrong)
+            && let Err(error) = check_rate(verdict.inuse_bytes_per_s, truth)
+        {
+            faults.push(format!("{what}\n    {error}"));
         }
     }
     faults
