@@ -17,9 +17,10 @@ pub(super) use self::markup::escaped;
 use self::markup::{Markup, Picture};
 use super::{Measure, flame::inline_flame_graph, names::target_name, taken};
 use crate::{
-    aggregate::{BlockCounters, LossCount, Rates, Snapshot},
+    aggregate::{BlockCounters, LossCount, Rates, Snapshot, Suppressed},
     report::{
         ReportOptions, stack_end_words, state_words,
+        text_analysis::{WARNING, analysis_lines},
         units::{bytes, count, counted, duration, rate, signed_bytes},
         words::loss_words,
     },
@@ -27,7 +28,7 @@ use crate::{
 
 const HEAD: &str = concat!(
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
-    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; ",
+    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:; ",
     "base-uri 'none'; form-action 'none'\">\n",
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",
     "<meta name=\"referrer\" content=\"no-referrer\">\n",
@@ -62,7 +63,7 @@ pub fn write_html(
 }
 
 fn header(snapshot: &Snapshot, page: &mut Markup) {
-    let Snapshot { started, elapsed, target, processes, state, notes, loss, incomplete, .. } = snapshot;
+    let Snapshot { started, elapsed, target, processes, state, notes, suppressions, loss, incomplete, .. } = snapshot;
     page.element("h1", &target_name(snapshot));
     let command = if target.cmdline.is_empty() { target.exe.clone() } else { target.cmdline.join(" ") };
     page.raw("<p class=\"dim\"><code>").text(&command).raw("</code></p>\n");
@@ -80,6 +81,14 @@ fn header(snapshot: &Snapshot, page: &mut Markup) {
     }
     for note in notes {
         page.element("p", note.what);
+    }
+    for (label, words) in analysis_lines(snapshot) {
+        page.classed("p", if label == WARNING { "bad" } else { "dim" }, &format!("{label}: {words}"));
+    }
+    for Suppressed { pattern, sites, inuse_bytes, inuse_objects } in suppressions {
+        let held = format!("{} in {}", bytes(*inuse_bytes), counted(*inuse_objects, "object", "objects"));
+        let of = counted(*sites, "site", "sites");
+        page.classed("p", "dim", &format!("suppressed: {held} of {of} by leak:{pattern}"));
     }
     for &LossCount { cause, count: lost } in loss {
         page.classed("p", "bad", &format!("LOSS: {} {}", count(lost), loss_words(cause)));

@@ -6,13 +6,17 @@ use super::{
 };
 use crate::{
     aggregate::{SiteSnapshot, Snapshot},
-    analyze::history::{History, SitePoint},
+    analyze::{
+        history::{History, SitePoint},
+        verdict::Label,
+    },
     report::{
         FrameText, ReportOptions,
-        export::names::process_of,
         fd_words::call_site_words,
+        merged::{Merged, merge, owner_words, parts_words},
         stack_end_words,
         text::Listing,
+        text_analysis::verdict_words,
         units::{bytes, count, duration},
         untrusted::LONGEST,
     },
@@ -21,8 +25,11 @@ use crate::{
 
 /// A site with what its row shows besides.
 struct Row<'a> {
-    snapshot: &'a Snapshot,
     site: &'a SiteSnapshot,
+    /// The site, and those of other processes that are the same.
+    entry: &'a Merged<SiteSnapshot>,
+    /// All processes.
+    processes: usize,
     points: Vec<SitePoint>,
 }
 
@@ -70,6 +77,20 @@ const COLUMNS: &[Column] = &[
         },
     },
     Column {
+        title: "Verdict",
+        cell: TEXT,
+        is_shown: |snapshot, _| snapshot.sites.iter().any(|site| site.verdict.is_some() || site.suppressed),
+        write: |row, page| {
+            let verdict = row.site.verdict.as_deref().map(|verdict| verdict.label);
+            match verdict {
+                _ if row.site.suppressed => page.classed("span", "dim", "suppressed"),
+                Some(Label::Leaking) => page.classed("span", "bad", Label::Leaking.name()),
+                Some(label) => page.text(label.name()),
+                None => page,
+            };
+        },
+    },
+    Column {
         title: "Allocated",
         cell: NUMBER,
         is_shown: always,
@@ -86,18 +107,20 @@ const COLUMNS: &[Column] = &[
         },
     },
     Column {
-        title: "Process",
+        title: "Whose",
         cell: TEXT,
         is_shown: |snapshot, _| snapshot.processes.len() > 1,
         write: |row, page| {
-            page.text(&process_of(row.snapshot, row.site));
+            page.text(&owner_words(row.entry, row.processes));
         },
     },
     Column { title: "Call site", cell: TEXT, is_shown: always, write: write_call_site },
 ];
 
 pub(super) fn write(snapshot: &Snapshot, options: &ReportOptions, history: Option<&History>, page: &mut Markup) {
-    let listing = Listing::new(snapshot, options);
+    let processes = snapshot.processes.len();
+    let merged = merge(snapshot.sites.iter(), processes);
+    let listing = Listing::new(snapshot, &merged, options);
     page.raw("<h2>Call sites</h2>\n");
     if !listing.shown.is_empty() {
         let columns = || COLUMNS.iter().filter(|column| (column.is_shown)(snapshot, history));
@@ -108,9 +131,9 @@ pub(super) fn write(snapshot: &Snapshot, options: &ReportOptions, history: Optio
                 .raw("</th>");
         }
         page.raw("</tr></thead>\n<tbody>\n");
-        for site in &listing.shown {
-            let points = history.map(|history| history.site(site.id, snapshot.elapsed)).unwrap_or_default();
-            let row = Row { snapshot, site, points };
+        for entry in &listing.shown {
+            let points = history.map(|history| points(history, entry, snapshot)).unwrap_or_default();
+            let row = Row { site: &entry.sum, entry, processes, points };
             page.raw("<tr>");
             for column in columns() {
                 page.raw(column.cell);
@@ -124,11 +147,31 @@ pub(super) fn write(snapshot: &Snapshot, options: &ReportOptions, history: Optio
     page.classed("p", "dim", &listing.rest_words(options));
 }
 
+/// The history of an entry: that of its parts together.
+fn points(history: &History, entry: &Merged<SiteSnapshot>, snapshot: &Snapshot) -> Vec<SitePoint> {
+    let mut parts = entry.parts.iter().map(|part| history.site(part.id, snapshot.elapsed));
+    let mut sum = parts.next().unwrap_or_default();
+    for part in parts {
+        for (sum, point) in sum.iter_mut().zip(part) {
+            sum.counters += point.counters;
+            // Their extremes may be of different moments, but are no further apart.
+            sum.bytes = (sum.bytes.0 + point.bytes.0, sum.bytes.1 + point.bytes.1);
+        }
+    }
+    sum
+}
+
 fn write_call_site(row: &Row<'_>, page: &mut Markup) {
-    let Row { snapshot: _, site, points } = row;
+    let Row { site, entry, processes, points } = row;
     page.raw("<details><summary>").text(&call_site_words(&site.stack)).raw("</summary>\n");
     let kind = if site.kind.is_range() { format!(", {}", site.kind.name()) } else { String::new() };
-    page.classed("p", "dim", &format!("site {}{kind}", site.id.0));
+    page.classed("p", "dim", &format!("{}{kind}", owner_words(entry, *processes)));
+    if let Some(words) = parts_words(entry, bytes) {
+        page.classed("p", "dim", &words);
+    }
+    if let Some(verdict) = &site.verdict {
+        page.element("p", &verdict_words(verdict));
+    }
     if let Some(chart) = chart(points, LARGE) {
         page.picture(&chart);
     }

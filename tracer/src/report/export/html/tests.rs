@@ -52,7 +52,7 @@ fn names_do_not_become_markup() {
         site.stack = stack.into();
     }
     let text = page(&hostile, None);
-    let mut without_flame = |snapshot: &Snapshot| {
+    let without_flame = |snapshot: &Snapshot| {
         let text = page(snapshot, None);
         let (head, rest) =
             text.split_once("<div class=\"flame wide\">").map(|(a, b)| (a.to_owned(), b.to_owned())).expect("has one");

@@ -1,7 +1,7 @@
 //! A heap profile in pprof's format, as Go's are: `go tool pprof`, speedscope, Pyroscope and Grafana read it.
 //!
 //! The values of each site are `alloc_objects`, `alloc_space`, `inuse_objects` and `inuse_space`; its labels are `tgid`,
-//! `kind`, and `incomplete` where the stack is not whole. Frames without a function are named by module and offset, since
+//! `kind`, `verdict` where there is one, and `incomplete` where the stack is not whole. Frames without a function are named by module and offset, since
 //! most readers leave out what has no name.
 
 mod message;
@@ -71,7 +71,7 @@ fn profile(snapshot: &Snapshot, by: By) -> Profile {
 }
 
 fn sample(site: &SiteSnapshot, tables: &mut Tables<'_>) -> Sample {
-    let SiteSnapshot { id: _, tgid, kind, counters, oldest: _, stack } = site;
+    let SiteSnapshot { id: _, tgid, kind, counters, oldest: _, stack, verdict, suppressed: _ } = site;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let values = [alloc_objects, alloc_bytes, counters.inuse_objects(), counters.inuse_bytes()];
     let mut label = vec![
@@ -80,6 +80,10 @@ fn sample(site: &SiteSnapshot, tables: &mut Tables<'_>) -> Sample {
     ];
     if stack.end != StackEnd::Complete {
         let (key, str) = (tables.text("incomplete"), tables.text(stack.end.name()));
+        label.push(Label { key, str, ..Default::default() });
+    }
+    if let Some(verdict) = verdict {
+        let (key, str) = (tables.text("verdict"), tables.text(verdict.label.name()));
         label.push(Label { key, str, ..Default::default() });
     }
     Sample {

@@ -142,7 +142,8 @@ impl<'a> Tables<'a> {
             .collect();
         let functions = functions
             .into_iter()
-            .map(|((name, filename), id)| Function { id, name, system_name: name, filename })
+            // pprof takes a name that is the linker's for one to be shortened.
+            .map(|((name, filename), id)| Function { id, name, system_name: 0, filename })
             .collect();
         let mut texts: Vec<_> = texts.into_iter().map(|(text, index)| (index, text)).collect();
         texts.sort_unstable();
