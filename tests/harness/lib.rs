@@ -5,6 +5,7 @@
 //! plain values. Nothing here sleeps for luck: every wait polls a condition or reads a line, with [`DEADLINE`] as its end,
 //! and every process started is killed when its handle is dropped, also by a panic.
 
+pub mod browser;
 pub mod compare;
 pub mod descriptors;
 pub mod doctor;
@@ -19,6 +20,7 @@ pub mod modules;
 pub mod network;
 pub mod oracle;
 pub mod process;
+pub mod profile;
 pub mod programs;
 pub mod random;
 pub mod report;

@@ -44,6 +44,12 @@ impl Ended {
         serde_json::from_str(&text).with_context(|| format!("not the JSON that was promised:\n{text}"))
     }
 
+    /// What it wrote, whatever that is. It must have ended well.
+    pub fn written(&self) -> Result<Vec<u8>> {
+        ensure!(self.status.success(), "leaktrace failed: {}\n{}", self.status, self.stderr);
+        fs::read(&self.report).with_context(|| format!("no report; stderr:\n{}", self.stderr))
+    }
+
     /// The same, as it is.
     pub fn json(&self) -> Result<serde_json::Value> {
         Ok(serde_json::from_str(&self.text()?)?)

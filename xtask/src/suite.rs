@@ -11,7 +11,7 @@ use crate::{apt, shell};
 
 /// What the suite's target programs are made with, run on and compared against: Debian's package, and the program or
 /// file by which it is known to be there.
-const NEEDS: [(&str, &str); 21] = [
+const NEEDS: [(&str, &str); 23] = [
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("libc6-dev", "/usr/include/stdlib.h"),
@@ -35,6 +35,9 @@ const NEEDS: [(&str, &str); 21] = [
     ("libmimalloc-dev", "/usr/include/mimalloc.h"),
     // A program in Go.
     ("fzf", "fzf"),
+    // It brings pprof.
+    ("golang-go", "go"),
+    ("chromium", "chromium"),
 ];
 
 /// Fails, with the command to run, unless this is root: the suite never skips.

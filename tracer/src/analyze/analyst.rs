@@ -97,6 +97,11 @@ impl Analyst {
         }
     }
 
+    /// What was seen, for those who come after.
+    pub fn into_history(self) -> History {
+        self.history
+    }
+
     /// Takes the ages of blocks, as of a look at all of them.
     pub fn take_heap_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>) {
         self.heap = lifetimes;

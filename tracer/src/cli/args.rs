@@ -2,14 +2,14 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use tracer_common::config::DEFAULT_MAX_LIVE;
 
 use crate::{
     analyze::Rule,
     bpf::{AttachMode, WalkBy},
     probe::NamedAllocator,
-    report::Sort,
+    report::{Sort, export::By},
 };
 
 /// Find what leaks memory and descriptors in a running process, by call stack. No restart, no recompiling, nothing injected.
@@ -80,7 +80,7 @@ pub struct DoctorArguments {
     pub allocator: Vec<NamedAllocator>,
     /// What to print.
     #[arg(long, value_enum, default_value = "text")]
-    pub format: Format,
+    pub format: DoctorFormat,
 }
 
 /// What to trace, and how.
@@ -107,9 +107,12 @@ pub struct LiveArguments {
     /// Time between updates [default: 1s in the dashboard, 10s in text without --duration].
     #[arg(long, value_name = "TIME", value_parser = interval)]
     pub interval: Option<Duration>,
-    /// Print text or JSON instead of the dashboard [default: the dashboard on a terminal, else text].
+    /// Write a report instead of showing the dashboard [default: the dashboard on a terminal, else text].
     #[arg(long, value_enum)]
     pub format: Option<Format>,
+    /// What the formats folded, svg, pprof and html show of each call stack [default: inuse].
+    #[arg(long, value_enum)]
+    pub by: Option<By>,
     /// Write the final report here instead of to standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -170,6 +173,36 @@ impl LiveArguments {
     pub fn traces_fds(&self) -> bool {
         (self.fds || !self.heap) && !self.empty_probes
     }
+
+    /// Whether the options go together.
+    ///
+    /// # Errors
+    /// Says which do not, and what to do.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        let conflict = |words: &str| Err(Arguments::command().error(ErrorKind::ArgumentConflict, words));
+        let format = self.format.unwrap_or(Format::Text);
+        match format {
+            Format::Text | Format::Json if self.by.is_some() => {
+                conflict("--by is for the formats folded, svg, pprof and html; --sort orders the call sites of others")
+            }
+            Format::Folded | Format::Svg | Format::Pprof if !self.traces_heap() => {
+                conflict("this format shows memory, which --fds alone does not trace; use --format html, or add --heap")
+            }
+            Format::Pprof if self.by == Some(By::Growth) => {
+                conflict("a profile has no growth; take two, and compare them with go tool pprof -base OLD NEW")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What doctor prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DoctorFormat {
+    /// For people.
+    Text,
+    /// For programs: one object, schema "leaktrace-doctor/1".
+    Json,
 }
 
 /// Output formats.
@@ -179,6 +212,21 @@ pub enum Format {
     Text,
     /// For programs: one object, schema "leaktrace/1".
     Json,
+    /// Folded stacks: a line for each call stack, for flame graph tools.
+    Folded,
+    /// A flame graph, to be opened in a browser.
+    Svg,
+    /// A heap profile for go tool pprof, speedscope, Pyroscope or Grafana.
+    Pprof,
+    /// A page with everything, to be sent to somebody.
+    Html,
+}
+
+impl Format {
+    /// Whether it is written once, at the end.
+    pub fn is_final(self) -> bool {
+        self != Self::Text
+    }
 }
 
 fn allocator(text: &str) -> Result<NamedAllocator, String> {
@@ -210,8 +258,6 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -255,5 +301,25 @@ mod tests {
         assert_eq!(traced("leaktrace -p 41 --fds"), (false, true));
         assert_eq!(traced("leaktrace -p 41 --fds --heap"), (true, true));
         assert!(parse("leaktrace demo -p 41").is_err());
+    }
+
+    #[test]
+    fn options_that_do_not_go_together_are_refused_in_words() {
+        let check = |line: &str| {
+            let arguments = Arguments::try_parse_from(line.split(' ')).expect("each is valid");
+            arguments.live.check().map_err(|error| error.to_string())
+        };
+        let refused = |line: &str, word: &str| {
+            let error = check(line).expect_err(line);
+            assert!(error.contains(word), "{line}: {error}");
+        };
+        refused("leaktrace -p 41 --by alloc", "--sort");
+        refused("leaktrace -p 41 --format json --by alloc", "--sort");
+        refused("leaktrace -p 41 --format svg --fds", "--heap");
+        refused("leaktrace -p 41 --format pprof --by growth", "-base");
+        for fine in ["--format svg --by growth", "--format pprof --fds --heap", "--format html --fds", "--format text"]
+        {
+            check(&format!("leaktrace -p 41 {fine}")).expect(fine);
+        }
     }
 }

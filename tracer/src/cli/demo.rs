@@ -36,6 +36,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<Exit
         duration,
         interval: None,
         format: arguments.format,
+        by: None,
         output: None,
         top: 20,
         sort: Sort::default(),

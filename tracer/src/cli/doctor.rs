@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    CANNOT_TRACE, Format,
+    CANNOT_TRACE,
     allocators::{Allocators, Planned, Probes, no_allocator},
-    args::DoctorArguments,
+    args::{DoctorArguments, DoctorFormat},
     cannot_trace, raise_file_limit,
 };
 use crate::{
@@ -51,11 +51,11 @@ fn examine(pid: u32, allocators: &[crate::probe::NamedAllocator]) -> anyhow::Res
     Ok(Process { target: target.info().clone(), findings, probes: plan.points.len(), throws, problem })
 }
 
-fn print(examined: &Examined, format: Format) -> io::Result<()> {
+fn print(examined: &Examined, format: DoctorFormat) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     match format {
-        Format::Text => write_text(examined, &mut out)?,
-        Format::Json => write_json(examined, &mut out)?,
+        DoctorFormat::Text => write_text(examined, &mut out)?,
+        DoctorFormat::Json => write_json(examined, &mut out)?,
     }
     out.flush()
 }

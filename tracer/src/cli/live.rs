@@ -81,7 +81,9 @@ impl Interrupts {
 pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<ExitCode> {
     let options = ReportOptions { top: arguments.top, sort: arguments.sort, min_age: arguments.min_age };
     let output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?
-        .beside_program(!arguments.program.is_empty());
+        .beside_program(!arguments.program.is_empty())
+        .measuring(arguments.by.unwrap_or_default());
+    output.check_terminal()?;
     let suppressions = arguments.suppressions.as_deref().map(read_suppressions).transpose()?.unwrap_or_default();
     let start = || Launched::start(&arguments.program, launch::file_limit());
     let launched = (!arguments.program.is_empty()).then(start).transpose()?;
@@ -147,11 +149,11 @@ async fn trace(
         tracing.ended_with(how);
         ending = Some(how);
     }
-    let mut last = tracing.finish(state).await?;
+    let (mut last, history) = tracing.finish(state).await?;
     suppressions.apply(&mut last);
     let broken = alerts::check(&arguments.fail_on, &last);
     if !dashboard {
-        output.write(&last)?;
+        output.write(&last, Some(&history))?;
     }
     if let Some(launched) = &mut launched
         && ending.is_none()
@@ -178,10 +180,11 @@ fn exit_code(ending: Ending) -> ExitCode {
 
 /// When reports come before the last one.
 fn reports_every(arguments: &LiveArguments) -> Option<Duration> {
+    let is_final = arguments.format.is_some_and(Format::is_final);
     if !arguments.program.is_empty() {
-        return arguments.interval;
+        return arguments.interval.filter(|_| !is_final || arguments.format == Some(Format::Json));
     }
-    if arguments.output.is_some() || arguments.format == Some(Format::Json) {
+    if arguments.output.is_some() || is_final {
         return None;
     }
     arguments.interval.or(if arguments.duration.is_some() { None } else { Some(TEXT_INTERVAL) })
@@ -393,7 +396,7 @@ fn show(tracing: &mut Tracing, view: &mut View, output: &mut Output, moment: Mom
                 let snapshot = tracing.snapshot()?;
                 if every.is_some() {
                     let named = tracing.name_all(&snapshot);
-                    output.write(&named)?;
+                    output.write(&named, None)?;
                 }
             }
         }

@@ -41,7 +41,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Doctor(doctor)) => return doctor::run(&doctor),
         Some(Command::DemoServer) => crate::demo::serve().map(|()| ExitCode::SUCCESS),
         Some(Command::DemoSurroundings { server }) => crate::demo::surround(server).map(|()| ExitCode::SUCCESS),
-        None => live::run(&arguments.live, arguments.verbose),
+        None => {
+            arguments.live.check().unwrap_or_else(|error| error.exit());
+            live::run(&arguments.live, arguments.verbose)
+        }
     };
     match result {
         Ok(code) => code,

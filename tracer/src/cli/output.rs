@@ -2,17 +2,22 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Write},
+    io::{self, IsTerminal as _, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::Format;
 use crate::{
     aggregate::Snapshot,
-    report::{ReportOptions, write_json, write_text},
+    analyze::history::History,
+    report::{
+        ReportOptions,
+        export::{By, Measure, write_flame_graph, write_folded, write_html, write_pprof},
+        write_json, write_text,
+    },
 };
 
 /// A destination for reports, opened before tracing starts so that a bad one costs nothing.
@@ -23,13 +28,14 @@ pub(super) struct Output {
     aside: bool,
     format: Format,
     options: ReportOptions,
+    by: By,
 }
 
 impl Output {
     /// Opens the file, or standard output when there is none.
     pub(super) fn open(path: Option<&Path>, format: Format, options: ReportOptions) -> anyhow::Result<Self> {
         let file = path.map(|path| open_file(path).map(|file| (path.to_owned(), file))).transpose()?;
-        Ok(Self { file, aside: false, format, options })
+        Ok(Self { file, aside: false, format, options, by: By::default() })
     }
 
     /// Leaves standard output to the program that is started.
@@ -37,12 +43,31 @@ impl Output {
         Self { aside, ..self }
     }
 
-    /// Writes a report.
-    pub(super) fn write(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
-        let Self { file, aside, format, options } = self;
+    /// Shows this of the call stacks.
+    pub(super) fn measuring(self, by: By) -> Self {
+        Self { by, ..self }
+    }
+
+    /// Refuses to write what is no text to a terminal.
+    pub(super) fn check_terminal(&self) -> anyhow::Result<()> {
+        let is_terminal = if self.aside { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+        if self.format == Format::Pprof && self.file.is_none() && is_terminal {
+            bail!("a profile is no text for a terminal; give -o FILE");
+        }
+        Ok(())
+    }
+
+    /// Writes a report. Those that show how it went do so from the history.
+    pub(super) fn write(&mut self, snapshot: &Snapshot, history: Option<&History>) -> anyhow::Result<()> {
+        let Self { file, aside, format, options, by } = self;
+        let measure = Measure { by: *by, history };
         let write = |out: &mut dyn Write| match format {
             Format::Text => write_text(snapshot, options, out),
             Format::Json => write_json(snapshot, out),
+            Format::Folded => write_folded(snapshot, &measure, out),
+            Format::Svg => write_flame_graph(snapshot, &measure, out),
+            Format::Pprof => write_pprof(snapshot, *by, out),
+            Format::Html => write_html(snapshot, options, &measure, out),
         };
         match file {
             Some((path, file)) => {

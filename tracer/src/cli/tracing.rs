@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     aggregate::{Aggregator, Ending, Processes, SiteId, Snapshot, TargetState, Tgid},
-    analyze::{Analyst, Observed, survival::Lifetimes},
+    analyze::{Analyst, Observed, history::History, survival::Lifetimes},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
     symbolize::{ExactFrames, Priority, Request, Symbolize as _, Symbolizer},
@@ -371,8 +371,8 @@ impl Tracing {
         }
     }
 
-    /// The last numbers, then the probes out, then the names.
-    pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<Snapshot> {
+    /// The last numbers, then the probes out, then the names; with what happened until then.
+    pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<(Snapshot, History)> {
         // Whoever ended a moment ago did.
         self.take_ended()?;
         for process in self.processes.values_mut() {
@@ -396,7 +396,7 @@ impl Tracing {
         }
         self.session.detach();
         self.wait_for_names(&aged, LAST_NAMES);
-        Ok(self.aggregator.renamed(&aged))
+        Ok((self.aggregator.renamed(&aged), self.analyst.into_history()))
     }
 }
 

@@ -1,4 +1,5 @@
-//! From a [`crate::aggregate::Snapshot`] to a document: text for people, JSON for programs.
+//! From a [`crate::aggregate::Snapshot`] to a document: text for people, JSON for programs, and the formats of [`export`]
+//! for other tools.
 //!
 //! In: a Snapshot and [`ReportOptions`]. Out: bytes on any writer; nothing is read, measured or remembered here.
 //! What the live dashboard must say in the same words lives here too: [`untrusted`] makes text of the target
@@ -6,6 +7,7 @@
 
 mod call_site;
 pub mod doctor;
+pub mod export;
 pub(crate) mod fd_words;
 mod frame_text;
 mod json;

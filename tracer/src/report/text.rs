@@ -78,7 +78,7 @@ fn heap_sites(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Write)
         write_site(rank + 1, entry, processes, out)?;
     }
     writeln!(out)?;
-    listing.write_rest(options, out)
+    writeln!(out, "{}", listing.rest_words(options))
 }
 
 fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
@@ -285,8 +285,8 @@ pub(super) fn write_stack(stack: &Stack, out: &mut dyn Write) -> io::Result<()> 
 }
 
 /// The sites to list, and what is left out.
-struct Listing<'a> {
-    shown: Vec<&'a Merged<SiteSnapshot>>,
+pub(super) struct Listing<'a> {
+    pub(super) shown: Vec<&'a Merged<SiteSnapshot>>,
     /// Left out by `top`.
     below: BlockCounters,
     below_sites: usize,
@@ -301,7 +301,7 @@ struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    fn new(snapshot: &Snapshot, merged: &'a [Merged<SiteSnapshot>], options: &ReportOptions) -> Self {
+    pub(super) fn new(snapshot: &Snapshot, merged: &'a [Merged<SiteSnapshot>], options: &ReportOptions) -> Self {
         let ReportOptions { top, sort, min_age } = *options;
         let sums: Vec<SiteSnapshot> = merged.iter().map(|entry| entry.sum.clone()).collect();
         let mut indices: Vec<usize> = (0..sums.len()).collect();
@@ -337,7 +337,8 @@ impl<'a> Listing<'a> {
         listing
     }
 
-    fn write_rest(&self, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
+    /// In a sentence, what is shown and what is not.
+    pub(super) fn rest_words(&self, options: &ReportOptions) -> String {
         let Self { shown, below, below_sites, startup, startup_sites, young, young_sites, idle_sites } = self;
         let sites = |number: usize| counted(number as u64, "site", "sites");
         let mut rest = Vec::new();
@@ -363,11 +364,11 @@ impl<'a> Listing<'a> {
         }
         if rest.is_empty() {
             return match shown.len() {
-                0 => writeln!(out, "No allocation was seen."),
-                number => writeln!(out, "Shown: all {}, by {}.", sites(number), options.sort.words()),
+                0 => "No allocation was seen.".to_owned(),
+                number => format!("Shown: all {}, by {}.", sites(number), options.sort.words()),
             };
         }
-        writeln!(out, "Shown: {}, by {}. Not shown: {}.", sites(shown.len()), options.sort.words(), rest.join("; "))
+        format!("Shown: {}, by {}. Not shown: {}.", sites(shown.len()), options.sort.words(), rest.join("; "))
     }
 }
 

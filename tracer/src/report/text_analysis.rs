@@ -21,28 +21,33 @@ use crate::{
 
 /// The lines of the header about the processes.
 pub(super) fn write_analysis(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
-    let one_of_many = snapshot.analysis.len() > 1;
-    for (Tgid(pid), analysis) in &snapshot.analysis {
-        let whose = if one_of_many { format!("process {pid}: ") } else { String::new() };
-        write_process(&whose, analysis, out)?;
-    }
-    verdict_counts(snapshot).map_or(Ok(()), |counts| writeln!(out, "verdicts     {counts}"))
+    analysis_lines(snapshot).iter().try_for_each(|(label, words)| writeln!(out, "{label:<12} {words}"))
 }
 
-fn write_process(whose: &str, analysis: &ProcessAnalysis, out: &mut dyn Write) -> io::Result<()> {
+/// The label of what is wrong.
+pub(super) const WARNING: &str = "WARNING";
+
+/// The same, label and words of each line. All of it is displayable.
+pub(super) fn analysis_lines(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
+    let one_of_many = snapshot.analysis.len() > 1;
+    let mut lines = Vec::new();
+    for (Tgid(pid), analysis) in &snapshot.analysis {
+        let whose = if one_of_many { format!("process {pid}: ") } else { String::new() };
+        process_lines(&whose, analysis, &mut lines);
+    }
+    lines.extend(verdict_counts(snapshot).map(|counts| ("verdicts", counts)));
+    lines
+}
+
+fn process_lines(whose: &str, analysis: &ProcessAnalysis, lines: &mut Vec<(&'static str, String)>) {
     let ProcessAnalysis { reading, resident, limits, signals, explanation, .. } = analysis;
     if let Some(rss) = reading.rss {
         let growth = resident.map_or_else(String::new, |growth| format!(", {} an hour", change(&growth.per_hour)));
         let limit = limits.iter().find(|limit| limit.kind.is_fatal()).map_or_else(String::new, of_limit);
-        writeln!(out, "resident     {whose}{}{growth}{limit}", bytes(rss))?;
+        lines.push(("resident", format!("{whose}{}{growth}{limit}", bytes(rss))));
     }
-    for signal in signals {
-        writeln!(out, "WARNING      {whose}{}", signal_words(signal))?;
-    }
-    match explanation {
-        Some(found) => writeln!(out, "made of      {whose}{}", displayable(&found.words)),
-        None => Ok(()),
-    }
+    lines.extend(signals.iter().map(|signal| (WARNING, format!("{whose}{}", signal_words(signal)))));
+    lines.extend(explanation.iter().map(|found| ("made of", format!("{whose}{}", displayable(&found.words)))));
 }
 
 fn of_limit(limit: &MemoryLimit) -> String {
@@ -102,8 +107,13 @@ fn verdict_counts(snapshot: &Snapshot) -> Option<String> {
 
 /// The line of a site.
 pub(super) fn write_verdict(verdict: &Verdict, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "    {}", verdict_words(verdict))
+}
+
+/// A verdict with its reason.
+pub(super) fn verdict_words(verdict: &Verdict) -> String {
     let Verdict { label, confidence, reason, since, .. } = verdict;
     let name = if *label == Label::Leaking { "LEAKING" } else { label.name() };
     let percent = (confidence * 100.0).round();
-    writeln!(out, "    {name} ({percent} % sure) since {}: {reason}", duration(*since))
+    format!("{name} ({percent} % sure) since {}: {reason}", duration(*since))
 }

@@ -69,6 +69,7 @@ fn is_unsafe(character: char) -> bool {
             | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' // bidi controls
             | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{feff}' // zero width
             | '\u{2028}' | '\u{2029}' // line and paragraph separator
+            | '\u{fffe}' | '\u{ffff}' // no characters, and not allowed in XML
             | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' // Hangul fillers: blank
             | '\u{fe00}'..='\u{fe0f}' | '\u{fff9}'..='\u{fffb}' // variation selectors, annotations
             | '\u{e0000}'..='\u{e0fff}' // tags and more variation selectors

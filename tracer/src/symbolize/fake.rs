@@ -32,6 +32,7 @@ impl FakeSymbolizer {
             function: Ok(Arc::from(format!("fn_{address:x}"))),
             module: Some(Arc::from("/fake/module")),
             module_offset: Some(address),
+            build_id: None,
             file: Some(Arc::from(format!("/fake/fn_{address:x}.c"))),
             line: u32::try_from(address % 1000 + 1).ok(),
             inlined: false,

@@ -48,6 +48,8 @@ pub struct Frame {
     pub module: Option<Arc<str>>,
     /// Offset of the address in the module's own addresses (what `addr2line -e MODULE` takes).
     pub module_offset: Option<u64>,
+    /// The module's build id, in hexadecimal digits.
+    pub build_id: Option<Arc<str>>,
     /// Source file.
     pub file: Option<Arc<str>>,
     /// Source line, from 1.
@@ -64,6 +66,7 @@ impl Frame {
             function: Err(NoSymbol::Pending),
             module: None,
             module_offset: None,
+            build_id: None,
             file: None,
             line: None,
             inlined: false,

@@ -112,6 +112,12 @@ impl ModuleSymbols {
         Ok(Self { path, elf, sources, stripped })
     }
 
+    /// Its build id, in hexadecimal digits.
+    pub(super) fn build_id(&self) -> Option<Arc<str>> {
+        let id = self.elf.build_id.as_deref()?;
+        Some(id.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+    }
+
     /// The address in the module's own count of a byte in its file.
     pub(super) fn address(&self, file_offset: u64) -> Option<u64> {
         self.elf.address(file_offset)

@@ -31,6 +31,7 @@ const PROCESSES: usize = 64;
 #[derive(Clone, Debug)]
 struct Resolved {
     module_offset: Option<u64>,
+    build_id: Option<Arc<str>>,
     functions: Arc<[Named]>,
 }
 
@@ -39,6 +40,7 @@ struct Resolved {
 struct Opened {
     /// Differs from every other opening, of the same file too.
     serial: u64,
+    build_id: Option<Arc<str>>,
     symbols: Result<ModuleSymbols, NoSymbol>,
     _file: Arc<File>,
 }
@@ -129,6 +131,7 @@ impl Resolver {
                 function: function.clone(),
                 module: Some(Arc::clone(module.path())),
                 module_offset: resolved.module_offset.map(|offset| offset.wrapping_add(before)),
+                build_id: resolved.build_id.clone(),
                 file: file.clone(),
                 line: *line,
                 inlined: *inlined,
@@ -156,19 +159,21 @@ impl Resolver {
         if self.modules.get(&identity).is_none() {
             let symbols = ModuleSymbols::open(module, &self.roots(root), self.host.as_ref());
             self.opened += 1;
-            self.modules.insert(identity, Opened { serial: self.opened, symbols, _file: Arc::clone(file) });
+            let build_id = symbols.as_ref().ok().and_then(ModuleSymbols::build_id);
+            self.modules.insert(identity, Opened { serial: self.opened, build_id, symbols, _file: Arc::clone(file) });
         }
         let Some(opened) = self.modules.get(&identity) else { return nameless(NoSymbol::ModuleUnreadable, None) };
         let key = (opened.serial, file_offset);
         if let Some(known) = self.addresses.get(&key) {
             return known.clone();
         }
+        let build_id = opened.build_id.clone();
         let resolved = match &mut opened.symbols {
             Ok(symbols) => match symbols.address(file_offset) {
                 None => nameless(NoSymbol::NotCovered, None),
                 Some(address) => match symbols.look_up(address) {
-                    Ok(functions) => Resolved { module_offset: Some(address), functions: functions.into() },
-                    Err(reason) => nameless(reason, Some(address)),
+                    Ok(functions) => Resolved { module_offset: Some(address), build_id, functions: functions.into() },
+                    Err(reason) => Resolved { build_id, ..nameless(reason, Some(address)) },
                 },
             },
             Err(reason) => nameless(*reason, None),
@@ -201,7 +206,7 @@ fn run_time_frame(named: Result<Named, NoSymbol>, frame: Frame) -> Frame {
 
 fn nameless(reason: NoSymbol, module_offset: Option<u64>) -> Resolved {
     let named = Named { function: Err(reason), file: None, line: None, inlined: false };
-    Resolved { module_offset, functions: Arc::from([named]) }
+    Resolved { module_offset, build_id: None, functions: Arc::from([named]) }
 }
 
 /// The places of all addresses, each looked up so many bytes before itself, and what belongs to the process. The map is

@@ -327,7 +327,7 @@ struct JsonFrame<'a> {
 
 impl<'a> From<&'a Frame> for JsonFrame<'a> {
     fn from(frame: &'a Frame) -> Self {
-        let Frame { address, function, module, module_offset, file, line, inlined } = frame;
+        let Frame { address, function, module, module_offset, build_id: _, file, line, inlined } = frame;
         Self {
             function: function.as_deref().ok(),
             module: module.as_deref(),

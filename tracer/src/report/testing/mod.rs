@@ -33,6 +33,7 @@ pub(crate) fn frame(address: u64, function: &str, module: &str, place: &str) -> 
         function: Ok(Arc::from(function)),
         module: Some(Arc::from(module)),
         module_offset: Some(address & 0xff_ffff),
+        build_id: None,
         file,
         line,
         inlined: false,
