@@ -231,6 +231,11 @@ impl Leaker {
         Ledger::parse(&self.lines_to_done()?)
     }
 
+    /// What it says until it is done, having been released.
+    pub fn rest(&mut self) -> Result<Vec<String>> {
+        self.lines_to_done()
+    }
+
     fn lines_to_done(&mut self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         loop {

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     path::Path,
+    process::Command,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use leaktrace_tests::{
     labelled::{Estimate, Judged, JudgedSite, LABELS, Labelled, all},
-    leaker::Leaker,
+    leaker::{Leaker, compile},
     tracer::Tracer,
 };
 
@@ -178,5 +179,33 @@ fn every_site_is_called_by_its_name() -> Result<()> {
     let table = confusion.table();
     eprintln!("{} programs, watched for {:.1} s\n{table}", running.len(), judged.elapsed_s);
     ensure!(wrong.is_empty(), "{} wrong:\n{}\n{table}", wrong.len(), wrong.join("\n"));
+    Ok(())
+}
+
+/// A process that leaks evenly until a limit stops it: how long it has left is known afterwards.
+#[test]
+fn the_time_that_is_left_is_foretold() -> Result<()> {
+    let mut traced = Vec::new();
+    for (what, signal) in [("memory", "out_of_memory"), ("descriptors", "out_of_descriptors")] {
+        let mut leaker = Leaker::start_program(Command::new(compile("exhausts.c")?).arg(what))?;
+        let tracer = Tracer::attach_with(leaker.pid(), &["--duration", "60s"])?;
+        let attached = Instant::now();
+        leaker.say("go")?;
+        traced.push((what, signal, leaker, tracer, attached.elapsed().as_secs_f64()));
+    }
+    for (what, signal, mut leaker, tracer, waited) in traced {
+        let judged: Judged = serde_json::from_value(tracer.wait()?.json()?)?;
+        let analysis = judged.analysis.first().context("nothing is said of the process")?;
+        let found = analysis.signals.iter().find(|found| found.signal == signal);
+        let eta = found.and_then(|found| found.eta).with_context(|| format!("no {signal}: {:?}", analysis.signals))?;
+        let lasted: f64 = leaker.rest()?.first().context("no time")?.parse()?;
+        let left = lasted - (judged.elapsed_s - waited);
+        eprintln!("{what}: {left:.1} s were left, {eta:?}");
+        ensure!((eta.expected_s / left - 1.0).abs() <= OFF, "{what}: {left:.1} s were left, not {eta:?}");
+        let latest = eta.latest_s.with_context(|| format!("{what}: no latest time: {eta:?}"))?;
+        // The time of the last reading is known to a quarter of a second.
+        ensure!((eta.earliest_s - 0.25..=latest + 0.25).contains(&left), "{what}: {left:.1} s were left, not {eta:?}");
+        leaker.finish()?;
+    }
     Ok(())
 }
