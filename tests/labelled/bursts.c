@@ -1,5 +1,5 @@
 /*
- * A mail gateway: every few seconds a bulk message comes, and the copies of its recipients are never freed.
+ * A mail gateway: every second or so a bulk message comes, and the copies of its recipients are never freed.
  *
  * expect: copy_recipient = leaking
  * expect: read_message = churn|steady
@@ -13,7 +13,7 @@ int main(int argc, char **argv)
 {
     begin(argc, argv);
     for (;;) {
-        tick(between(2, 5));
+        tick(between(0.6, 1.4));
         char *message = filled(read_message(), 20000);
         for (unsigned n = 20 + below(41); n > 0; n--)
             filled(copy_recipient(), 1000);

@@ -64,7 +64,8 @@ impl Verdicts {
                 let standing = entry.into_mut();
                 let hold = match standing.verdict.label {
                     Label::Leaking => HOLD_LEAK,
-                    _ if self.last => Duration::ZERO,
+                    // A moment's growth is no news, at the end either.
+                    _ if self.last && label != Label::Growing => Duration::ZERO,
                     _ => HOLD,
                 };
                 if label == standing.verdict.label {
