@@ -34,6 +34,9 @@ mod tables;
 mod tests;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use tests::runs as testing;
+
 pub use error::RecordError;
 pub use file::{CreateError, create};
 pub use format::{FORMAT, MAGIC};

@@ -1,4 +1,5 @@
-//! Strategies for Snapshots of a run: the same few sites, descriptors and peers in all of them, with any numbers.
+//! Strategies for Snapshots of a run: the same few sites, descriptors and peers in all of them, with any numbers. They are
+//! boxed, because a thread's stack has no room for all of them at once.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -54,19 +55,12 @@ fn counters() -> impl Strategy<Value = BlockCounters> {
     })
 }
 
-fn frame() -> impl Strategy<Value = Frame> {
-    let reason = select(vec![
-        NoSymbol::Pending,
-        NoSymbol::Unmapped,
-        NoSymbol::Anonymous,
-        NoSymbol::ModuleUnreadable,
-        NoSymbol::Stripped,
-        NoSymbol::NotCovered,
-    ]);
+fn frame() -> BoxedStrategy<Frame> {
+    let reason = select(&NoSymbol::ALL[..]);
     let function = prop_oneof![text().prop_map(|name| Ok(name.into())), reason.prop_map(Err)];
     let string = || maybe(text().prop_map(Arc::from));
-    (number(), function, string(), maybe(number()), string(), maybe(any::<u32>()), any::<bool>()).prop_map(
-        |(address, function, module, module_offset, file, line, inlined)| Frame {
+    (number(), function, string(), maybe(number()), string(), maybe(any::<u32>()), any::<bool>())
+        .prop_map(|(address, function, module, module_offset, file, line, inlined)| Frame {
             address,
             function,
             module,
@@ -74,13 +68,13 @@ fn frame() -> impl Strategy<Value = Frame> {
             file,
             line,
             inlined,
-        },
-    )
+        })
+        .boxed()
 }
 
 /// A stack; those of a run have their frames in common.
-pub(crate) fn stack() -> impl Strategy<Value = Arc<Stack>> {
-    (vec(frame(), 0..5), select(StackEnd::ALL)).prop_map(|(frames, end)| Arc::new(Stack { frames, end }))
+pub(crate) fn stack() -> BoxedStrategy<Arc<Stack>> {
+    (vec(frame(), 0..5), select(StackEnd::ALL)).prop_map(|(frames, end)| Arc::new(Stack { frames, end })).boxed()
 }
 
 fn target() -> impl Strategy<Value = TargetInfo> {
@@ -96,10 +90,10 @@ fn state() -> impl Strategy<Value = TargetState> {
     select(vec![TargetState::Running, TargetState::Exited, TargetState::Detached])
 }
 
-fn process() -> impl Strategy<Value = ProcessSnapshot> {
+fn process() -> BoxedStrategy<ProcessSnapshot> {
     let times = (span(), maybe(span()), span());
-    (target(), maybe(any::<u32>()), state(), times, counters(), maybe(number())).prop_map(
-        |(info, parent, state, (began, ended, unseen), totals, fds)| ProcessSnapshot {
+    (target(), maybe(any::<u32>()), state(), times, counters(), maybe(number()))
+        .prop_map(|(info, parent, state, (began, ended, unseen), totals, fds)| ProcessSnapshot {
             info,
             parent: parent.map(Tgid),
             state,
@@ -108,22 +102,23 @@ fn process() -> impl Strategy<Value = ProcessSnapshot> {
             unseen,
             totals,
             fds,
-        },
-    )
+        })
+        .boxed()
 }
 
-fn site() -> impl Strategy<Value = SiteSnapshot> {
-    let kind = select(SiteKind::ALL);
-    (0..FD_SITES, any::<u32>(), kind, counters(), maybe(span()), stack()).prop_map(
-        |(id, tgid, kind, counters, oldest, stack)| SiteSnapshot {
+fn site() -> BoxedStrategy<SiteSnapshot> {
+    let kinds = SiteKind::ALL.iter().copied().filter(|kind| *kind != SiteKind::Fd);
+    let kind = select(kinds.collect::<Vec<_>>());
+    (0..FD_SITES, any::<u32>(), kind, counters(), maybe(span()), stack())
+        .prop_map(|(id, tgid, kind, counters, oldest, stack)| SiteSnapshot {
             id: SiteId(id),
             tgid: Tgid(tgid),
             kind,
             counters,
             oldest,
             stack,
-        },
-    )
+        })
+        .boxed()
 }
 
 fn id() -> impl Strategy<Value = SiteId> {
@@ -154,38 +149,40 @@ fn tcp_state() -> impl Strategy<Value = TcpState> {
     ])
 }
 
-fn socket() -> impl Strategy<Value = Socket> {
+fn socket() -> BoxedStrategy<Socket> {
     let ends = (maybe(direction()), maybe(endpoint()), maybe(endpoint()), maybe(tcp_state()));
     let traffic = (maybe(number()), maybe(number()), maybe(any::<u32>()), maybe(any::<u32>()));
     let times = (maybe(span()), maybe(span()), maybe(span()));
-    (ends, traffic, times, maybe(id())).prop_map(
-        |(
-            (direction, local, peer, state),
-            (rx_bytes, tx_bytes, recv_queue, send_queue),
-            (idle, connect_latency, close_wait),
-            connected_by,
-        )| Socket {
-            direction,
-            local,
-            peer,
-            state,
-            idle,
-            rx_bytes,
-            tx_bytes,
-            recv_queue,
-            send_queue,
-            connect_latency,
-            close_wait,
-            connected_by,
-        },
-    )
+    (ends, traffic, times, maybe(id()))
+        .prop_map(
+            |(
+                (direction, local, peer, state),
+                (rx_bytes, tx_bytes, recv_queue, send_queue),
+                (idle, connect_latency, close_wait),
+                connected_by,
+            )| Socket {
+                direction,
+                local,
+                peer,
+                state,
+                idle,
+                rx_bytes,
+                tx_bytes,
+                recv_queue,
+                send_queue,
+                connect_latency,
+                close_wait,
+                connected_by,
+            },
+        )
+        .boxed()
 }
 
-fn open_fd() -> impl Strategy<Value = OpenFd> {
+fn open_fd() -> BoxedStrategy<OpenFd> {
     let origin = prop_oneof![Just(Origin::BeforeAttach), Just(Origin::Unseen), id().prop_map(Origin::Site)];
     let key = (prop_oneof![0..2_u32, any::<u32>()], prop_oneof![0..9_u32, any::<u32>()]);
-    (key, select(FdKind::ALL), text(), origin, maybe(span()), maybe(socket())).prop_map(
-        |((tgid, fd), kind, detail, origin, age, socket)| OpenFd {
+    (key, select(FdKind::ALL), text(), origin, maybe(span()), maybe(socket()))
+        .prop_map(|((tgid, fd), kind, detail, origin, age, socket)| OpenFd {
             tgid: Tgid(tgid),
             fd: Fd(fd),
             kind,
@@ -193,14 +190,14 @@ fn open_fd() -> impl Strategy<Value = OpenFd> {
             origin,
             age,
             socket: socket.map(Box::new),
-        },
-    )
+        })
+        .boxed()
 }
 
-fn fd_site() -> impl Strategy<Value = FdSite> {
+fn fd_site() -> BoxedStrategy<FdSite> {
     let kinds = vec((select(FdKind::ALL), number()), 0..3);
-    (FD_SITES..2 * FD_SITES, any::<u32>(), number(), number(), maybe(span()), kinds, stack()).prop_map(
-        |(id, tgid, opened, closed, oldest, kinds, stack)| FdSite {
+    (FD_SITES..2 * FD_SITES, any::<u32>(), number(), number(), maybe(span()), kinds, stack())
+        .prop_map(|(id, tgid, opened, closed, oldest, kinds, stack)| FdSite {
             id: SiteId(id),
             tgid: Tgid(tgid),
             opened,
@@ -208,11 +205,11 @@ fn fd_site() -> impl Strategy<Value = FdSite> {
             oldest,
             kinds,
             stack,
-        },
-    )
+        })
+        .boxed()
 }
 
-fn peer() -> impl Strategy<Value = Peer> {
+fn peer() -> BoxedStrategy<Peer> {
     let numbers = [(); 5].map(|()| number());
     let shares = || vec((id(), number()), 0..3);
     (
@@ -253,6 +250,7 @@ fn peer() -> impl Strategy<Value = Peer> {
                 connected_by,
             },
         )
+        .boxed()
 }
 
 fn limits() -> impl Strategy<Value = FdLimits> {
@@ -263,7 +261,7 @@ fn limits() -> impl Strategy<Value = FdLimits> {
     })
 }
 
-fn signal() -> impl Strategy<Value = FdSignal> {
+fn signal() -> BoxedStrategy<FdSignal> {
     prop_oneof![
         (number(), span(), maybe(id()), maybe(endpoint()))
             .prop_map(|(count, oldest, site, endpoint)| { FdSignal::CloseWait { count, oldest, site, endpoint } }),
@@ -278,12 +276,13 @@ fn signal() -> impl Strategy<Value = FdSignal> {
         }),
         (any::<u8>(), limits()).prop_map(|(mark, limits)| FdSignal::NearLimit { mark, limits }),
     ]
+    .boxed()
 }
 
-fn descriptors() -> impl Strategy<Value = Descriptors> {
+fn descriptors() -> BoxedStrategy<Descriptors> {
     let lists = (vec(fd_site(), 0..6), vec(open_fd(), 0..8), vec(peer(), 0..4), vec(signal(), 0..4), vec(text(), 0..3));
-    (lists, maybe(span()), maybe(limits()), (number(), number(), number()), span()).prop_map(
-        |((mut sites, mut open, peers, signals, limitations), looked, limits, corrected, stale)| {
+    (lists, maybe(span()), maybe(limits()), (number(), number(), number()), span())
+        .prop_map(|((mut sites, mut open, peers, signals, limitations), looked, limits, corrected, stale)| {
             let (unseen_closes, unseen_opens, replaced) = corrected;
             sites.sort_by_key(|site| site.id);
             sites.dedup_by_key(|site| site.id);
@@ -301,8 +300,8 @@ fn descriptors() -> impl Strategy<Value = Descriptors> {
                 limitations,
                 stale,
             }
-        },
-    )
+        })
+        .boxed()
 }
 
 fn note() -> impl Strategy<Value = Note> {
@@ -320,47 +319,49 @@ fn counts<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strate
 }
 
 /// A Snapshot as the aggregator makes them.
-pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
+pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
     let ending = prop_oneof![any::<i32>().prop_map(Ending::Code), any::<i32>().prop_map(Ending::Signal)];
     let about = (-1_000_000_000_000..200_000_000_000_000_i64, target(), state(), maybe(ending), any::<bool>());
     let lists = (vec(process(), 0..3), vec(note(), 0..3), vec(site(), 0..8), vec(probe(), 0..3));
     let counted = (counts(LossCause::ALL), counts(StackEnd::ALL), counts(Stat::ALL));
     let rates = (real(), real(), real(), real());
-    (about, span(), span(), lists, counters(), rates, counted, maybe(descriptors())).prop_map(
-        |(
-            (started, target, state, ending, heap_traced),
-            elapsed,
-            window,
-            (processes, notes, mut sites, probes),
-            totals,
-            (allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s),
-            (loss, incomplete, stats),
-            descriptors,
-        )| {
-            sites.sort_by_key(|site| site.id);
-            sites.dedup_by_key(|site| site.id);
-            sites.sort_by_key(SiteSnapshot::order);
-            Snapshot {
-                started: jiff::Timestamp::from_millisecond(started).expect("within the years 1938 to 8307"),
+    (about, span(), span(), lists, counters(), rates, counted, maybe(descriptors()))
+        .prop_map(
+            |(
+                (started, target, state, ending, heap_traced),
                 elapsed,
                 window,
-                target,
-                processes,
-                state,
-                ending,
-                notes,
-                heap_traced,
-                sites,
+                (processes, notes, mut sites, probes),
                 totals,
-                rates: Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s },
-                loss: loss.into_iter().map(|(cause, count)| LossCount { cause, count }).collect(),
-                incomplete: incomplete.into_iter().map(|(end, objects)| IncompleteCount { end, objects }).collect(),
-                stats: stats.into_iter().map(|(stat, count)| StatCount { stat, count }).collect(),
-                probes,
+                (allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s),
+                (loss, incomplete, stats),
                 descriptors,
-            }
-        },
-    )
+            )| {
+                sites.sort_by_key(|site| site.id);
+                sites.dedup_by_key(|site| site.id);
+                sites.sort_by_key(SiteSnapshot::order);
+                Snapshot {
+                    started: jiff::Timestamp::from_millisecond(started).expect("within the years 1938 to 8307"),
+                    elapsed,
+                    window,
+                    target,
+                    processes,
+                    state,
+                    ending,
+                    notes,
+                    heap_traced,
+                    sites,
+                    totals,
+                    rates: Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s },
+                    loss: loss.into_iter().map(|(cause, count)| LossCount { cause, count }).collect(),
+                    incomplete: incomplete.into_iter().map(|(end, objects)| IncompleteCount { end, objects }).collect(),
+                    stats: stats.into_iter().map(|(stat, count)| StatCount { stat, count }).collect(),
+                    probes,
+                    descriptors,
+                }
+            },
+        )
+        .boxed()
 }
 
 /// A few Snapshots, in the order of their times.

@@ -314,7 +314,7 @@ impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
 }
 
 #[derive(Serialize)]
-struct JsonFrame<'a> {
+pub(in crate::report) struct JsonFrame<'a> {
     function: Option<&'a str>,
     module: Option<&'a str>,
     file: Option<&'a str>,
