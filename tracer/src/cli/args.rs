@@ -5,6 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use tracer_common::config::DEFAULT_MAX_LIVE;
 
+use super::offline::{DiffArguments, ReportArguments, ViewArguments};
 use crate::{
     analyze::Rule,
     bpf::{AttachMode, WalkBy},
@@ -25,6 +26,7 @@ use crate::{
         sudo leaktrace -p 4127 --duration 30s | less    a report after 30 seconds\n  \
         sudo leaktrace -p 4127 --duration 5m --format json -o leaks.json\n  \
         sudo leaktrace -- ./server --port 8080          start a program and trace all of it\n  \
+        sudo leaktrace record -p 4127 -o leaks.ltrec    for later: see report, view and diff\n  \
         sudo leaktrace doctor -p 4127                   what would be probed, and what not\n  \
         leaktrace demo                                  a leaky server to look at"
 )]
@@ -47,6 +49,14 @@ pub enum Command {
     Demo(DemoArguments),
     /// Say what works on this kernel, and with -p what would be probed in a process, and why not the rest.
     Doctor(DoctorArguments),
+    /// Trace, and write all that is seen to a file, a window each second, for report, view and diff.
+    Record(Box<RecordArguments>),
+    /// Write a report of a recording.
+    Report(ReportArguments),
+    /// Look at a recording in the dashboard, at any time of it.
+    View(ViewArguments),
+    /// Compare two recordings or JSON reports by call site, across restarts and rebuilds.
+    Diff(DiffArguments),
     /// The server that `demo` traces.
     #[command(hide = true)]
     DemoServer,
@@ -56,6 +66,31 @@ pub enum Command {
         /// Where the server listens.
         server: std::net::SocketAddr,
     },
+}
+
+/// What to record, and how.
+#[derive(Debug, Args)]
+#[command(
+    mut_arg("output", |arg| {
+        let help = "Write the recording here. It holds paths and addresses of the process, so only its owner may read it";
+        arg.required(true).help(help)
+    }),
+    mut_arg("format", |arg| arg.help("Print a report at the end, too")),
+    mut_arg("interval", |arg| arg.help("Time between windows [default: 1s]")),
+    mut_arg("record", |arg| arg.hide(true).conflicts_with("output"))
+)]
+pub struct RecordArguments {
+    /// What to trace, and how.
+    #[command(flatten)]
+    live: LiveArguments,
+}
+
+impl RecordArguments {
+    /// The run that records.
+    pub(super) fn into_live(self) -> LiveArguments {
+        let Self { live } = self;
+        LiveArguments { record: live.output, output: None, only_record: true, ..live }
+    }
 }
 
 /// How the demo is shown.
@@ -116,6 +151,15 @@ pub struct LiveArguments {
     /// Write the final report here instead of to standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Record the run to this file as well, as the record command does.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Replace a recording that is there already; without it that is an error.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Nothing is shown meanwhile.
+    #[arg(skip)]
+    pub only_record: bool,
     /// Call sites shown in a text report.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
@@ -242,7 +286,7 @@ fn allocator(text: &str) -> Result<NamedAllocator, String> {
 }
 
 /// A positive length of time such as `5s`, `500ms`, `2m` or `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let say = || format!("\"{text}\" is no length of time; write for example 500ms, 5s, 2m or 1h30m");
     let span: jiff::SignedDuration = text.parse().map_err(|_| say())?;
     Duration::try_from(span).map_err(|_| say())

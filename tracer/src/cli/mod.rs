@@ -1,7 +1,7 @@
 //! The command line: from arguments to a run, and from its end to an exit code.
 //!
 //! In: arguments, signals, keys. Out: a live dashboard, reports, and the exit codes 0 (fine), 2 (usage) and 3 (cannot
-//! trace, and why).
+//! trace, or cannot read a recording, and why).
 
 mod alerts;
 mod allocators;
@@ -16,17 +16,20 @@ mod launch;
 mod lifecycle;
 mod live;
 mod memory_watch;
+mod offline;
 mod output;
 mod prepare;
 mod privileges;
 mod process;
+mod recording;
 mod tracing;
 
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser as _;
 
-pub use args::{Arguments, Command, Format, LiveArguments};
+pub use args::{Arguments, Command, Format, LiveArguments, RecordArguments};
+pub use offline::{At, DiffArguments, ReportArguments, ViewArguments};
 
 /// Tracing was not possible.
 const CANNOT_TRACE: u8 = 3;
@@ -37,6 +40,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = Arguments::parse_from(arguments);
     init_log(arguments.verbose);
     let result = match arguments.command {
+        Some(Command::Record(record)) => live::run(&record.into_live(), arguments.verbose),
+        Some(Command::Report(report)) => offline::report(&report),
+        Some(Command::View(view)) => offline::view(&view),
+        Some(Command::Diff(diff)) => offline::diff(&diff),
         Some(Command::Demo(demo)) => demo::run(&demo, arguments.verbose),
         Some(Command::Doctor(doctor)) => return doctor::run(&doctor),
         Some(Command::DemoServer) => crate::demo::serve().map(|()| ExitCode::SUCCESS),

@@ -32,7 +32,7 @@ struct Waiting {
     lost: u64,
 }
 
-/// Records what it is offered. Dropping it leaves the file with what came until then.
+/// Records what it is offered. Only [`Recorder::finish`] waits for the file.
 #[derive(Debug)]
 pub struct Recorder {
     queue: SyncSender<Waiting>,
@@ -90,14 +90,16 @@ impl Recorder {
         self.lost
     }
 
-    /// Writes the last window and waits until everything is on the disk.
+    /// Writes the last window, if there is another one, and waits until everything is on the disk.
     ///
     /// # Errors
     /// Not everything was written.
-    pub fn finish(self, last: Arc<Snapshot>) -> io::Result<Recorded> {
+    pub fn finish(self, last: Option<Arc<Snapshot>>) -> io::Result<Recorded> {
         let Self { queue, thread, failed: _, lost } = self;
-        // A thread that has ended says why below.
-        let _ = queue.send(Waiting { snapshot: last, lost });
+        if let Some(snapshot) = last {
+            // A thread that has ended says why below.
+            let _ = queue.send(Waiting { snapshot, lost });
+        }
         drop(queue);
         let recorded = thread.join().map_err(|_| io::Error::other("its thread panicked"))??;
         Ok(Recorded { lost, ..recorded })
@@ -144,7 +146,7 @@ mod tests {
         for _ in 0..101 {
             recorder.offer(Arc::clone(&snapshot)).expect("is written");
         }
-        let recorded = recorder.finish(snapshot).expect("is written");
+        let recorded = recorder.finish(Some(snapshot)).expect("is written");
         assert_eq!(recorded.windows + recorded.lost, 102);
         let mut recording = Recording::open(file).expect("a recording");
         assert_eq!((recording.windows() as u64, recording.end()), (recorded.windows, End::Complete));
@@ -164,6 +166,6 @@ mod tests {
             thread::yield_now();
         };
         assert!(error.contains("No space left"), "{error}");
-        assert!(recorder.finish(snapshot).is_err());
+        assert!(recorder.finish(Some(snapshot)).is_err());
     }
 }
