@@ -2,7 +2,9 @@
 
 use crate::{
     aggregate::{Direction, FdKind, TargetState, TcpState},
+    analyze::{process::PartKind, verdict::Label},
     symbolize::NoSymbol,
+    target::limits::LimitKind,
 };
 
 /// Declares both directions. The first is exhaustive, so a new variant cannot be forgotten.
@@ -34,6 +36,15 @@ codes!(of_direction, direction, Direction: Outbound = 1, Inbound = 2);
 codes!(of_tcp_state, tcp_state, TcpState:
     Established = 1, SynSent = 2, SynReceived = 3, FinWait1 = 4, FinWait2 = 5, TimeWait = 6, Closed = 7, CloseWait = 8,
     LastAck = 9, Listen = 10, Closing = 11);
+
+codes!(of_label, label, Label:
+    Leaking = 1, Growing = 2, Bounded = 3, Steady = 4, Churn = 5, StartUp = 6, PreExisting = 7);
+
+codes!(of_limit_kind, limit_kind, LimitKind:
+    CgroupMax = 1, CgroupHigh = 2, CgroupV1 = 3, AddressSpace = 4, Data = 5, Machine = 6);
+
+codes!(of_part_kind, part_kind, PartKind:
+    Blocks = 1, BeforeAttach = 2, Mapped = 3, Files = 4, Shared = 5, LazyFree = 6, Retained = 7);
 
 /// What leaktrace has no name for is something else, here as there.
 pub(in crate::record) fn fd_kind(code: u32) -> FdKind {

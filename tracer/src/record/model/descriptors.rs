@@ -9,6 +9,7 @@ use super::{
     endpoint::EndpointRow,
     signals::{self, SignalRow},
     time::Moment,
+    verdicts,
 };
 use crate::{
     aggregate::{Corrections, Descriptors, Fd, FdLimits, FdSite, OpenFd, Origin, Peer, SiteId, Socket, Tgid},
@@ -25,6 +26,7 @@ mod kind {
     pub(super) const PEER: u32 = 23;
     pub(super) const SIGNAL: u32 = 24;
     pub(super) const LIMITATION: u32 = 25;
+    pub(super) const VERDICT: u32 = 26;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -189,7 +191,7 @@ pub(super) fn to_rows(descriptors: &Descriptors, now: Moment, rows: &mut Rows) {
     };
     rows.add(kind::SUMMARY, 0, &summary);
     for site in sites {
-        let FdSite { id, tgid, opened, closed, oldest, kinds, stack: _ } = site;
+        let FdSite { id, tgid, opened, closed, oldest, kinds, stack: _, verdict } = site;
         let row = FdSiteRow {
             tgid: tgid.0,
             opened: *opened,
@@ -198,6 +200,7 @@ pub(super) fn to_rows(descriptors: &Descriptors, now: Moment, rows: &mut Rows) {
             kinds: kinds.iter().map(|(kind, count)| Share { of: codes::of_fd_kind(kind), count: *count }).collect(),
         };
         rows.add(kind::SITE, u64::from(id.0), &row);
+        verdicts::to_row(kind::VERDICT, *id, verdict.as_deref(), rows);
     }
     for fd in open.iter() {
         rows.add(kind::OPEN, u64::from(fd.tgid.0) << 32 | u64::from(fd.fd.0), &open_row(fd, look));
@@ -308,6 +311,7 @@ pub(super) fn from_rows(
     let Some(summary) = reader.one::<SummaryRow>(kind::SUMMARY)? else { return Ok(None) };
     let SummaryRow { looked, stale_ns, limits, unseen_closes, unseen_opens, replaced } = summary;
     let look = looked.map_or(now, Moment::at);
+    let mut verdicts = verdicts::from_rows(reader, kind::VERDICT)?;
     let mut sites = reader.all(kind::SITE, |key, row: FdSiteRow| {
         let FdSiteRow { tgid, opened, closed, oldest, kinds } = row;
         let id = SiteId(u32::try_from(key).ok()?);
@@ -319,6 +323,7 @@ pub(super) fn from_rows(
             oldest: oldest.map(|born| now.since(born)),
             kinds: kinds.into_iter().map(|Share { of, count }| (codes::fd_kind(of), count)).collect(),
             stack: stack(id),
+            verdict: verdicts.remove(&id),
         })
     })?;
     sites.sort_by_key(FdSite::order);

@@ -5,14 +5,16 @@
 //! else. Lists whose entries have an identity are keyed by it and brought into the Snapshot's order when read; the others
 //! are keyed by their place.
 
+mod analysis;
 pub(super) mod codes;
 mod descriptors;
 mod endpoint;
 mod signals;
 mod sums;
 mod time;
+mod verdicts;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use prost::Message;
 use tracer_common::{
@@ -26,8 +28,9 @@ use super::{error::Malformed, format::nanos, rows::Rows};
 use crate::{
     aggregate::{
         BlockCounters, Ending, IncompleteCount, LossCount, Note, ProbeStatus, ProcessSnapshot, Rates, SiteId,
-        SiteSnapshot, Snapshot, StatCount, TargetInfo, TargetState, Tgid,
+        SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
     },
+    analyze::verdict::Verdict,
     symbolize::Stack,
 };
 
@@ -43,6 +46,9 @@ mod kind {
     pub(super) const PROBE: u32 = 8;
     pub(super) const HITS: u32 = 9;
     pub(super) const SITE: u32 = 10;
+    pub(super) const VERDICT: u32 = 11;
+    pub(super) const ANALYSIS: u32 = 12;
+    pub(super) const SUPPRESSION: u32 = 13;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -208,6 +214,20 @@ struct SiteRow {
     free_objects: u64,
     #[prost(sint64, optional, tag = "7")]
     oldest: Option<i64>,
+    #[prost(bool, tag = "8")]
+    suppressed: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SuppressionRow {
+    #[prost(string, tag = "1")]
+    pattern: String,
+    #[prost(uint64, tag = "2")]
+    sites: u64,
+    #[prost(uint64, tag = "3")]
+    inuse_bytes: u64,
+    #[prost(uint64, tag = "4")]
+    inuse_objects: u64,
 }
 
 /// A Snapshot as rows, without its stacks; and how many windows before it were lost.
@@ -220,6 +240,8 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         processes,
         state,
         ending,
+        analysis,
+        suppressions,
         notes,
         heap_traced,
         sites,
@@ -268,6 +290,14 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         let row = NoteRow { what: what.as_ref().to_owned(), pids: pids.iter().map(|pid| pid.0).collect() };
         rows.add(kind::NOTE, place, &row);
     }
+    for (place, (pid, analysis)) in (0..).zip(analysis) {
+        rows.add(kind::ANALYSIS, place, &analysis::to_row(*pid, analysis));
+    }
+    for (place, Suppressed { pattern, sites, inuse_bytes, inuse_objects }) in (0..).zip(suppressions) {
+        let (pattern, sites) = (pattern.clone(), *sites);
+        let row = SuppressionRow { pattern, sites, inuse_bytes: *inuse_bytes, inuse_objects: *inuse_objects };
+        rows.add(kind::SUPPRESSION, place, &row);
+    }
     for (place, &LossCount { cause, count }) in (0..).zip(loss) {
         rows.add(kind::LOSS, place, &CountRow { code: cause.code(), count });
     }
@@ -285,7 +315,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         rows.add(kind::HITS, 0, &HitsRow { hits: probes.iter().map(|probe| probe.hits).collect() });
     }
     for site in sites {
-        let SiteSnapshot { id, tgid, kind, counters, oldest, stack: _ } = site;
+        let SiteSnapshot { id, tgid, kind, counters, oldest, stack: _, verdict, suppressed } = site;
         let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *counters;
         let row = SiteRow {
             tgid: tgid.0,
@@ -295,8 +325,10 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
             free_bytes,
             free_objects,
             oldest: oldest.map(|age| now.before(age)),
+            suppressed: *suppressed,
         };
         rows.add(kind::SITE, u64::from(id.0), &row);
+        verdicts::to_row(kind::VERDICT, *id, verdict.as_deref(), &mut rows);
     }
     if let Some(descriptors) = descriptors {
         descriptors::to_rows(descriptors, now, &mut rows);
@@ -365,6 +397,8 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
     let elapsed = Duration::from_nanos(head.elapsed_ns);
     let now = Moment::after(elapsed);
     let hits = reader.one::<HitsRow>(kind::HITS)?.unwrap_or_default().hits;
+    let mut verdicts = verdicts::from_rows(&mut reader, kind::VERDICT)?;
+    let mut unknown = 0;
     let snapshot = Snapshot {
         started: jiff::Timestamp::new(session.started_s, session.started_subsec_ns)
             .map_err(|_| Malformed("it began at no possible time"))?,
@@ -374,11 +408,16 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
         processes: reader.all(kind::PROCESS, |_, row| process(row))?,
         state: codes::state(head.state).unwrap_or(TargetState::Running),
         ending: head.exit_code.map(Ending::Code).or(head.signal.map(Ending::Signal)),
+        analysis: reader.all(kind::ANALYSIS, |_, row| Some(analysis::from_row(row, &mut unknown)))?,
+        suppressions: reader.all(kind::SUPPRESSION, |_, row| {
+            let SuppressionRow { pattern, sites, inuse_bytes, inuse_objects } = row;
+            Some(Suppressed { pattern, sites, inuse_bytes, inuse_objects })
+        })?,
         notes: reader.all(kind::NOTE, |_, NoteRow { what, pids }| {
             Some(Note { what: what.into(), pids: pids.into_iter().map(Tgid).collect() })
         })?,
         heap_traced: session.heap_traced,
-        sites: reader.all(kind::SITE, |key, row| site(key, &row, now, &stack))?,
+        sites: reader.all(kind::SITE, |key, row| site(key, &row, now, &stack, &mut verdicts))?,
         totals: head.totals.unwrap_or_default().into(),
         rates: Rates {
             allocs_per_s: head.allocs_per_s,
@@ -398,7 +437,7 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
         probes: reader.all(kind::PROBE, |place, row| probe(row, usize::try_from(place).ok()?, &hits))?,
         descriptors: descriptors::from_rows(&mut reader, now, &stack)?,
     };
-    let mut decoded = Decoded { snapshot, lost_windows: head.lost_windows, unknown: reader.unknown };
+    let mut decoded = Decoded { snapshot, lost_windows: head.lost_windows, unknown: reader.unknown + unknown };
     decoded.snapshot.sites.sort_by_key(SiteSnapshot::order);
     sums::check(&decoded.snapshot)?;
     Ok(decoded)
@@ -424,8 +463,14 @@ fn probe(row: ProbeRow, place: usize, hits: &[u64]) -> Option<ProbeStatus> {
     Some(ProbeStatus { module, symbol, offset, kind: codes::probe_kind(&kind)?, hits })
 }
 
-fn site(key: u64, row: &SiteRow, now: Moment, stack: impl Fn(SiteId) -> Arc<Stack>) -> Option<SiteSnapshot> {
-    let SiteRow { tgid, kind, alloc_bytes, alloc_objects, free_bytes, free_objects, oldest } = *row;
+fn site(
+    key: u64,
+    row: &SiteRow,
+    now: Moment,
+    stack: impl Fn(SiteId) -> Arc<Stack>,
+    verdicts: &mut HashMap<SiteId, Arc<Verdict>>,
+) -> Option<SiteSnapshot> {
+    let SiteRow { tgid, kind, alloc_bytes, alloc_objects, free_bytes, free_objects, oldest, suppressed } = *row;
     let id = SiteId(u32::try_from(key).ok()?);
     Some(SiteSnapshot {
         id,
@@ -434,5 +479,7 @@ fn site(key: u64, row: &SiteRow, now: Moment, stack: impl Fn(SiteId) -> Arc<Stac
         counters: BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects },
         oldest: oldest.map(|born| now.since(born)),
         stack: stack(id),
+        verdict: verdicts.remove(&id),
+        suppressed,
     })
 }

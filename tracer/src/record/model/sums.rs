@@ -3,17 +3,18 @@
 use crate::{
     aggregate::{
         BlockCounters, Corrections, Descriptors, FdSite, IncompleteCount, LossCount, Peer, ProcessSnapshot,
-        SiteSnapshot, Snapshot, StatCount,
+        SiteSnapshot, Snapshot, StatCount, Suppressed,
     },
     record::error::Malformed,
 };
 
 /// Whether all counts of a Snapshot together are a number that also fits with a sign.
 pub(super) fn check(snapshot: &Snapshot) -> Result<(), Malformed> {
-    let Snapshot { processes, sites, totals, loss, incomplete, stats, descriptors, .. } = snapshot;
+    let Snapshot { processes, suppressions, sites, totals, loss, incomplete, stats, descriptors, .. } = snapshot;
     let process = |process: &ProcessSnapshot| of_blocks(&process.totals) + process.fds.map_or(0, u128::from);
     let sum = of_blocks(totals)
         + processes.iter().map(process).sum::<u128>()
+        + suppressions.iter().map(of_suppressed).sum::<u128>()
         + sites.iter().map(|SiteSnapshot { counters, .. }| of_blocks(counters)).sum::<u128>()
         + sum(loss.iter().map(|LossCount { cause: _, count }| *count))
         + sum(incomplete.iter().map(|IncompleteCount { end: _, objects }| *objects))
@@ -29,6 +30,11 @@ fn sum(counts: impl IntoIterator<Item = u64>) -> u128 {
 fn of_blocks(counters: &BlockCounters) -> u128 {
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *counters;
     sum([alloc_bytes, alloc_objects, free_bytes, free_objects])
+}
+
+fn of_suppressed(suppressed: &Suppressed) -> u128 {
+    let Suppressed { pattern: _, sites, inuse_bytes, inuse_objects } = suppressed;
+    sum([*sites, *inuse_bytes, *inuse_objects])
 }
 
 fn of_descriptors(descriptors: &Descriptors) -> u128 {

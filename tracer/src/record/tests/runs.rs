@@ -14,10 +14,19 @@ use crate::{
     aggregate::{
         BlockCounters, Corrections, Descriptors, Direction, Ending, Endpoint, Fd, FdKind, FdLimits, FdSignal, FdSite,
         IncompleteCount, LossCount, Note, OpenFd, Origin, Peer, ProbeStatus, ProcessSnapshot, Rates, SiteId,
-        SiteSnapshot, Snapshot, Socket, StatCount, TargetInfo, TargetState, TcpState, Tgid,
+        SiteSnapshot, Snapshot, Socket, StatCount, Suppressed, TargetInfo, TargetState, TcpState, Tgid,
+    },
+    analyze::{
+        Estimate, ProcessAnalysis,
+        history::ProcessReading,
+        process::{Eta, Explanation, Growth, Part, PartKind, Pressure, ProcessSignal},
+        verdict::{Label, Rate, Verdict},
     },
     symbolize::{Frame, NoSymbol, Stack},
-    target::sockets::service_of,
+    target::{
+        limits::{LimitKind, MemoryLimit},
+        sockets::service_of,
+    },
 };
 
 /// Sites of the heap have ids below, those of descriptors from here on.
@@ -109,16 +118,122 @@ fn process() -> BoxedStrategy<ProcessSnapshot> {
 fn site() -> BoxedStrategy<SiteSnapshot> {
     let kinds = SiteKind::ALL.iter().copied().filter(|kind| *kind != SiteKind::Fd);
     let kind = select(kinds.collect::<Vec<_>>());
-    (0..FD_SITES, any::<u32>(), kind, counters(), maybe(span()), stack())
-        .prop_map(|(id, tgid, kind, counters, oldest, stack)| SiteSnapshot {
+    (0..FD_SITES, any::<u32>(), kind, counters(), maybe(span()), stack(), maybe(verdict()), any::<bool>())
+        .prop_map(|(id, tgid, kind, counters, oldest, stack, verdict, suppressed)| SiteSnapshot {
             id: SiteId(id),
             tgid: Tgid(tgid),
             kind,
             counters,
             oldest,
             stack,
+            verdict,
+            suppressed,
         })
         .boxed()
+}
+
+fn estimate() -> impl Strategy<Value = Estimate> {
+    let real = || prop_oneof![real(), Just(-0.0)];
+    (real(), real(), real()).prop_map(|(value, low, high)| Estimate { value, low, high })
+}
+
+fn verdict() -> BoxedStrategy<Arc<Verdict>> {
+    let label = select(vec![
+        Label::Leaking,
+        Label::Growing,
+        Label::Bounded,
+        Label::Steady,
+        Label::Churn,
+        Label::StartUp,
+        Label::PreExisting,
+    ]);
+    let rate = (estimate(), estimate()).prop_map(|(bytes, objects)| Rate { bytes, objects });
+    (label, 0.0..1.0_f64, text(), maybe(rate), span())
+        .prop_map(|(label, confidence, reason, rate, since)| {
+            Arc::new(Verdict { label, confidence, reason, rate, since })
+        })
+        .boxed()
+}
+
+fn growth() -> BoxedStrategy<Growth> {
+    (estimate(), estimate(), any::<bool>(), any::<u64>())
+        .prop_map(|(per_s, per_hour, certain, now)| Growth { per_s, per_hour, certain, now })
+        .boxed()
+}
+
+fn memory_limit() -> BoxedStrategy<MemoryLimit> {
+    let kind = select(vec![
+        LimitKind::CgroupMax,
+        LimitKind::CgroupHigh,
+        LimitKind::CgroupV1,
+        LimitKind::AddressSpace,
+        LimitKind::Data,
+        LimitKind::Machine,
+    ]);
+    (kind, any::<u64>(), any::<u64>(), text())
+        .prop_map(|(kind, bytes, used, cgroup)| MemoryLimit { kind, bytes, used, cgroup })
+        .boxed()
+}
+
+fn process_signal() -> BoxedStrategy<ProcessSignal> {
+    let eta =
+        || (span(), span(), maybe(span())).prop_map(|(expected, earliest, latest)| Eta { expected, earliest, latest });
+    let pressure = (any::<u64>(), any::<u64>()).prop_map(|(used, limit)| Pressure { used, limit });
+    prop_oneof![
+        (memory_limit(), eta()).prop_map(|(limit, eta)| ProcessSignal::OutOfMemory { limit, eta }),
+        (pressure, eta()).prop_map(|(pressure, eta)| ProcessSignal::OutOfDescriptors { pressure, eta }),
+        (memory_limit(), any::<u8>()).prop_map(|(limit, mark)| ProcessSignal::NearMemoryLimit { limit, mark }),
+        (growth(), any::<bool>(), any::<u64>()).prop_map(|(growth, resident, mark)| ProcessSignal::Growth {
+            growth,
+            resident,
+            mark
+        }),
+    ]
+    .boxed()
+}
+
+fn explanation() -> BoxedStrategy<Explanation> {
+    let kind = select(vec![
+        PartKind::Blocks,
+        PartKind::BeforeAttach,
+        PartKind::Mapped,
+        PartKind::Files,
+        PartKind::Shared,
+        PartKind::LazyFree,
+        PartKind::Retained,
+    ]);
+    let parts = vec((kind, number()).prop_map(|(kind, bytes)| Part { kind, bytes }), 0..4);
+    (parts, text()).prop_map(|(parts, words)| Explanation { parts, words }).boxed()
+}
+
+fn analysis() -> BoxedStrategy<(Tgid, ProcessAnalysis)> {
+    let reading = [(); 7].map(|()| maybe(any::<u64>())).prop_map(
+        |[rss, pss, cgroup, outstanding, open_fds, unknown_frees, lost]| ProcessReading {
+            rss,
+            pss,
+            cgroup,
+            outstanding,
+            open_fds,
+            unknown_frees,
+            lost,
+        },
+    );
+    let growths = [(); 3].map(|()| maybe(growth()));
+    (any::<u32>(), reading, growths, vec(memory_limit(), 0..3), vec(process_signal(), 0..3), maybe(explanation()))
+        .prop_map(|(pid, reading, [resident, outstanding, open_fds], limits, signals, explanation)| {
+            let analysis = ProcessAnalysis { reading, resident, outstanding, open_fds, limits, signals, explanation };
+            (Tgid(pid), analysis)
+        })
+        .boxed()
+}
+
+fn suppressed() -> impl Strategy<Value = Suppressed> {
+    (text(), number(), number(), number()).prop_map(|(pattern, sites, inuse_bytes, inuse_objects)| Suppressed {
+        pattern,
+        sites,
+        inuse_bytes,
+        inuse_objects,
+    })
 }
 
 fn id() -> impl Strategy<Value = SiteId> {
@@ -196,8 +311,8 @@ fn open_fd() -> BoxedStrategy<OpenFd> {
 
 fn fd_site() -> BoxedStrategy<FdSite> {
     let kinds = vec((select(FdKind::ALL), number()), 0..3);
-    (FD_SITES..2 * FD_SITES, any::<u32>(), number(), number(), maybe(span()), kinds, stack())
-        .prop_map(|(id, tgid, opened, closed, oldest, kinds, stack)| FdSite {
+    (FD_SITES..2 * FD_SITES, any::<u32>(), number(), number(), maybe(span()), kinds, stack(), maybe(verdict()))
+        .prop_map(|(id, tgid, opened, closed, oldest, kinds, stack, verdict)| FdSite {
             id: SiteId(id),
             tgid: Tgid(tgid),
             opened,
@@ -205,6 +320,7 @@ fn fd_site() -> BoxedStrategy<FdSite> {
             oldest,
             kinds,
             stack,
+            verdict,
         })
         .boxed()
 }
@@ -325,7 +441,8 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
     let lists = (vec(process(), 0..3), vec(note(), 0..3), vec(site(), 0..8), vec(probe(), 0..3));
     let counted = (counts(LossCause::ALL), counts(StackEnd::ALL), counts(Stat::ALL));
     let rates = (real(), real(), real(), real());
-    (about, span(), span(), lists, counters(), rates, counted, maybe(descriptors()))
+    let found = (vec(analysis(), 0..3), vec(suppressed(), 0..3));
+    (about, span(), span(), lists, counters(), rates, counted, maybe(descriptors()), found)
         .prop_map(
             |(
                 (started, target, state, ending, heap_traced),
@@ -336,6 +453,7 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
                 (allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s),
                 (loss, incomplete, stats),
                 descriptors,
+                (analysis, suppressions),
             )| {
                 sites.sort_by_key(|site| site.id);
                 sites.dedup_by_key(|site| site.id);
@@ -348,6 +466,8 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
                     processes,
                     state,
                     ending,
+                    analysis,
+                    suppressions,
                     notes,
                     heap_traced,
                     sites,
