@@ -4,7 +4,6 @@ use std::{
     io::IsTerminal as _,
     ops::ControlFlow,
     os::fd::OwnedFd,
-    path::Path,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +27,7 @@ use super::{
     tracing::{JUDGING, Tracing, WINDOW},
 };
 use crate::{
-    aggregate::{Ending, TargetState},
+    aggregate::{Ending, Snapshot, TargetState},
     report::{ReportOptions, Suppressions, untrusted::displayable},
     tui::{self, App, AppOptions, Flow, Input, Terminal},
 };
@@ -40,9 +39,6 @@ const DRAIN: Duration = Duration::from_millis(10);
 const DASHBOARD_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between text reports when nothing says how long.
 const TEXT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Exit code when a rule of `--fail-on` is broken.
-const RULE_BROKEN: u8 = 1;
 
 /// What is shown while tracing.
 enum View {
@@ -64,6 +60,8 @@ struct Shown<'a> {
     view: &'a mut View,
     output: &'a mut Output,
     recording: &'a mut Option<Recording>,
+    /// Applied to what is recorded: where leaktrace is killed, no last report does it.
+    suppressions: &'a Suppressions,
 }
 
 /// The signals that ask leaktrace to come to an end.
@@ -94,7 +92,8 @@ pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Exit
         .beside_program(!arguments.program.is_empty())
         .measuring(arguments.by.unwrap_or_default());
     output.check_terminal()?;
-    let suppressions = arguments.suppressions.as_deref().map(read_suppressions).transpose()?.unwrap_or_default();
+    let suppressions =
+        arguments.suppressions.as_deref().map(alerts::read_suppressions).transpose()?.unwrap_or_default();
     let record = arguments.record.as_deref().map(|path| RecordFile::create(path, arguments.overwrite)).transpose()?;
     let start = || Launched::start(&arguments.program, launch::file_limit());
     let launched = (!arguments.program.is_empty()).then(start).transpose()?;
@@ -103,11 +102,6 @@ pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Exit
     privileges::give_up(launched.is_some());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(trace(arguments, launched, output, suppressions, record, verbose))
-}
-
-fn read_suppressions(path: &Path) -> anyhow::Result<Suppressions> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Suppressions::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
 async fn trace(
@@ -156,7 +150,7 @@ async fn trace(
     let alerts = arguments.on_alert.as_deref().map(|command| Alerts::new(command, &arguments.fail_on));
     let watch = Watch { suppressions: suppressions.clone(), alerts };
     let sources = Sources { gone, woken, interrupts, launched: &mut launched, watch };
-    let shown = Shown { view: &mut view, output: &mut output, recording: &mut recording };
+    let shown = Shown { view: &mut view, output: &mut output, recording: &mut recording, suppressions: &suppressions };
     let state = follow(&mut tracing, shown, sources, arguments).await?;
     drop(view);
     let mut ending = None;
@@ -181,20 +175,15 @@ async fn trace(
         eprintln!("leaktrace: the program goes on, untraced");
         ending = Some(launched.ending().await?);
     }
-    for broken in &broken {
-        eprintln!("leaktrace: {}", alerts::words(broken, &last));
-    }
+    let broken = alerts::exit_code(&broken, &last);
     // The exit code is the rules', or the program's, whatever became of the recording.
     match recorded {
-        Err(error) if ending.is_some() || !broken.is_empty() => {
+        Err(error) if ending.is_some() || broken.is_some() => {
             eprintln!("leaktrace: error: {}", displayable(&format!("{error:#}")));
         }
         recorded => recorded?,
     }
-    if !broken.is_empty() {
-        return Ok(ExitCode::from(RULE_BROKEN));
-    }
-    Ok(ending.map_or(ExitCode::SUCCESS, exit_code))
+    Ok(broken.or(ending.map(exit_code)).unwrap_or(ExitCode::SUCCESS))
 }
 
 /// What leaktrace ends with after a program that it started: the same, or as a shell says that a signal ended it.
@@ -409,12 +398,12 @@ enum Moment {
 }
 
 fn show(tracing: &mut Tracing, shown: &mut Shown<'_>, moment: Moment) -> anyhow::Result<()> {
-    let Shown { view, output, recording } = shown;
+    let Shown { view, output, recording, suppressions } = shown;
     match view {
         View::Dashboard { terminal, app, .. } => {
             let snapshot = if moment == Moment::Named { tracing.renamed()? } else { tracing.snapshot()? };
             if moment != Moment::Named
-                && let Some(trouble) = record(tracing, recording, &snapshot)
+                && let Some(trouble) = record(tracing, recording, suppressions, &snapshot)
             {
                 app.status(trouble);
             }
@@ -426,7 +415,7 @@ fn show(tracing: &mut Tracing, shown: &mut Shown<'_>, moment: Moment) -> anyhow:
             // Reports without an interval come at the end; until then only the survey goes on.
             if moment == Moment::Interval || recording.is_some() {
                 let snapshot = tracing.snapshot()?;
-                if let Some(trouble) = record(tracing, recording, &snapshot) {
+                if let Some(trouble) = record(tracing, recording, suppressions, &snapshot) {
                     eprintln!("leaktrace: {}", displayable(&trouble));
                 }
                 // With a recording the windows come more often than the reports. A little too early is in time.
@@ -443,12 +432,22 @@ fn show(tracing: &mut Tracing, shown: &mut Shown<'_>, moment: Moment) -> anyhow:
 }
 
 /// Records a Snapshot, if anything is recorded. Returns what there is to say about it.
-fn record(tracing: &mut Tracing, recording: &mut Option<Recording>, snapshot: &SharedSnapshot) -> Option<String> {
+fn record(
+    tracing: &mut Tracing,
+    recording: &mut Option<Recording>,
+    suppressions: &Suppressions,
+    snapshot: &SharedSnapshot,
+) -> Option<String> {
     let recording = recording.as_mut()?;
     // What gets its name by the next window has it in this one, too.
     tracing.want_all(snapshot);
-    recording.take(snapshot)
+    if suppressions.is_empty() {
+        return recording.take(Arc::clone(snapshot));
+    }
+    let mut snapshot = Snapshot::clone(snapshot);
+    suppressions.apply(&mut snapshot);
+    recording.take(Arc::new(snapshot))
 }
 
 /// Keeps the Arc's type in one place.
-pub(super) type SharedSnapshot = Arc<crate::aggregate::Snapshot>;
+pub(super) type SharedSnapshot = Arc<Snapshot>;

@@ -65,9 +65,9 @@ impl Recording {
     }
 
     /// Records a window. Returns what the user has to know, once.
-    pub(super) fn take(&mut self, snapshot: &Arc<Snapshot>) -> Option<String> {
+    pub(super) fn take(&mut self, snapshot: Arc<Snapshot>) -> Option<String> {
         let recorder = self.recorder.as_mut()?;
-        match recorder.offer(Arc::clone(snapshot)) {
+        match recorder.offer(snapshot) {
             Err(why) if !mem::replace(&mut self.said_failed, true) => {
                 Some(format!("the recording has ended: cannot write {}: {why}", self.path.display()))
             }

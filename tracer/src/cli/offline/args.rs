@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 
 use super::super::{Format, args::duration};
-use crate::report::Sort;
+use crate::{
+    analyze::Rule,
+    report::{Sort, diff::DiffRule},
+};
 
 /// Which recording, and what of it to report.
 #[derive(Debug, Args)]
@@ -32,6 +35,13 @@ pub struct ReportArguments {
     /// Show only call sites whose oldest block was at least this old.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     pub min_age: Duration,
+    /// End with exit code 1 when this is so, for example 'leaking>0' or 'growth>50MB/h', as in tracing; may be given more
+    /// than once.
+    #[arg(long, value_name = "RULE")]
+    pub fail_on: Vec<Rule>,
+    /// Call sites that are no leaks, in LeakSanitizer's format, instead of those that the run was given.
+    #[arg(long, value_name = "FILE")]
+    pub suppressions: Option<PathBuf>,
 }
 
 /// Which recording to look at.
@@ -69,6 +79,10 @@ pub struct DiffArguments {
     /// Call sites shown in text.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
+    /// End with exit code 1 when this is so: of call sites new, grown, shrunk or gone, for example 'new>0', or by how much
+    /// more is held, for example 'inuse>1MB', 'objects>100' or 'fds>10'; may be given more than once.
+    #[arg(long, value_name = "RULE")]
+    pub fail_on: Vec<DiffRule>,
 }
 
 /// A time in a recording.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 
 use super::{
-    super::{Format, output::Output},
+    super::{Format, alerts::RULE_BROKEN, output::Output},
     DiffArguments,
     open::{caveats, open, open_file},
 };
@@ -22,9 +22,9 @@ use crate::{
     },
 };
 
-/// Compares, and prints. A difference is no failure.
+/// Compares, and prints. A difference is no failure, unless a rule says so.
 pub(in crate::cli) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode> {
-    let DiffArguments { before, after, format, output, top } = arguments;
+    let DiffArguments { before, after, format, output, top, fail_on } = arguments;
     let (before, after) = (side(before)?, side(after)?);
     let diff = diff(&before, &after);
     let mut output = Output::open(output.as_deref(), *format, ReportOptions::default())?;
@@ -32,7 +32,14 @@ pub(in crate::cli) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode>
         Format::Text => write_diff_text(&diff, &before, &after, *top, out),
         Format::Json => write_diff_json(&diff, &before, &after, out),
     })?;
-    Ok(ExitCode::SUCCESS)
+    let mut code = ExitCode::SUCCESS;
+    for rule in fail_on {
+        if let Some(found) = rule.check(&diff) {
+            eprintln!("leaktrace: rule {rule} is broken, it is {found}");
+            code = ExitCode::from(RULE_BROKEN);
+        }
+    }
+    Ok(code)
 }
 
 /// The last window of a recording, or a JSON report.

@@ -117,7 +117,7 @@ impl<'a> From<&'a Difference> for JsonDifference<'a> {
 /// # Errors
 /// Those of `out`.
 pub fn write_diff_json(diff: &Diff, before: &Side, after: &Side, out: &mut dyn Write) -> io::Result<()> {
-    let Diff { sites, same, sums, notes } = diff;
+    let Diff { sites, same, heap: _, fds: _, sums, notes } = diff;
     let counts = Change::ALL.map(|change| (change.name(), diff.count(change)));
     let document = JsonDiff {
         schema: DIFF_SCHEMA,

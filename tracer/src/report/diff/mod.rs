@@ -7,6 +7,7 @@
 mod json;
 mod key;
 mod parse;
+mod rules;
 mod side;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use crate::symbolize::Stack;
 
 pub use json::{DIFF_SCHEMA, write_diff_json};
 pub use parse::{ParseError, parse_report};
+pub use rules::DiffRule;
 pub use side::{Held, Side, SideSite};
 pub use text::write_diff_text;
 
@@ -105,7 +107,11 @@ pub struct Diff {
     pub sites: Vec<Difference>,
     /// How many did not.
     pub same: usize,
-    /// Sums over all sites, by kind; of those that both sides traced.
+    /// Memory was compared: both sides traced it.
+    pub heap: bool,
+    /// Descriptors were.
+    pub fds: bool,
+    /// Sums over all sites, by kind; of those that were compared.
     pub sums: BTreeMap<SiteKind, Sums>,
     /// What to bear in mind, in words.
     pub notes: Vec<String>,
@@ -131,6 +137,7 @@ pub fn diff(before: &Side, after: &Side) -> Diff {
     let mut pairs: HashMap<(SiteKind, Key), Pair> = HashMap::new();
     let mut sums: BTreeMap<SiteKind, Sums> = BTreeMap::new();
     let is_compared = |kind: SiteKind| before.traces(kind) && after.traces(kind);
+    let (heap, fds) = (is_compared(SiteKind::Heap), is_compared(SiteKind::Fd));
     // After first: its stacks are the ones to look at.
     for (side, is_after) in [(after, true), (before, false)] {
         for SideSite { kind, held, exe, stack } in side.sites.iter().filter(|site| is_compared(site.kind)) {
@@ -155,5 +162,5 @@ pub fn diff(before: &Side, after: &Side) -> Diff {
     sites.sort_by_cached_key(|(site, key)| (site.kind == SiteKind::Fd, Reverse(site.size()), site.kind, key.clone()));
     let same = all - sites.len();
     let sites = sites.into_iter().map(|(site, _)| site).collect();
-    Diff { sites, same, sums, notes: side::notes(before, after) }
+    Diff { sites, same, heap, fds, sums, notes: side::notes(before, after) }
 }

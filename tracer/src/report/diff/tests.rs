@@ -10,6 +10,7 @@ use crate::{
     aggregate::Snapshot,
     record::testing as runs,
     report::{testing, write_json},
+    symbolize::Frame,
 };
 
 fn side(name: &str, snapshot: &Snapshot) -> Side {
@@ -102,6 +103,25 @@ fn what_only_one_side_traced_is_not_compared() {
     assert!(compared.notes.contains(&"memory not compared: traced only before".to_owned()), "{:?}", compared.notes);
 }
 
+#[test]
+fn rules_are_about_what_changed() {
+    let (before, after) = (side("before", &testing::normal_fds()), side("after", &rebuilt()));
+    let compared = diff(&before, &after);
+    let broken =
+        |rule: &str| rule.parse::<DiffRule>().unwrap_or_else(|error| panic!("{rule}: {error}")).check(&compared);
+    assert_eq!(broken("new>0"), Some("1".to_owned()));
+    assert_eq!(broken("grown>=2"), Some("2".to_owned()));
+    assert_eq!(broken("grown>2"), None);
+    assert_eq!(broken("fds>10"), Some("13".to_owned()));
+    assert_eq!(broken("inuse>0"), None, "it holds less");
+    let refused = |rule: &str| rule.parse::<DiffRule>().expect_err(rule);
+    assert!(refused("leaking>0").contains("there are new, grown, shrunk, gone, inuse, objects, fds"));
+    assert!(refused("new").contains("new>0") && refused("new>1MB").contains("a number"));
+    let only_fds = diff(&before, &side("fds", &testing::fds_alone()));
+    let rule: DiffRule = "inuse<1GB".parse().expect("a rule");
+    assert_eq!(rule.check(&only_fds), None, "memory was not compared");
+}
+
 /// A site of each change, or what it is without one.
 fn changes(diff: &Diff) -> BTreeMap<(SiteKind, Key), (Change, Held, Held)> {
     diff.sites
@@ -129,7 +149,54 @@ fn anonymous() -> impl Strategy<Value = Snapshot> {
     })
 }
 
+/// The same program, built again: functions are elsewhere, in the files and in memory.
+fn built_again(mut snapshot: Snapshot, by: u64) -> Snapshot {
+    let moved = |frame: &Frame| {
+        let mut frame = frame.clone();
+        frame.address = frame.address.wrapping_mul(31).wrapping_add(by);
+        if frame.function.is_ok() {
+            frame.module_offset = frame.module_offset.map(|offset| offset.wrapping_add(by));
+            frame.line = frame.line.map(|line| line.wrapping_add(by as u32));
+        }
+        frame
+    };
+    let moved = |stack: &Stack| Arc::new(Stack { frames: stack.frames.iter().map(moved).collect(), end: stack.end });
+    for site in &mut snapshot.sites {
+        (site.id.0, site.stack) = (site.id.0.wrapping_add(101), moved(&site.stack));
+    }
+    for site in snapshot.descriptors.iter_mut().flat_map(|descriptors| &mut descriptors.sites) {
+        (site.id.0, site.stack) = (site.id.0.wrapping_add(101), moved(&site.stack));
+    }
+    snapshot
+}
+
 proptest! {
+    #[test]
+    fn a_build_of_the_same_program_is_no_difference(snapshot in anonymous(), by in any::<u64>()) {
+        let diff = diff(&side("one", &snapshot), &side("other", &built_again(snapshot.clone(), by)));
+        prop_assert!(diff.sites.is_empty(), "{:?}", diff.sites);
+    }
+
+    #[test]
+    fn what_leaks_more_at_one_site_is_the_only_difference(
+        snapshot in anonymous(),
+        index in any::<prop::sample::Index>(),
+        (bytes, objects) in (1..1_u64 << 40, 1..1_u64 << 20),
+    ) {
+        prop_assume!(!snapshot.sites.is_empty());
+        let mut after = built_again(snapshot.clone(), 4_096);
+        let site = &mut after.sites[index.index(snapshot.sites.len())];
+        // So that all that is added is outstanding.
+        let missing = |alloc: u64, free: u64| free.saturating_sub(alloc);
+        let counters = &mut site.counters;
+        counters.alloc_bytes += missing(counters.alloc_bytes, counters.free_bytes) + bytes;
+        counters.alloc_objects += missing(counters.alloc_objects, counters.free_objects) + objects;
+        let diff = diff(&side("before", &snapshot), &side("after", &after));
+        let [only] = &diff.sites[..] else { panic!("{:?}", diff.sites) };
+        prop_assert!(matches!(only.change, Change::New | Change::Grown));
+        prop_assert_eq!((only.after.bytes - only.before.bytes, only.after.objects - only.before.objects), (bytes, objects));
+    }
+
     #[test]
     fn a_run_is_no_different_from_itself(snapshot in runs::snapshot()) {
         let side = side("same", &snapshot);
