@@ -76,7 +76,9 @@ fn heap(snapshot: &Snapshot, theme: Theme, width: u16) -> [Line<'static>; 2] {
 fn target<'a>(state: &State, snapshot: &'a Snapshot, theme: Theme, width: u16, elapsed: String) -> Line<'a> {
     let narrow = width < NARROW;
     let words = state_words(&snapshot.state);
-    let words = if narrow { words.split([',', ' ']).next().unwrap_or(words) } else { words };
+    // That numbers are final goes without saying in a recording.
+    let words =
+        if narrow || state.recorded.is_some() { words.split([',', ' ']).next().unwrap_or(words) } else { words };
     let comm = clean(&snapshot.target.comm, if narrow { 14 } else { 24 });
     let mut segments = vec![
         Span::styled(format!("{comm}[{}]", snapshot.target.pid.0), theme.bold()),
