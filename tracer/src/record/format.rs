@@ -160,10 +160,9 @@ impl Packer {
 
     /// Appends a frame to `out`.
     pub(super) fn pack(&mut self, kind: FrameKind, elapsed: Duration, raw: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
-        let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "more in one window than a recording can hold");
         let packed = self.0.compress(raw)?;
         if raw.len() > RAW_BYTES as usize || packed.len() > PACKED_BYTES as usize {
-            return Err(too_long());
+            return Err(too_much());
         }
         let begin = out.len();
         for word in [kind.code(), packed.len() as u32, raw.len() as u32, crc32fast::hash(&packed)] {
@@ -180,6 +179,11 @@ impl std::fmt::Debug for Packer {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("Packer")
     }
+}
+
+/// A window is beyond the limits.
+pub(super) fn too_much() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "more in one window than a recording can hold")
 }
 
 /// A duration as it is written; one beyond 500 years is cut.

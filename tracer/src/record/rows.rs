@@ -37,6 +37,11 @@ impl Rows {
         self.index.push((RowKey { kind, key }, begin, self.bytes.len() as u32));
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
     /// Brings the rows into order. Of rows with the same key the first one stays.
     pub(super) fn sort(&mut self) {
         self.index.sort_by_key(|(key, ..)| *key);

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use super::{
-    format::{FrameKind, Packer, header},
+    format::{FrameKind, Packer, header, too_much},
+    limits::ROWS,
     model,
     rows::Rows,
     tables::TableWriter,
@@ -68,6 +69,9 @@ impl<W: Write> Writer<W> {
             raw.clear();
         }
         let rows = model::to_rows(snapshot, lost);
+        if rows.len() > ROWS {
+            return Err(too_much());
+        }
         let whole = changes.is_none_or(|changes| changes >= CHANGES_MAX);
         let kind = if whole {
             Rows::default().changes(&rows, raw);

@@ -12,7 +12,7 @@ use crate::{
         history::ProcessReading,
         process::{Eta, Explanation, Growth, Part, Pressure, ProcessSignal},
     },
-    record::format::nanos,
+    record::{format::nanos, limits::LIST},
     target::limits::MemoryLimit,
 };
 
@@ -254,7 +254,7 @@ pub(super) fn to_row(Tgid(pid): Tgid, analysis: &ProcessAnalysis) -> AnalysisRow
     }
 }
 
-/// Counts in `unknown` the pieces that only a later leaktrace knows.
+/// Counts in `unknown` the pieces that only a later leaktrace knows, or writes so many of.
 pub(super) fn from_row(row: AnalysisRow, unknown: &mut u64) -> (Tgid, ProcessAnalysis) {
     let AnalysisRow { pid, reading, resident, outstanding, open_fds, limits, signals, explanation } = row;
     let [resident, outstanding, open_fds] = [resident, outstanding, open_fds].map(|growth| growth.map(Growth::from));
@@ -273,7 +273,7 @@ pub(super) fn from_row(row: AnalysisRow, unknown: &mut u64) -> (Tgid, ProcessAna
 
 fn known<Row, T>(rows: Vec<Row>, read: impl Fn(Row) -> Option<T>, unknown: &mut u64) -> Vec<T> {
     let all = rows.len();
-    let read: Vec<T> = rows.into_iter().filter_map(read).collect();
+    let read: Vec<T> = rows.into_iter().take(LIST).filter_map(read).collect();
     *unknown += (all - read.len()) as u64;
     read
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     aggregate::{Corrections, Descriptors, Fd, FdLimits, FdSite, OpenFd, Origin, Peer, SiteId, Socket, Tgid},
-    record::{error::Malformed, format::nanos, rows::Rows},
+    record::{error::Malformed, format::nanos, limits::LIST, rows::Rows},
     symbolize::Stack,
     target::sockets::service_of,
 };
@@ -321,7 +321,7 @@ pub(super) fn from_rows(
             opened,
             closed,
             oldest: oldest.map(|born| now.since(born)),
-            kinds: kinds.into_iter().map(|Share { of, count }| (codes::fd_kind(of), count)).collect(),
+            kinds: kinds.into_iter().take(LIST).map(|Share { of, count }| (codes::fd_kind(of), count)).collect(),
             stack: stack(id),
             verdict: verdicts.remove(&id),
         })
@@ -406,7 +406,8 @@ fn peer(row: PeerRow, now: Moment) -> Option<Peer> {
         connected_by,
     } = row;
     let endpoint = endpoint?.endpoint()?;
-    let shares = |shares: Vec<Share>| shares.into_iter().map(|Share { of, count }| (SiteId(of), count)).collect();
+    let share = |Share { of, count }| (SiteId(of), count);
+    let shares = |shares: Vec<Share>| shares.into_iter().take(LIST).map(share).collect();
     Some(Peer {
         direction: codes::direction(direction)?,
         service: service_of(&endpoint),

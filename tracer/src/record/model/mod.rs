@@ -24,7 +24,12 @@ use tracer_common::{
 };
 
 use self::time::Moment;
-use super::{error::Malformed, format::nanos, rows::Rows};
+use super::{
+    error::Malformed,
+    format::nanos,
+    limits::{LIST, ROW_BYTES},
+    rows::Rows,
+};
 use crate::{
     aggregate::{
         BlockCounters, Ending, IncompleteCount, LossCount, Note, ProbeStatus, ProcessSnapshot, Rates, SiteId,
@@ -138,7 +143,8 @@ impl From<&TargetInfo> for Target {
 
 impl From<Target> for TargetInfo {
     fn from(target: Target) -> Self {
-        let Target { pid, comm, exe, cmdline } = target;
+        let Target { pid, comm, exe, mut cmdline } = target;
+        cmdline.truncate(LIST);
         Self { pid: Tgid(pid), comm, exe, cmdline }
     }
 }
@@ -376,6 +382,9 @@ impl RowReader<'_> {
     ) -> Result<Vec<T>, Malformed> {
         let mut all = Vec::new();
         for (key, row) in self.rows.of(kind) {
+            if row.len() > ROW_BYTES {
+                return Err(Malformed("a row is longer than a recording's may be"));
+            }
             match read(key, R::decode(row)?) {
                 Some(value) => all.push(value),
                 None => self.unknown += 1,

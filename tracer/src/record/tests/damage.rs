@@ -155,6 +155,33 @@ fn lengths_that_are_not_there_are_not_believed() {
     }
 }
 
+/// The largest file of one window that fits, of one row of lists or of many empty ones: some kilobytes.
+#[test]
+fn what_is_small_when_packed_does_not_become_more_than_a_reader_can_hold() {
+    let most = crate::record::limits::RAW_BYTES as usize;
+    // Kinds: of processes with arguments, of analyses with limits, of sites of descriptors with kinds.
+    for (kind, tag) in [(3, 0x22), (12, 0x32), (21, 0x2a)] {
+        let row: Vec<u8> = [tag, 0].repeat(most / 2 - 100);
+        let mut raw = Vec::new();
+        write_record(RowKey { kind, key: 1 }, Some(&row), &mut raw);
+        let bytes = file(&[(format::FrameKind::Whole, raw)]);
+        assert!(bytes.len() < 64 << 10, "{} bytes", bytes.len());
+        assert!(open(&bytes).window(0).is_err());
+    }
+    let mut raw = Vec::new();
+    for key in 0..crate::record::limits::ROWS as u64 + 1 {
+        write_record(RowKey { kind: 22, key }, Some(&[]), &mut raw);
+    }
+    assert!(open(&file(&[(format::FrameKind::Whole, raw)])).window(0).is_err());
+    let beyond = vec![0; most + 1];
+    assert!(
+        format::Packer::new()
+            .expect("there is memory")
+            .pack(format::FrameKind::Whole, Default::default(), &beyond, &mut Vec::new())
+            .is_err()
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
