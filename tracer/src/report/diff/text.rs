@@ -18,7 +18,11 @@ use crate::report::{
 pub fn write_diff_text(diff: &Diff, before: &Side, after: &Side, top: usize, out: &mut dyn Write) -> io::Result<()> {
     for (label, side) in [("before", before), ("after", after)] {
         let Side { source, comm, pid, started, elapsed, heap: _, fds: _, sites: _ } = side;
-        let (comm, started, source) = (displayable(comm), displayable(started), displayable(source));
+        let started = match started.parse::<jiff::Timestamp>() {
+            Ok(time) => time.strftime("%F %T UTC").to_string(),
+            Err(_) => started.clone(),
+        };
+        let (comm, started, source) = (displayable(comm), displayable(&started), displayable(source));
         writeln!(out, "{label:<12} {comm}[{}], {} traced since {started}, {source}", pid.0, duration(*elapsed))?;
     }
     for (kind, Sums { before, after }) in &diff.sums {
