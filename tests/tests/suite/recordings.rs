@@ -289,3 +289,37 @@ fn any_time_of_a_run_can_be_reported() -> Result<()> {
     ensure!(expect_end(&early, 3)?.contains("the first one is of"), "{early:?}");
     leaker.finish()
 }
+
+/// Files for other tools are those that the run itself wrote.
+#[test]
+fn a_recording_is_exported_as_its_run_was() -> Result<()> {
+    let options: [&[&str]; 4] = [
+        &["--format", "folded"],
+        &["--format", "folded", "--by", "alloc"],
+        &["--format", "svg"],
+        &["--format", "pprof"],
+    ];
+    for options in options {
+        let (mut leaker, file) = (Leaker::start("cpp_heap.cpp")?, RecordingFile::new()?);
+        let options = [options, &["--duration", "600s", "--record", file.argument()?]].concat();
+        let tracer = Tracer::attach_with(leaker.pid(), &options)?;
+        leaker.release()?;
+        let live = tracer.interrupt()?.written()?;
+        leaker.finish()?;
+        let exported = run_offline(&[&["report", file.argument()?], &options[..options.len() - 4]].concat())?;
+        expect_end(&exported, 0)?;
+        ensure!(live.len() > 100 && live == exported.stdout, "{options:?}: the files differ");
+    }
+    let (leaker, file) = (Leaker::start("two_builds.c")?, RecordingFile::new()?);
+    record(leaker, &file, &["--interval", "100ms"])?;
+    let page = offline(&["report", file.argument()?, "--format", "html"])?;
+    ensure!(page.contains("fixed_later") && page.contains("<svg"), "{page}");
+    let growth = offline(&["report", file.argument()?, "--format", "folded", "--by", "growth"])?;
+    ensure!(growth.lines().all(|line| line.rsplit_once(' ').is_some()), "{growth}");
+    for (wrong, words) in [(["text", "inuse"], "--by is for"), (["pprof", "growth"], "go tool pprof -base")] {
+        let [format, by] = wrong;
+        let refused = run_offline(&["report", file.argument()?, "--format", format, "--by", by])?;
+        ensure!(expect_end(&refused, 2)?.contains(words), "{refused:?}");
+    }
+    Ok(())
+}

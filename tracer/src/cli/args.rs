@@ -223,21 +223,18 @@ impl LiveArguments {
     /// # Errors
     /// Says which do not, and what to do.
     pub fn check(&self) -> Result<(), clap::Error> {
-        let conflict = |words: &str| Err(Arguments::command().error(ErrorKind::ArgumentConflict, words));
         let format = self.format.unwrap_or(Format::Text);
-        match format {
-            Format::Text | Format::Json if self.by.is_some() => {
-                conflict("--by is for the formats folded, svg, pprof and html; --sort orders the call sites of others")
-            }
-            Format::Folded | Format::Svg | Format::Pprof if !self.traces_heap() => {
-                conflict("this format shows memory, which --fds alone does not trace; use --format html, or add --heap")
-            }
-            Format::Pprof if self.by == Some(By::Growth) => {
-                conflict("a profile has no growth; take two, and compare them with go tool pprof -base OLD NEW")
-            }
-            _ => Ok(()),
+        if format.is_of_memory() && !self.traces_heap() {
+            return conflict(
+                "this format shows memory, which --fds alone does not trace; use --format html, or add --heap",
+            );
         }
+        format.check(self.by)
     }
+}
+
+fn conflict(words: &str) -> Result<(), clap::Error> {
+    Err(Arguments::command().error(ErrorKind::ArgumentConflict, words))
 }
 
 /// What doctor prints.
@@ -270,6 +267,27 @@ impl Format {
     /// Whether it is written once, at the end.
     pub fn is_final(self) -> bool {
         self != Self::Text
+    }
+
+    /// Whether there is nothing else in it.
+    pub fn is_of_memory(self) -> bool {
+        matches!(self, Self::Folded | Self::Svg | Self::Pprof)
+    }
+
+    /// Whether it can show this of the call stacks.
+    ///
+    /// # Errors
+    /// Says what to do instead.
+    pub fn check(self, by: Option<By>) -> Result<(), clap::Error> {
+        match self {
+            Self::Text | Self::Json if by.is_some() => {
+                conflict("--by is for the formats folded, svg, pprof and html; --sort orders the call sites of others")
+            }
+            Self::Pprof if by == Some(By::Growth) => {
+                conflict("a profile has no growth; take two, and compare them with go tool pprof -base OLD NEW")
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -46,6 +46,9 @@ struct FrameRow {
     line: Option<u32>,
     #[prost(bool, tag = "8")]
     inlined: bool,
+    /// Of the module.
+    #[prost(uint32, tag = "9")]
+    build_id: u32,
 }
 
 /// A stack, innermost frame first.
@@ -94,7 +97,7 @@ impl TableWriter {
         if let Some(known) = self.frames.get(frame) {
             return *known;
         }
-        let Frame { address, function, module, module_offset, file, line, inlined } = frame;
+        let Frame { address, function, module, module_offset, build_id, file, line, inlined } = frame;
         let mut string = |text: Option<&Arc<str>>| text.map_or(0, |text| self.string(text, out));
         let row = FrameRow {
             address: *address,
@@ -105,6 +108,7 @@ impl TableWriter {
             file: string(file.as_ref()),
             line: *line,
             inlined: *inlined,
+            build_id: string(build_id.as_ref()),
         };
         let number = self.frames.len() as u32 + 1;
         self.frames.insert(frame.clone(), number);
@@ -179,7 +183,7 @@ impl Tables {
         }
         let row = FrameRow::decode(row)?;
         let known = self.strings.len();
-        if [row.function, row.module, row.file].into_iter().any(|string| string as usize > known) {
+        if [row.function, row.module, row.file, row.build_id].into_iter().any(|string| string as usize > known) {
             return Err(Malformed("a frame of a stack names a string that is not there"));
         }
         self.frames.push(row);
@@ -224,12 +228,13 @@ impl Tables {
 
     fn frame_of(&self, row: &FrameRow) -> Frame {
         let string = |number: u32| self.strings.get((number as usize).checked_sub(1)?).cloned();
-        let FrameRow { address, function, reason, module, module_offset, file, line, inlined } = *row;
+        let FrameRow { address, function, reason, module, module_offset, file, line, inlined, build_id } = *row;
         Frame {
             address,
             function: string(function).ok_or_else(|| codes::no_symbol(reason)),
             module: string(module),
             module_offset,
+            build_id: string(build_id),
             file: string(file),
             line,
             inlined,

@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::super::{Format, args::duration};
 use crate::{
     analyze::Rule,
-    report::{Sort, diff::DiffRule},
+    report::{Sort, diff::DiffRule, export::By},
 };
 
 /// Which recording, and what of it to report.
@@ -19,6 +19,9 @@ pub struct ReportArguments {
     /// What to print.
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
+    /// What the formats folded, svg, pprof and html show of each call stack [default: inuse].
+    #[arg(long, value_enum)]
+    pub by: Option<By>,
     /// Report how things stood then: so long after tracing began (90s, 1h5m), or a point in time such as
     /// 2026-03-01T09:30:00Z [default: the end].
     #[arg(long, value_name = "TIME", value_parser = at)]
@@ -61,6 +64,30 @@ pub struct ViewArguments {
     pub min_age: Duration,
 }
 
+impl ReportArguments {
+    /// Whether the options go together.
+    ///
+    /// # Errors
+    /// Says which do not, and what to do.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        self.format.check(self.by)
+    }
+
+    /// Whether the report shows how it came to be.
+    pub(super) fn needs_history(&self) -> bool {
+        self.format == Format::Html || self.by == Some(By::Growth)
+    }
+}
+
+/// What `diff` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    /// For people.
+    Text,
+    /// For programs: one object, schema "leaktrace-diff/1".
+    Json,
+}
+
 /// What to compare.
 #[derive(Debug, Args)]
 pub struct DiffArguments {
@@ -72,7 +99,7 @@ pub struct DiffArguments {
     pub after: PathBuf,
     /// What to print.
     #[arg(long, value_enum, default_value = "text")]
-    pub format: Format,
+    pub format: DiffFormat,
     /// Write the comparison here instead of to standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use super::{
     super::{Format, alerts::RULE_BROKEN, output::Output},
-    DiffArguments,
+    DiffArguments, DiffFormat,
     open::{caveats, open, open_file},
 };
 use crate::{
@@ -27,10 +27,10 @@ pub(in crate::cli) fn run(arguments: &DiffArguments) -> anyhow::Result<ExitCode>
     let DiffArguments { before, after, format, output, top, fail_on } = arguments;
     let (before, after) = (side(before)?, side(after)?);
     let diff = diff(&before, &after);
-    let mut output = Output::open(output.as_deref(), *format, ReportOptions::default())?;
+    let mut output = Output::open(output.as_deref(), Format::Text, ReportOptions::default())?;
     output.write_with(|out| match format {
-        Format::Text => write_diff_text(&diff, &before, &after, *top, out),
-        Format::Json => write_diff_json(&diff, &before, &after, out),
+        DiffFormat::Text => write_diff_text(&diff, &before, &after, *top, out),
+        DiffFormat::Json => write_diff_json(&diff, &before, &after, out),
     })?;
     let mut code = ExitCode::SUCCESS;
     for rule in fail_on {

@@ -6,7 +6,7 @@ mod open;
 mod report;
 mod view;
 
-pub use args::{At, DiffArguments, ReportArguments, ViewArguments};
+pub use args::{At, DiffArguments, DiffFormat, ReportArguments, ViewArguments};
 
 pub(super) use diff::run as diff;
 pub(super) use report::run as report;

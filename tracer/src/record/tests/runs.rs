@@ -68,12 +68,13 @@ fn frame() -> BoxedStrategy<Frame> {
     let reason = select(&NoSymbol::ALL[..]);
     let function = prop_oneof![text().prop_map(|name| Ok(name.into())), reason.prop_map(Err)];
     let string = || maybe(text().prop_map(Arc::from));
-    (number(), function, string(), maybe(number()), string(), maybe(any::<u32>()), any::<bool>())
-        .prop_map(|(address, function, module, module_offset, file, line, inlined)| Frame {
+    (number(), function, string(), maybe(number()), string(), string(), maybe(any::<u32>()), any::<bool>())
+        .prop_map(|(address, function, module, module_offset, build_id, file, line, inlined)| Frame {
             address,
             function,
             module,
             module_offset,
+            build_id,
             file,
             line,
             inlined,

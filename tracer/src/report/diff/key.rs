@@ -41,7 +41,7 @@ impl Key {
 
 impl FrameKey {
     fn new(frame: &Frame, exe: &str) -> Self {
-        let Frame { address: _, function, module, module_offset, file: _, line: _, inlined: _ } = frame;
+        let Frame { address: _, function, module, module_offset, build_id: _, file: _, line: _, inlined: _ } = frame;
         let module = module.as_deref().map(path);
         Self {
             module: module.filter(|module| *module != exe).map(|module| basename(module).into()),

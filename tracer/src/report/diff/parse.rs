@@ -124,6 +124,7 @@ impl From<JsonFrame> for Frame {
             function: function.map(Arc::from).ok_or_else(reason),
             module: module.map(Arc::from),
             module_offset: module_offset.as_deref().and_then(hex),
+            build_id: None,
             file: file.map(Arc::from),
             line,
             inlined,
