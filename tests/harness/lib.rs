@@ -23,6 +23,7 @@ pub mod process;
 pub mod profile;
 pub mod programs;
 pub mod random;
+pub mod recording;
 pub mod report;
 pub mod services;
 pub mod terminal;

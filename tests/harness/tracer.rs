@@ -126,7 +126,10 @@ impl Tracer {
         if !options.contains(&"--format") {
             command.args(["--format", "json"]);
         }
-        command.args(["-p", &pid.to_string(), "--interval", "1s", "-o"]).arg(&report).args(options);
+        if !options.contains(&"--interval") {
+            command.args(["--interval", "1s"]);
+        }
+        command.args(["-p", &pid.to_string(), "-o"]).arg(&report).args(options);
         Self::spawn(command, report)
     }
 

@@ -12,6 +12,7 @@ mod clock;
 pub mod demo;
 pub mod event;
 pub mod probe;
+pub mod record;
 pub mod report;
 pub mod symbolize;
 pub mod target;

@@ -22,6 +22,7 @@ mod ledgers;
 mod lifecycle;
 mod random_programs;
 mod ranges;
+mod recordings;
 mod rules;
 mod runtimes;
 mod servers;

@@ -8,7 +8,13 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use leaktrace_tests::{process::Guarded, terminal::Terminal, tracer::binary, wait_for};
+use leaktrace_tests::{
+    process::Guarded,
+    recording::{RecordingFile, offline, variant},
+    terminal::Terminal,
+    tracer::binary,
+    wait_for,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 const WIDTH: u16 = 100;
@@ -24,11 +30,15 @@ struct Dashboard {
 
 impl Dashboard {
     fn start(arguments: &str) -> Result<Self> {
+        Self::start_until(arguments, &["running", " 1 Leaks ", "? help"])
+    }
+
+    fn start_until(arguments: &str, words: &[&str]) -> Result<Self> {
         let mut terminal = Terminal::start(WIDTH, HEIGHT)?;
         let settings = terminal.settings()?;
         let (path, own) = (terminal.file("pid")?, binary()?);
         terminal.begin(&format!("sh -c 'echo $$ > {}; exec {} {arguments}'", path.display(), own.display()))?;
-        terminal.until_shown(&["running", " 1 Leaks ", "? help"])?;
+        terminal.until_shown(words)?;
         ensure!(terminal.modes()? == (false, true), "it has a cursor, or no screen of its own");
         let pid = fs::read_to_string(&path)?.trim().parse().ok().and_then(Pid::from_raw).context("no pid")?;
         fs::remove_file(&path)?;
@@ -226,4 +236,75 @@ fn what_is_not_traced_is_said() -> Result<()> {
     heap.terminal.until_shown(&["descriptors are not traced: started with --heap"])?;
     heap.terminal.press("q")?;
     heap.expect_given_back()
+}
+
+/// Which window of how many the header says is shown.
+fn window(screen: &str) -> Option<(u64, u64)> {
+    let (_, rest) = screen.lines().next()?.split_once("RECORDING ")?;
+    let (window, windows) = rest.split_whitespace().next()?.split_once('/')?;
+    Some((window.parse().ok()?, windows.parse().ok()?))
+}
+
+/// Makes the terminal this large, and waits until the dashboard fills it: its last line ends in the last column.
+fn fill(screen: &Terminal, width: u16, height: u16) -> Result<()> {
+    screen.resize(width, height)?;
+    let (width, height) = (usize::from(width), usize::from(height));
+    let fills = |text: &str| {
+        let text = text.trim_end();
+        text.lines().count() == height && text.lines().last().is_some_and(|line| line.chars().count() == width)
+    };
+    screen.until(&format!("{width}x{height}"), fills).map(drop)
+}
+
+#[test]
+fn a_recording_is_looked_at_at_any_time_of_it() -> Result<()> {
+    let file = RecordingFile::new()?;
+    let server = Server::start()?;
+    let pid = server.0.pid().to_string();
+    offline(&["record", "-p", &pid, "--duration", "6s", "--interval", "250ms", "-o", file.argument()?])?;
+    drop(server);
+    let shown = ["RECORDING ", "DETACHED", " 1 Leaks ", ", . time"];
+    let dashboard = Dashboard::start_until(&format!("view {}", file.argument()?), &shown)?;
+    let screen = &dashboard.terminal;
+    for (width, height) in [(WIDTH, HEIGHT), (80, 24), (200, 50)] {
+        fill(screen, width, height)?;
+        screen.until_shown(&["DETACHED  6s", "open_session", "no loss"])?;
+        let to = |key: &str, wanted: u64| {
+            screen.press(key)?;
+            let there = |text: &str| window(text).is_some_and(|(window, _)| window == wanted);
+            screen.until(&format!("window {wanted}"), there).map(drop).with_context(|| format!("after {key}"))
+        };
+        let (last, all) = window(&screen.screen()?).context("no window")?;
+        ensure!(last == all && all > 20, "window {last} of {all}");
+        for (key, wanted) in [(",", all - 1), (".", all), ("Home", 1), (",", 1), (".", 2), (">", 2 + all / 20)] {
+            to(key, wanted)?;
+        }
+        screen.until_shown(&["running"])?;
+        for (key, wanted) in [("<", 2), ("End", all), (".", all)] {
+            to(key, wanted)?;
+        }
+        // Keys of the lists are what they were; the other tabs are of the same window.
+        screen.press("G")?;
+        screen.until("the last row", |text| place(text).is_some_and(|(row, rows)| row == rows && rows > 5))?;
+        screen.press("g")?;
+        for (tab, words) in [("2", "connect_to_billing"), ("3", "OPENED/MIN"), ("1", "open_session")] {
+            screen.press(tab)?;
+            screen.until_shown(&[&format!("RECORDING {all}/{all}"), words])?;
+        }
+        screen.press("?")?;
+        screen.until_shown(&["the window before, the next window", "this help"])?;
+        screen.press("?")?;
+        screen.until("the help to close", |text| !text.contains("this help"))?;
+    }
+    fill(screen, WIDTH, HEIGHT)?;
+    screen.press("q")?;
+    dashboard.expect_given_back()?;
+
+    let bytes = fs::read(file.path())?;
+    let cut = variant(&file, &bytes[..bytes.len() - 7])?;
+    let view = Dashboard::start_until(&format!("view {}", cut.display()), &["it is cut off", "running"])?;
+    view.terminal.press("1")?;
+    view.terminal.until_shown(&[", . time"])?;
+    view.terminal.press("q")?;
+    view.expect_given_back()
 }

@@ -234,10 +234,7 @@ impl Aggregator {
                 suppressed: false,
             });
         }
-        sites.sort_by_key(|site| {
-            let SiteSnapshot { id, kind, counters, .. } = site;
-            (!kind.is_own_memory(), Reverse(counters.inuse_bytes()), Reverse(counters.alloc_bytes), *id)
-        });
+        sites.sort_by_key(SiteSnapshot::order);
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
         let descriptors = self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns));
@@ -250,7 +247,11 @@ impl Aggregator {
             analysis: Vec::new(),
             suppressions: Vec::new(),
             ending: self.ending,
-            notes: self.notes.iter().map(|(what, pids)| Note { what, pids: pids.iter().copied().collect() }).collect(),
+            notes: self
+                .notes
+                .iter()
+                .map(|(what, pids)| Note { what: (*what).into(), pids: pids.iter().copied().collect() })
+                .collect(),
             heap_traced: self.session.heap,
             state,
             sites,

@@ -1,6 +1,6 @@
 //! The descriptors' part of a Snapshot: what is open, who opened it, to whom it leads, and what looks wrong.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{cmp::Reverse, net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{SiteId, Tgid};
 use crate::{analyze::verdict::Verdict, symbolize::Stack};
@@ -139,6 +139,11 @@ impl FdSite {
     /// Descriptors open now.
     pub fn open(&self) -> u64 {
         self.opened.saturating_sub(self.closed)
+    }
+
+    /// Where it stands among the sites of a Snapshot.
+    pub fn order(&self) -> impl Ord + use<> {
+        (Reverse(self.open()), Reverse(self.opened), self.id)
     }
 }
 

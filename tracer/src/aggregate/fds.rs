@@ -147,7 +147,7 @@ impl OpenFds {
     /// Makes the Snapshot's part of the counters of now and the last survey.
     pub(super) fn snapshot(&mut self, sites: Vec<FdCounters<'_>>, now_ns: u64) -> Descriptors {
         let mut sites: Vec<FdSite> = sites.into_iter().map(|site| self.site(&site, now_ns)).collect();
-        sites.sort_by_key(|site| (Reverse(site.open()), Reverse(site.opened), site.id));
+        sites.sort_by_key(FdSite::order);
         let survey = self.survey.as_ref();
         let limits = survey.and_then(|survey| survey.limits);
         let mut descriptors = Descriptors {

@@ -1,6 +1,6 @@
 //! The Snapshot: everything that views show, at one moment.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, cmp::Reverse, sync::Arc, time::Duration};
 
 use tracer_common::{
     counter::{LossCause, Stat},
@@ -79,6 +79,14 @@ pub struct SiteSnapshot {
     pub suppressed: bool,
 }
 
+impl SiteSnapshot {
+    /// Where it stands among the sites of a Snapshot.
+    pub fn order(&self) -> impl Ord + use<> {
+        let Self { id, kind, counters, .. } = self;
+        (!kind.is_own_memory(), Reverse(counters.inuse_bytes()), Reverse(counters.alloc_bytes), *id)
+    }
+}
+
 /// Events per second over the last window.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
@@ -133,7 +141,7 @@ pub struct Suppressed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// In words.
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
     /// The processes that it is about.
     pub pids: Vec<Tgid>,
 }

@@ -18,6 +18,7 @@ mod rules;
 pub mod survival;
 #[cfg(test)]
 mod testing;
+pub(crate) mod threshold;
 pub mod trend;
 pub mod verdict;
 

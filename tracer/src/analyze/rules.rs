@@ -1,8 +1,7 @@
 //! Rules that a run must not break: `leaking>0`, `growth>50MB/h`, `fds>80%`.
 //!
 //! ```text
-//! rule   = name op number [unit]
-//! op     = ">" | ">=" | "<" | "<="
+//! rule   = name op number [unit]         (`threshold`)
 //! name   = "leaking" | "growing"        sites with this verdict (suppressed ones are left out)
 //!        | "inuse"                      bytes outstanding on the heap
 //!        | "objects"                    blocks outstanding on the heap
@@ -12,8 +11,6 @@
 //!        | "fds"                        open descriptors, or their share of the limit
 //!        | "loss"                       events that could not be accounted for
 //!        | "oom" | "fd_exhaustion"      time until the limit is reached, at the growth that was found
-//! unit   = "%" | "B" | "kB" | "KB" | "MB" | "GB" | "TB" | "KiB" | "MiB" | "GiB" | "TiB", each also "/s", "/min", "/h", "/d"
-//!        | "s" | "m" | "min" | "h" | "d"
 //! ```
 //!
 //! What is not known breaks no rule: without a limit there is no share of it.
@@ -23,6 +20,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use super::{
     ProcessAnalysis,
     process::ProcessSignal,
+    threshold::{Threshold, Unit},
     verdict::{Label, Verdict},
 };
 use crate::aggregate::{SiteId, Snapshot};
@@ -43,83 +41,23 @@ enum Subject {
     FdExhaustion,
 }
 
-const SUBJECTS: [(&str, Subject); 11] = [
-    ("leaking", Subject::Leaking),
-    ("growing", Subject::Growing),
-    ("inuse", Subject::Inuse),
-    ("objects", Subject::Objects),
-    ("rss", Subject::Rss),
-    ("growth", Subject::Growth),
-    ("memory", Subject::Memory),
-    ("fds", Subject::Fds),
-    ("loss", Subject::Loss),
-    ("oom", Subject::Oom),
-    ("fd_exhaustion", Subject::FdExhaustion),
+const SUBJECTS: [(&str, Subject, &[Unit]); 11] = [
+    ("leaking", Subject::Leaking, &[Unit::Count]),
+    ("growing", Subject::Growing, &[Unit::Count]),
+    ("inuse", Subject::Inuse, &[Unit::Bytes, Unit::Count]),
+    ("objects", Subject::Objects, &[Unit::Count]),
+    ("rss", Subject::Rss, &[Unit::Bytes, Unit::Count]),
+    ("growth", Subject::Growth, &[Unit::BytesPerSecond]),
+    ("memory", Subject::Memory, &[Unit::Percent]),
+    ("fds", Subject::Fds, &[Unit::Percent, Unit::Count]),
+    ("loss", Subject::Loss, &[Unit::Count]),
+    ("oom", Subject::Oom, &[Unit::Seconds]),
+    ("fd_exhaustion", Subject::FdExhaustion, &[Unit::Seconds]),
 ];
-
-/// What a number counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
-    Count,
-    Percent,
-    Bytes,
-    BytesPerSecond,
-    Seconds,
-}
-
-impl Unit {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Count => "a number",
-            Self::Percent => "a share such as 80%",
-            Self::Bytes => "a size such as 512MB",
-            Self::BytesPerSecond => "a rate such as 50MB/h",
-            Self::Seconds => "a time such as 30m",
-        }
-    }
-}
-
-impl Subject {
-    fn units(self) -> &'static [Unit] {
-        match self {
-            Self::Leaking | Self::Growing | Self::Objects | Self::Loss => &[Unit::Count],
-            Self::Inuse | Self::Rss => &[Unit::Bytes, Unit::Count],
-            Self::Growth => &[Unit::BytesPerSecond],
-            Self::Memory => &[Unit::Percent],
-            Self::Fds => &[Unit::Percent, Unit::Count],
-            Self::Oom | Self::FdExhaustion => &[Unit::Seconds],
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Comparison {
-    More,
-    AtLeast,
-    Less,
-    AtMost,
-}
-
-impl Comparison {
-    fn holds(self, value: f64, bound: f64) -> bool {
-        match self {
-            Self::More => value > bound,
-            Self::AtLeast => value >= bound,
-            Self::Less => value < bound,
-            Self::AtMost => value <= bound,
-        }
-    }
-}
 
 /// A rule.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rule {
-    text: String,
-    subject: Subject,
-    comparison: Comparison,
-    bound: f64,
-    unit: Unit,
-}
+pub struct Rule(Threshold<Subject>);
 
 /// A rule that is broken.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,7 +72,7 @@ pub struct Broken {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0.text)
     }
 }
 
@@ -142,93 +80,23 @@ impl FromStr for Rule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let at = text.find(['<', '>']).ok_or_else(|| {
-            format!("\"{text}\" is no rule; write for example leaking>0, growth>50MB/h, fds>80% or oom<2h")
-        })?;
-        let (name, rest) = text.split_at(at);
-        let (comparison, rest) = match (rest.strip_prefix(">="), rest.strip_prefix("<="), rest.strip_prefix('>')) {
-            (Some(rest), ..) => (Comparison::AtLeast, rest),
-            (_, Some(rest), _) => (Comparison::AtMost, rest),
-            (.., Some(rest)) => (Comparison::More, rest),
-            _ => (Comparison::Less, &rest[1..]),
-        };
-        let name = name.trim();
-        let subject =
-            SUBJECTS.iter().find(|(known, _)| *known == name).map(|(_, subject)| *subject).ok_or_else(|| {
-                let names: Vec<&str> = SUBJECTS.iter().map(|(name, _)| *name).collect();
-                format!("there is no \"{name}\" to make rules about; there are {}", names.join(", "))
-            })?;
-        let (bound, unit) =
-            number(rest.trim()).ok_or_else(|| format!("\"{}\" is no number with a unit", rest.trim()))?;
-        if !subject.units().contains(&unit) {
-            let units: Vec<&str> = subject.units().iter().map(|unit| unit.words()).collect();
-            return Err(format!("{name} is compared with {}, not with \"{}\"", units.join(" or "), rest.trim()));
-        }
-        Ok(Self { text: text.trim().to_owned(), subject, comparison, bound, unit })
+        Threshold::parse(text, &SUBJECTS, "leaking>0, growth>50MB/h, fds>80% or oom<2h").map(Self)
     }
-}
-
-/// A number in its unit's base.
-fn number(text: &str) -> Option<(f64, Unit)> {
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let value: f64 = text[..end].parse().ok().filter(|value: &f64| value.is_finite())?;
-    let unit = text[end..].trim();
-    let (size, per) = match unit.split_once('/') {
-        Some((size, per)) => (size, Some(seconds(per)?)),
-        None => (unit, None),
-    };
-    match (size, per) {
-        ("", None) => Some((value, Unit::Count)),
-        ("%", None) => Some((value, Unit::Percent)),
-        (size, None) => match bytes(size) {
-            Some(factor) => Some((value * factor, Unit::Bytes)),
-            None => Some((value * seconds(size)?, Unit::Seconds)),
-        },
-        (size, Some(per)) => Some((value * bytes(size)? / per, Unit::BytesPerSecond)),
-    }
-}
-
-fn bytes(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "B" => 1.0,
-        "kB" | "KB" => 1e3,
-        "MB" => 1e6,
-        "GB" => 1e9,
-        "TB" => 1e12,
-        "KiB" => 1024.0,
-        "MiB" => 1024f64.powi(2),
-        "GiB" => 1024f64.powi(3),
-        "TiB" => 1024f64.powi(4),
-        _ => return None,
-    })
-}
-
-fn seconds(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3_600.0,
-        "d" => 86_400.0,
-        _ => return None,
-    })
 }
 
 impl Rule {
     /// Whether a Snapshot breaks it.
     pub fn check(&self, snapshot: &Snapshot) -> Option<Broken> {
         let (value, sites) = self.value(snapshot)?;
-        self.comparison.holds(value, self.bound).then(|| Broken {
-            rule: self.text.clone(),
-            found: self.words(value),
-            sites,
-        })
+        let Self(threshold) = self;
+        threshold.holds(value).then(|| Broken { rule: threshold.text.clone(), found: threshold.words(value), sites })
     }
 
     fn value(&self, snapshot: &Snapshot) -> Option<(f64, Vec<SiteId>)> {
         let processes = || snapshot.analysis.iter().map(|(_, analysis)| analysis);
         let largest = |of: &dyn Fn(&ProcessAnalysis) -> Option<f64>| processes().filter_map(of).reduce(f64::max);
         let alone = |value: f64| (value, Vec::new());
-        match self.subject {
+        match self.0.subject {
             Subject::Leaking => Some(labelled(snapshot, Label::Leaking)),
             Subject::Growing => Some(labelled(snapshot, Label::Growing)),
             Subject::Inuse => Some(alone(snapshot.totals.inuse_bytes() as f64)),
@@ -250,7 +118,7 @@ impl Rule {
             }
             Subject::Fds => {
                 let limits = snapshot.descriptors.as_ref()?.limits?;
-                Some(alone(if self.unit == Unit::Percent { limits.share() * 100.0 } else { limits.open as f64 }))
+                Some(alone(if self.0.unit == Unit::Percent { limits.share() * 100.0 } else { limits.open as f64 }))
             }
             Subject::Loss => Some(alone(snapshot.loss.iter().map(|loss| loss.count).sum::<u64>() as f64)),
             Subject::Oom => soonest(snapshot, |signal| match signal {
@@ -263,16 +131,6 @@ impl Rule {
                 _ => None,
             })
             .map(alone),
-        }
-    }
-
-    fn words(&self, value: f64) -> String {
-        match self.unit {
-            Unit::Count => format!("{value}"),
-            Unit::Percent => format!("{value:.1} %"),
-            Unit::Bytes => format!("{:.1} MB", value / 1e6),
-            Unit::BytesPerSecond => format!("{:.1} MB/h", value * 3_600.0 / 1e6),
-            Unit::Seconds => format!("{value:.0} s"),
         }
     }
 }
@@ -306,18 +164,6 @@ mod tests {
 
     fn error(text: &str) -> String {
         text.parse::<Rule>().expect_err(text)
-    }
-
-    #[test]
-    fn numbers_come_in_their_units() {
-        assert_eq!(number("50MB/h"), Some((50e6 / 3_600.0, Unit::BytesPerSecond)));
-        assert_eq!(number("1.5GiB"), Some((1.5 * 1_073_741_824.0, Unit::Bytes)));
-        assert_eq!(number("80%"), Some((80.0, Unit::Percent)));
-        assert_eq!(number("2h"), Some((7_200.0, Unit::Seconds)));
-        assert_eq!(number("0"), Some((0.0, Unit::Count)));
-        for bad in ["", "MB", "1XB", "-1", "5/h", "5%/h", "1e400", "inf"] {
-            assert_eq!(number(bad), None, "{bad}");
-        }
     }
 
     #[test]

@@ -3,16 +3,21 @@
 use std::{
     collections::HashMap,
     io::Write as _,
-    process::{Command, Stdio},
+    path::Path,
+    process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
+
+use anyhow::Context as _;
 
 use crate::{
     aggregate::{SiteId, Snapshot},
     analyze::{Broken, Rule},
-    report::{fd_words::call_site_words, untrusted::displayable, write_json},
+    report::{Suppressions, fd_words::call_site_words, untrusted::displayable, write_json},
 };
 
+/// Exit code when a rule of `--fail-on` is broken.
+pub(super) const RULE_BROKEN: u8 = 1;
 /// A rule that stays broken is told of again after this long.
 const AGAIN: Duration = Duration::from_secs(600);
 /// Between two runs of the command, whatever breaks.
@@ -96,8 +101,22 @@ pub(super) fn check(rules: &[Rule], snapshot: &Snapshot) -> Vec<Broken> {
     rules.iter().filter_map(|rule| rule.check(snapshot)).collect()
 }
 
+/// Says which rules are broken, and what to end with for that; `None` when none is.
+pub(super) fn exit_code(broken: &[Broken], snapshot: &Snapshot) -> Option<ExitCode> {
+    for broken in broken {
+        eprintln!("leaktrace: {}", words(broken, snapshot));
+    }
+    (!broken.is_empty()).then(|| ExitCode::from(RULE_BROKEN))
+}
+
+/// Reads a file of suppressions.
+pub(super) fn read_suppressions(path: &Path) -> anyhow::Result<Suppressions> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Suppressions::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+}
+
 /// A broken rule in a line, with the sites that broke it.
-pub(super) fn words(broken: &Broken, snapshot: &Snapshot) -> String {
+fn words(broken: &Broken, snapshot: &Snapshot) -> String {
     let Broken { rule, found, sites } = broken;
     let mut names: Vec<String> = sites.iter().take(NAMED).map(|site| name(*site, snapshot)).collect();
     if sites.len() > NAMED {

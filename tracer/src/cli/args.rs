@@ -5,6 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use tracer_common::config::DEFAULT_MAX_LIVE;
 
+use super::offline::{DiffArguments, ReportArguments, ViewArguments};
 use crate::{
     analyze::Rule,
     bpf::{AttachMode, WalkBy},
@@ -25,6 +26,7 @@ use crate::{
         sudo leaktrace -p 4127 --duration 30s | less    a report after 30 seconds\n  \
         sudo leaktrace -p 4127 --duration 5m --format json -o leaks.json\n  \
         sudo leaktrace -- ./server --port 8080          start a program and trace all of it\n  \
+        sudo leaktrace record -p 4127 -o leaks.ltrec    for later: see report, view and diff\n  \
         sudo leaktrace doctor -p 4127                   what would be probed, and what not\n  \
         leaktrace demo                                  a leaky server to look at"
 )]
@@ -47,6 +49,14 @@ pub enum Command {
     Demo(DemoArguments),
     /// Say what works on this kernel, and with -p what would be probed in a process, and why not the rest.
     Doctor(DoctorArguments),
+    /// Trace, and write all that is seen to a file, a window each second, for report, view and diff.
+    Record(Box<RecordArguments>),
+    /// Write a report of a recording.
+    Report(ReportArguments),
+    /// Look at a recording in the dashboard, at any time of it.
+    View(ViewArguments),
+    /// Compare two recordings or JSON reports by call site, across restarts and rebuilds.
+    Diff(DiffArguments),
     /// The server that `demo` traces.
     #[command(hide = true)]
     DemoServer,
@@ -56,6 +66,31 @@ pub enum Command {
         /// Where the server listens.
         server: std::net::SocketAddr,
     },
+}
+
+/// What to record, and how.
+#[derive(Debug, Args)]
+#[command(
+    mut_arg("output", |arg| {
+        let help = "Write the recording here. It holds paths and addresses of the process, so only its owner may read it";
+        arg.required(true).help(help)
+    }),
+    mut_arg("format", |arg| arg.help("Print a report at the end, too")),
+    mut_arg("interval", |arg| arg.help("Time between windows [default: 1s]")),
+    mut_arg("record", |arg| arg.hide(true).conflicts_with("output"))
+)]
+pub struct RecordArguments {
+    /// What to trace, and how.
+    #[command(flatten)]
+    live: LiveArguments,
+}
+
+impl RecordArguments {
+    /// The run that records.
+    pub(super) fn into_live(self) -> LiveArguments {
+        let Self { live } = self;
+        LiveArguments { record: live.output, output: None, only_record: true, ..live }
+    }
 }
 
 /// How the demo is shown.
@@ -116,6 +151,15 @@ pub struct LiveArguments {
     /// Write the final report here instead of to standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Record the run to this file as well, as the record command does.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Replace a recording that is there already; without it that is an error.
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Nothing is shown meanwhile.
+    #[arg(skip)]
+    pub only_record: bool,
     /// Call sites shown in a text report.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
@@ -179,21 +223,18 @@ impl LiveArguments {
     /// # Errors
     /// Says which do not, and what to do.
     pub fn check(&self) -> Result<(), clap::Error> {
-        let conflict = |words: &str| Err(Arguments::command().error(ErrorKind::ArgumentConflict, words));
         let format = self.format.unwrap_or(Format::Text);
-        match format {
-            Format::Text | Format::Json if self.by.is_some() => {
-                conflict("--by is for the formats folded, svg, pprof and html; --sort orders the call sites of others")
-            }
-            Format::Folded | Format::Svg | Format::Pprof if !self.traces_heap() => {
-                conflict("this format shows memory, which --fds alone does not trace; use --format html, or add --heap")
-            }
-            Format::Pprof if self.by == Some(By::Growth) => {
-                conflict("a profile has no growth; take two, and compare them with go tool pprof -base OLD NEW")
-            }
-            _ => Ok(()),
+        if format.is_of_memory() && !self.traces_heap() {
+            return conflict(
+                "this format shows memory, which --fds alone does not trace; use --format html, or add --heap",
+            );
         }
+        format.check(self.by)
     }
+}
+
+fn conflict(words: &str) -> Result<(), clap::Error> {
+    Err(Arguments::command().error(ErrorKind::ArgumentConflict, words))
 }
 
 /// What doctor prints.
@@ -227,6 +268,27 @@ impl Format {
     pub fn is_final(self) -> bool {
         self != Self::Text
     }
+
+    /// Whether there is nothing else in it.
+    pub fn is_of_memory(self) -> bool {
+        matches!(self, Self::Folded | Self::Svg | Self::Pprof)
+    }
+
+    /// Whether it can show this of the call stacks.
+    ///
+    /// # Errors
+    /// Says what to do instead.
+    pub fn check(self, by: Option<By>) -> Result<(), clap::Error> {
+        match self {
+            Self::Text | Self::Json if by.is_some() => {
+                conflict("--by is for the formats folded, svg, pprof and html; --sort orders the call sites of others")
+            }
+            Self::Pprof if by == Some(By::Growth) => {
+                conflict("a profile has no growth; take two, and compare them with go tool pprof -base OLD NEW")
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 fn allocator(text: &str) -> Result<NamedAllocator, String> {
@@ -242,7 +304,7 @@ fn allocator(text: &str) -> Result<NamedAllocator, String> {
 }
 
 /// A positive length of time such as `5s`, `500ms`, `2m` or `1h30m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let say = || format!("\"{text}\" is no length of time; write for example 500ms, 5s, 2m or 1h30m");
     let span: jiff::SignedDuration = text.parse().map_err(|_| say())?;
     Duration::try_from(span).map_err(|_| say())

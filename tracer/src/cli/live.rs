@@ -4,7 +4,6 @@ use std::{
     io::IsTerminal as _,
     ops::ControlFlow,
     os::fd::OwnedFd,
-    path::Path,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -24,10 +23,11 @@ use super::{
     output::Output,
     prepare::prepare,
     privileges, raise_file_limit,
+    recording::{RecordFile, Recording},
     tracing::{JUDGING, Tracing, WINDOW},
 };
 use crate::{
-    aggregate::{Ending, TargetState},
+    aggregate::{Ending, Snapshot, TargetState},
     report::{ReportOptions, Suppressions, untrusted::displayable},
     tui::{self, App, AppOptions, Flow, Input, Terminal},
 };
@@ -40,9 +40,6 @@ const DASHBOARD_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between text reports when nothing says how long.
 const TEXT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Exit code when a rule of `--fail-on` is broken.
-const RULE_BROKEN: u8 = 1;
-
 /// What is shown while tracing.
 enum View {
     Dashboard {
@@ -53,20 +50,31 @@ enum View {
     /// Reports, at an interval or only at the end.
     Reports {
         every: Option<Duration>,
+        /// When the last one was written.
+        last: Instant,
     },
 }
 
+/// What becomes of the Snapshots.
+struct Shown<'a> {
+    view: &'a mut View,
+    output: &'a mut Output,
+    recording: &'a mut Option<Recording>,
+    /// Applied to what is recorded: where leaktrace is killed, no last report does it.
+    suppressions: &'a Suppressions,
+}
+
 /// The signals that ask leaktrace to come to an end.
-struct Interrupts([Signal; 3]);
+pub(super) struct Interrupts([Signal; 3]);
 
 impl Interrupts {
-    fn listen() -> std::io::Result<Self> {
+    pub(super) fn listen() -> std::io::Result<Self> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let [interrupt, terminate, hangup] = kinds.map(signal);
         Ok(Self([interrupt?, terminate?, hangup?]))
     }
 
-    async fn next(&mut self) -> rustix::process::Signal {
+    pub(super) async fn next(&mut self) -> rustix::process::Signal {
         use rustix::process::Signal;
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
@@ -84,19 +92,16 @@ pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Exit
         .beside_program(!arguments.program.is_empty())
         .measuring(arguments.by.unwrap_or_default());
     output.check_terminal()?;
-    let suppressions = arguments.suppressions.as_deref().map(read_suppressions).transpose()?.unwrap_or_default();
+    let suppressions =
+        arguments.suppressions.as_deref().map(alerts::read_suppressions).transpose()?.unwrap_or_default();
+    let record = arguments.record.as_deref().map(|path| RecordFile::create(path, arguments.overwrite)).transpose()?;
     let start = || Launched::start(&arguments.program, launch::file_limit());
     let launched = (!arguments.program.is_empty()).then(start).transpose()?;
     raise_file_limit();
     // Before there are other threads of ours.
     privileges::give_up(launched.is_some());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(trace(arguments, launched, output, suppressions, verbose))
-}
-
-fn read_suppressions(path: &Path) -> anyhow::Result<Suppressions> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Suppressions::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+    runtime.block_on(trace(arguments, launched, output, suppressions, record, verbose))
 }
 
 async fn trace(
@@ -104,10 +109,12 @@ async fn trace(
     mut launched: Option<Launched>,
     mut output: Output,
     suppressions: Suppressions,
+    record: Option<RecordFile>,
     verbose: u8,
 ) -> anyhow::Result<ExitCode> {
     let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-    let dashboard = arguments.format.is_none() && arguments.output.is_none() && on_terminal && launched.is_none();
+    let asks_for_dashboard = arguments.format.is_none() && arguments.output.is_none() && !arguments.only_record;
+    let dashboard = asks_for_dashboard && on_terminal && launched.is_none();
     let prepared = prepare(arguments, launched.as_ref().map(Launched::pid), verbose)?;
     // Before anyone is told that tracing has begun: from then on an interrupt asks for the report.
     let interrupts = Interrupts::listen()?;
@@ -127,6 +134,7 @@ async fn trace(
     let woken = unsafe { AsyncFd::register_with_interest(tracing.wakeups()?, Interest::READABLE) }
         .map_err(std::io::Error::from)?;
 
+    let mut recording = record.map(Recording::start).transpose()?;
     let mut view = if dashboard {
         let terminal = Terminal::enter().context("cannot use the terminal; try --format text")?;
         let app =
@@ -134,12 +142,16 @@ async fn trace(
         View::Dashboard { terminal, app: Box::new(app), events: tui::events()? }
     } else {
         eprintln!("leaktrace: {}", displayable(&summary));
-        View::Reports { every: reports_every(arguments) }
+        if let Some(recording) = &recording {
+            eprintln!("leaktrace: recording to {}", displayable(&recording.path().to_string_lossy()));
+        }
+        View::Reports { every: reports_every(arguments), last: Instant::now() }
     };
     let alerts = arguments.on_alert.as_deref().map(|command| Alerts::new(command, &arguments.fail_on));
     let watch = Watch { suppressions: suppressions.clone(), alerts };
     let sources = Sources { gone, woken, interrupts, launched: &mut launched, watch };
-    let state = follow(&mut tracing, &mut view, &mut output, sources, arguments).await?;
+    let shown = Shown { view: &mut view, output: &mut output, recording: &mut recording, suppressions: &suppressions };
+    let state = follow(&mut tracing, shown, sources, arguments).await?;
     drop(view);
     let mut ending = None;
     if let Some(launched) = &mut launched
@@ -151,23 +163,27 @@ async fn trace(
     }
     let (mut last, history) = tracing.finish(state).await?;
     suppressions.apply(&mut last);
+    let last = Arc::new(last);
     let broken = alerts::check(&arguments.fail_on, &last);
-    if !dashboard {
+    if !dashboard && (!arguments.only_record || arguments.format.is_some()) {
         output.write(&last, Some(&history))?;
     }
+    let recorded = recording.map_or(Ok(()), |recording| recording.finish(Arc::clone(&last)));
     if let Some(launched) = &mut launched
         && ending.is_none()
     {
         eprintln!("leaktrace: the program goes on, untraced");
         ending = Some(launched.ending().await?);
     }
-    for broken in &broken {
-        eprintln!("leaktrace: {}", alerts::words(broken, &last));
+    let broken = alerts::exit_code(&broken, &last);
+    // The exit code is the rules', or the program's, whatever became of the recording.
+    match recorded {
+        Err(error) if ending.is_some() || broken.is_some() => {
+            eprintln!("leaktrace: error: {}", displayable(&format!("{error:#}")));
+        }
+        recorded => recorded?,
     }
-    if !broken.is_empty() {
-        return Ok(ExitCode::from(RULE_BROKEN));
-    }
-    Ok(ending.map_or(ExitCode::SUCCESS, exit_code))
+    Ok(broken.or(ending.map(exit_code)).unwrap_or(ExitCode::SUCCESS))
 }
 
 /// What leaktrace ends with after a program that it started: the same, or as a shell says that a signal ended it.
@@ -184,7 +200,7 @@ fn reports_every(arguments: &LiveArguments) -> Option<Duration> {
     if !arguments.program.is_empty() {
         return arguments.interval.filter(|_| !is_final || arguments.format == Some(Format::Json));
     }
-    if arguments.output.is_some() || is_final {
+    if arguments.output.is_some() || is_final || arguments.only_record {
         return None;
     }
     arguments.interval.or(if arguments.duration.is_some() { None } else { Some(TEXT_INTERVAL) })
@@ -227,15 +243,14 @@ impl Watch {
 /// Goes on until something ends it, and says what the targets' state is then.
 async fn follow(
     tracing: &mut Tracing,
-    view: &mut View,
-    output: &mut Output,
+    mut shown: Shown<'_>,
     Sources { gone, woken, mut interrupts, launched, mut watch }: Sources<'_>,
     arguments: &LiveArguments,
 ) -> anyhow::Result<TargetState> {
     let begun = Instant::now();
-    let every = match view {
-        View::Dashboard { .. } => arguments.interval.unwrap_or(DASHBOARD_INTERVAL),
-        View::Reports { every } => every.unwrap_or(DASHBOARD_INTERVAL),
+    let every = match shown.view {
+        View::Reports { every: Some(every), .. } if shown.recording.is_none() => *every,
+        _ => arguments.interval.unwrap_or(DASHBOARD_INTERVAL),
     };
     let mut drain = interval_at(tokio::time::Instant::now(), DRAIN);
     drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -248,7 +263,7 @@ async fn follow(
     let mut interrupted = false;
 
     // The first picture comes at once.
-    show(tracing, view, output, Moment::First)?;
+    show(tracing, &mut shown, Moment::First)?;
     if let Some(launched) = launched {
         launched.release()?;
     }
@@ -257,8 +272,8 @@ async fn follow(
             _ = drain.tick() => {
                 let provoked = arguments.provoke_panic.is_some_and(|after| begun.elapsed() >= after);
                 assert!(!provoked, "provoked by --provoke-panic");
-                if tracing.drain()? && matches!(view, View::Dashboard { .. }) {
-                    show(tracing, view, output, Moment::Named)?;
+                if tracing.drain()? && matches!(shown.view, View::Dashboard { .. }) {
+                    show(tracing, &mut shown, Moment::Named)?;
                 }
             }
             ready = woken.readable(), if tracing.may_follow() => {
@@ -267,12 +282,12 @@ async fn follow(
                 tracing.take_events()?;
             }
             _ = windows.tick(), if !exited => watch.look(tracing)?,
-            _ = snapshots.tick() => show(tracing, view, output, Moment::Interval)?,
+            _ = snapshots.tick() => show(tracing, &mut shown, Moment::Interval)?,
             ready = gone.readable(), if !exited => {
                 // Before it is asked who it is: whoever ends meanwhile makes it readable again.
                 ready.context("waiting for the targets")?.clear_ready();
                 exited = tracing.take_ended()?;
-                if exited && let ControlFlow::Break(state) = on_exit(tracing, view)? {
+                if exited && let ControlFlow::Break(state) = on_exit(tracing, shown.view)? {
                     return Ok(state);
                 }
             }
@@ -292,8 +307,8 @@ async fn follow(
                 }
             }
             change = next_change(launched) => on_change(tracing, launched, change)?,
-            input = next_input(view) => {
-                if let ControlFlow::Break(()) = on_input(tracing, view, input)? {
+            input = next_input(shown.view) => {
+                if let ControlFlow::Break(()) = on_input(tracing, shown.view, input)? {
                     return Ok(ended_by_user(exited));
                 }
             }
@@ -382,19 +397,31 @@ enum Moment {
     Named,
 }
 
-fn show(tracing: &mut Tracing, view: &mut View, output: &mut Output, moment: Moment) -> anyhow::Result<()> {
+fn show(tracing: &mut Tracing, shown: &mut Shown<'_>, moment: Moment) -> anyhow::Result<()> {
+    let Shown { view, output, recording, suppressions } = shown;
     match view {
         View::Dashboard { terminal, app, .. } => {
             let snapshot = if moment == Moment::Named { tracing.renamed()? } else { tracing.snapshot()? };
+            if moment != Moment::Named
+                && let Some(trouble) = record(tracing, recording, suppressions, &snapshot)
+            {
+                app.status(trouble);
+            }
             app.update(snapshot);
             terminal.draw(app)?;
             tracing.want(&app.visible_sites());
         }
-        View::Reports { every } => {
+        View::Reports { every, last } => {
             // Reports without an interval come at the end; until then only the survey goes on.
-            if moment == Moment::Interval {
+            if moment == Moment::Interval || recording.is_some() {
                 let snapshot = tracing.snapshot()?;
-                if every.is_some() {
+                if let Some(trouble) = record(tracing, recording, suppressions, &snapshot) {
+                    eprintln!("leaktrace: {}", displayable(&trouble));
+                }
+                // With a recording the windows come more often than the reports. A little too early is in time.
+                let is_due = |every: &Duration| recording.is_none() || last.elapsed() + DASHBOARD_INTERVAL / 2 > *every;
+                if moment == Moment::Interval && every.as_ref().is_some_and(is_due) {
+                    *last = Instant::now();
                     let named = tracing.name_all(&snapshot);
                     output.write(&named, None)?;
                 }
@@ -404,5 +431,23 @@ fn show(tracing: &mut Tracing, view: &mut View, output: &mut Output, moment: Mom
     Ok(())
 }
 
+/// Records a Snapshot, if anything is recorded. Returns what there is to say about it.
+fn record(
+    tracing: &mut Tracing,
+    recording: &mut Option<Recording>,
+    suppressions: &Suppressions,
+    snapshot: &SharedSnapshot,
+) -> Option<String> {
+    let recording = recording.as_mut()?;
+    // What gets its name by the next window has it in this one, too.
+    tracing.want_all(snapshot);
+    if suppressions.is_empty() {
+        return recording.take(Arc::clone(snapshot));
+    }
+    let mut snapshot = Snapshot::clone(snapshot);
+    suppressions.apply(&mut snapshot);
+    recording.take(Arc::new(snapshot))
+}
+
 /// Keeps the Arc's type in one place.
-pub(super) type SharedSnapshot = Arc<crate::aggregate::Snapshot>;
+pub(super) type SharedSnapshot = Arc<Snapshot>;

@@ -1,7 +1,7 @@
 //! The command line: from arguments to a run, and from its end to an exit code.
 //!
 //! In: arguments, signals, keys. Out: a live dashboard, reports, and the exit codes 0 (fine), 2 (usage) and 3 (cannot
-//! trace, and why).
+//! trace, or cannot read a recording, and why).
 
 mod alerts;
 mod allocators;
@@ -16,17 +16,20 @@ mod launch;
 mod lifecycle;
 mod live;
 mod memory_watch;
+mod offline;
 mod output;
 mod prepare;
 mod privileges;
 mod process;
+mod recording;
 mod tracing;
 
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser as _;
 
-pub use args::{Arguments, Command, Format, LiveArguments};
+pub use args::{Arguments, Command, Format, LiveArguments, RecordArguments};
+pub use offline::{At, DiffArguments, DiffFormat, ReportArguments, ViewArguments};
 
 /// Tracing was not possible.
 const CANNOT_TRACE: u8 = 3;
@@ -37,19 +40,28 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = Arguments::parse_from(arguments);
     init_log(arguments.verbose);
     let result = match arguments.command {
+        Some(Command::Record(record)) => trace(&record.into_live(), arguments.verbose),
+        Some(Command::Report(report)) => {
+            report.check().unwrap_or_else(|error| error.exit());
+            offline::report(&report)
+        }
+        Some(Command::View(view)) => offline::view(&view),
+        Some(Command::Diff(diff)) => offline::diff(&diff),
         Some(Command::Demo(demo)) => demo::run(&demo, arguments.verbose),
         Some(Command::Doctor(doctor)) => return doctor::run(&doctor),
         Some(Command::DemoServer) => crate::demo::serve().map(|()| ExitCode::SUCCESS),
         Some(Command::DemoSurroundings { server }) => crate::demo::surround(server).map(|()| ExitCode::SUCCESS),
-        None => {
-            arguments.live.check().unwrap_or_else(|error| error.exit());
-            live::run(&arguments.live, arguments.verbose)
-        }
+        None => trace(&arguments.live, arguments.verbose),
     };
     match result {
         Ok(code) => code,
         Err(error) => cannot_trace(&error),
     }
+}
+
+fn trace(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<ExitCode> {
+    arguments.check().unwrap_or_else(|error| error.exit());
+    live::run(arguments, verbose)
 }
 
 fn cannot_trace(error: &anyhow::Error) -> ExitCode {

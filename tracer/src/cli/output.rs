@@ -59,16 +59,21 @@ impl Output {
 
     /// Writes a report. Those that show how it went do so from the history.
     pub(super) fn write(&mut self, snapshot: &Snapshot, history: Option<&History>) -> anyhow::Result<()> {
-        let Self { file, aside, format, options, by } = self;
-        let measure = Measure { by: *by, history };
-        let write = |out: &mut dyn Write| match format {
-            Format::Text => write_text(snapshot, options, out),
+        let Self { file: _, aside: _, format, options, by } = *self;
+        let measure = Measure { by, history };
+        self.write_with(|out| match format {
+            Format::Text => write_text(snapshot, &options, out),
             Format::Json => write_json(snapshot, out),
             Format::Folded => write_folded(snapshot, &measure, out),
             Format::Svg => write_flame_graph(snapshot, &measure, out),
-            Format::Pprof => write_pprof(snapshot, *by, out),
-            Format::Html => write_html(snapshot, options, &measure, out),
-        };
+            Format::Pprof => write_pprof(snapshot, by, out),
+            Format::Html => write_html(snapshot, &options, &measure, out),
+        })
+    }
+
+    /// Writes whatever `write` writes.
+    pub(super) fn write_with(&mut self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> anyhow::Result<()> {
+        let Self { file, aside, format: _, options: _, by: _ } = self;
         match file {
             Some((path, file)) => {
                 let mut out = io::BufWriter::new(file);

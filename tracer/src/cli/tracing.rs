@@ -323,6 +323,11 @@ impl Tracing {
         self.request(sites, Priority::Visible);
     }
 
+    /// Asks for the names of all sites, some time.
+    pub(super) fn want_all(&mut self, snapshot: &Snapshot) {
+        self.request(&sites_of(snapshot), Priority::Background);
+    }
+
     /// Returns how many of the sites have no name yet.
     fn request(&mut self, sites: &[SiteId], priority: Priority) -> usize {
         let mut waiting = 0;
@@ -353,8 +358,7 @@ impl Tracing {
     }
 
     fn wait_for_names(&mut self, snapshot: &Snapshot, patience: Duration) {
-        let fd_sites = snapshot.descriptors.iter().flat_map(|descriptors| &descriptors.sites).map(|site| site.id);
-        let sites: Vec<SiteId> = snapshot.sites.iter().map(|site| site.id).chain(fd_sites).collect();
+        let sites = sites_of(snapshot);
         let deadline = Instant::now() + patience;
         let mut pending = self.request(&sites, Priority::Background);
         while pending > 0 && Instant::now() < deadline {
@@ -419,6 +423,11 @@ pub(super) fn note(probed: Probed, pid: Tgid, processes: &mut Processes, session
         Probed::Already => processes.probed_before(pid),
         Probed::Now => processes.probed(pid, session.now_ns()),
     }
+}
+
+fn sites_of(snapshot: &Snapshot) -> Vec<SiteId> {
+    let fd_sites = snapshot.descriptors.iter().flat_map(|descriptors| &descriptors.sites).map(|site| site.id);
+    snapshot.sites.iter().map(|site| site.id).chain(fd_sites).collect()
 }
 
 /// The process of which a walk came to an address that the tables do not know.

@@ -6,6 +6,7 @@
 //! displayable, [`units`] writes quantities, and the order and the naming of call sites are shared.
 
 mod call_site;
+pub mod diff;
 pub mod doctor;
 pub mod export;
 pub(crate) mod fd_words;

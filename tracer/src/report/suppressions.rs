@@ -80,6 +80,11 @@ impl Suppressions {
         Ok(Self { patterns })
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
     /// Marks the sites that match, and says how often each pattern was used. The first that matches counts.
     pub fn apply(&self, snapshot: &mut Snapshot) {
         let mut used: Vec<Suppressed> = self

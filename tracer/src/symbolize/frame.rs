@@ -24,6 +24,10 @@ pub enum NoSymbol {
 }
 
 impl NoSymbol {
+    /// Every reason.
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Unmapped, Self::Anonymous, Self::ModuleUnreadable, Self::Stripped, Self::NotCovered];
+
     /// The name used in JSON.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,7 +7,7 @@ use ratatui::Frame;
 
 use super::{
     input::{self, Flow},
-    state::State,
+    state::{Recorded, State},
     theme::Theme,
     view,
 };
@@ -51,6 +51,11 @@ impl App {
     /// [`Snapshot::elapsed`]; one with the same is a better symbolized version of what is shown.
     pub fn update(&mut self, snapshot: Arc<Snapshot>) {
         self.state.update(snapshot);
+    }
+
+    /// Shows a window of a recording from now on. Changes per second are taken against `before`.
+    pub fn jump(&mut self, before: Option<&Snapshot>, snapshot: Arc<Snapshot>, recorded: Recorded) {
+        self.state.jump(before, snapshot, recorded);
     }
 
     /// Obeys a key.

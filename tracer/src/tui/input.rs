@@ -11,6 +11,41 @@ pub enum Flow {
     Continue,
     /// The user is done.
     Quit,
+    /// The user wants another window of the recording.
+    Seek(Seek),
+}
+
+/// Which window of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// The one before.
+    Back,
+    /// The next one.
+    Forward,
+    /// A twentieth of the recording back.
+    FarBack,
+    /// A twentieth of it on.
+    FarForward,
+    /// The first one.
+    First,
+    /// The last one.
+    Last,
+}
+
+impl Seek {
+    /// From one window to another one, of so many.
+    pub fn from(self, window: usize, windows: usize) -> usize {
+        let far = (windows / 20).max(1);
+        let last = windows.saturating_sub(1);
+        match self {
+            Self::Back => window.saturating_sub(1),
+            Self::Forward => window.saturating_add(1).min(last),
+            Self::FarBack => window.saturating_sub(far),
+            Self::FarForward => window.saturating_add(far).min(last),
+            Self::First => 0,
+            Self::Last => last,
+        }
+    }
 }
 
 /// What a key asks for.
@@ -29,6 +64,8 @@ pub(super) enum Action {
     NextTab,
     PreviousTab,
     NextSort,
+    /// In a recording; elsewhere [`Seek::First`] and [`Seek::Last`] mean the list.
+    Seek(Seek),
     Help,
     /// Leave the overlay, or quit when there is none.
     Back,
@@ -51,6 +88,14 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("Ctrl-C", "quit"),
 ];
 
+/// What is different, and what there is besides, in a recording.
+pub(super) const RECORDING_KEYS: &[(&str, &str)] = &[
+    (", .", "the window before, the next window"),
+    ("< >", "a twentieth of the recording back or on"),
+    ("Home End", "the first window, the last window"),
+    ("g G", "to the top or end of the list"),
+];
+
 /// What `key` asks for, if anything.
 pub(super) fn action(key: KeyEvent) -> Option<Action> {
     let KeyEvent { code, modifiers, kind, state: _ } = key;
@@ -67,8 +112,14 @@ pub(super) fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Right | KeyCode::Char('l') => Action::Right,
         KeyCode::PageUp => Action::PageUp,
         KeyCode::PageDown => Action::PageDown,
-        KeyCode::Home | KeyCode::Char('g') => Action::Home,
-        KeyCode::End | KeyCode::Char('G') => Action::End,
+        KeyCode::Home => Action::Seek(Seek::First),
+        KeyCode::End => Action::Seek(Seek::Last),
+        KeyCode::Char('g') => Action::Home,
+        KeyCode::Char('G') => Action::End,
+        KeyCode::Char(',') => Action::Seek(Seek::Back),
+        KeyCode::Char('.') => Action::Seek(Seek::Forward),
+        KeyCode::Char('<') => Action::Seek(Seek::FarBack),
+        KeyCode::Char('>') => Action::Seek(Seek::FarForward),
         KeyCode::Tab | KeyCode::BackTab => Action::SwitchFocus,
         KeyCode::Char('1') => Action::Show(Tab::Leaks),
         KeyCode::Char('2') => Action::Show(Tab::Descriptors),
@@ -104,8 +155,16 @@ mod tests {
     }
 
     #[test]
+    fn seeking_stays_within_the_recording() {
+        let all = [Seek::Back, Seek::Forward, Seek::FarBack, Seek::FarForward, Seek::First, Seek::Last];
+        assert_eq!(all.map(|seek| seek.from(50, 101)), [49, 51, 45, 55, 0, 100]);
+        assert_eq!(all.map(|seek| seek.from(0, 1)), [0; 6]);
+        assert_eq!(all.map(|seek| seek.from(2, 3)), [1, 2, 1, 2, 0, 2]);
+    }
+
+    #[test]
     fn the_help_lists_every_letter_that_acts() {
-        let listed: String = KEYS.iter().map(|(keys, _)| format!("{keys} ")).collect();
+        let listed: String = KEYS.iter().chain(RECORDING_KEYS).map(|(keys, _)| format!("{keys} ")).collect();
         for code in ' '..='~' {
             if press(KeyCode::Char(code), KeyModifiers::NONE).is_some() {
                 assert!(listed.split(' ').any(|key| key == code.to_string()), "{code}");

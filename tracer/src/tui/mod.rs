@@ -10,6 +10,8 @@ mod events;
 mod goldens;
 #[cfg(test)]
 mod goldens_fds;
+#[cfg(test)]
+mod goldens_recorded;
 mod input;
 mod state;
 mod terminal;
@@ -19,6 +21,7 @@ mod widgets;
 
 pub use app::{App, AppOptions};
 pub use events::{Events, Input, events};
-pub use input::Flow;
+pub use input::{Flow, Seek};
+pub use state::Recorded;
 pub use terminal::{Terminal, restore};
 pub use theme::color_from_env;

@@ -48,7 +48,7 @@ struct JsonDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<JsonEnding>,
     /// What the numbers do not say.
-    notes: Vec<&'static str>,
+    notes: Vec<&'a str>,
     /// What the processes are doing as a whole.
     analysis: Vec<JsonAnalysis<'a>>,
     /// Suppressions that were used.
@@ -100,7 +100,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             ending: ending.map(JsonEnding::from),
             suppressions: suppressions.iter().map(JsonSuppressed::from).collect(),
             analysis: analysis.iter().map(JsonAnalysis::from).collect(),
-            notes: notes.iter().map(|note| note.what).collect(),
+            notes: notes.iter().map(|note| note.what.as_ref()).collect(),
             started: started.to_string(),
             elapsed_s: elapsed.as_secs_f64(),
             traced: [("heap", *heap_traced), ("fds", descriptors.is_some())]
@@ -314,7 +314,7 @@ impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
 }
 
 #[derive(Serialize)]
-struct JsonFrame<'a> {
+pub(in crate::report) struct JsonFrame<'a> {
     function: Option<&'a str>,
     module: Option<&'a str>,
     file: Option<&'a str>,

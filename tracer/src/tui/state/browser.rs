@@ -40,6 +40,7 @@ impl Scroll {
             Action::Left => self.left = self.left.saturating_sub(SIDE_STEP),
             Action::Right => self.left += SIDE_STEP,
             Action::SwitchFocus
+            | Action::Seek(_)
             | Action::NextSort
             | Action::Show(_)
             | Action::NextTab

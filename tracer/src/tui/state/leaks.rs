@@ -40,6 +40,11 @@ impl Leaks {
         self.reorder(next);
     }
 
+    /// Forgets what changed: what comes next has nothing to do with what was shown.
+    pub(super) fn forget_changes(&mut self) {
+        self.changes.clear();
+    }
+
     pub(super) fn next_sort(&mut self, snapshot: Option<&Snapshot>) {
         self.sort = self.sort.next();
         if let Some(snapshot) = snapshot {

@@ -16,7 +16,7 @@ pub(super) use self::{
     leaks::{Change, Leaks},
     peers::{PeerSort, Peers, is_about},
 };
-use super::input::{Action, Flow};
+use super::input::{Action, Flow, Seek};
 use crate::{
     aggregate::{Descriptors, SiteId, Snapshot},
     report::Sort,
@@ -48,9 +48,22 @@ impl Tab {
     }
 }
 
+/// What is shown of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Which window, from 1.
+    pub window: usize,
+    /// How many there are.
+    pub windows: usize,
+    /// When it was taken.
+    pub time: jiff::Timestamp,
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// `None` when what is shown is live.
+    pub(super) recorded: Option<Recorded>,
     pub(super) tab: Tab,
     pub(super) leaks: Leaks,
     pub(super) fds: Fds,
@@ -64,6 +77,7 @@ impl State {
     pub(super) fn new(sort: Sort, min_age: Duration) -> Self {
         Self {
             snapshot: None,
+            recorded: None,
             tab: Tab::Leaks,
             leaks: Leaks::new(sort, min_age),
             fds: Fds::new(sort.into()),
@@ -73,11 +87,23 @@ impl State {
         }
     }
 
+    /// Shows a window of a recording, and what changed since the one before.
+    pub(super) fn jump(&mut self, before: Option<&Snapshot>, next: Arc<Snapshot>, recorded: Recorded) {
+        self.recorded = Some(recorded);
+        self.leaks.forget_changes();
+        self.show(before, next);
+    }
+
     pub(super) fn update(&mut self, next: Arc<Snapshot>) {
+        let before = self.snapshot.clone();
+        self.show(before.as_deref(), next);
+    }
+
+    fn show(&mut self, before: Option<&Snapshot>, next: Arc<Snapshot>) {
         if self.snapshot.is_none() && !next.heap_traced {
             self.tab = Tab::Descriptors;
         }
-        self.leaks.update(self.snapshot.as_deref(), &next);
+        self.leaks.update(before, &next);
         self.fds.update(next.descriptors.as_ref());
         self.peers.update(next.descriptors.as_ref());
         self.snapshot = Some(next);
@@ -85,6 +111,12 @@ impl State {
 
     pub(super) fn apply(&mut self, action: Action) -> Flow {
         self.status = None;
+        let action = match (action, self.help) {
+            (Action::Seek(seek), None) if self.recorded.is_some() => return Flow::Seek(seek),
+            (Action::Seek(Seek::First), _) => Action::Home,
+            (Action::Seek(Seek::Last), _) => Action::End,
+            (action, _) => action,
+        };
         match (action, &mut self.help) {
             (Action::Quit, _) | (Action::Back, None) => return Flow::Quit,
             (Action::Back | Action::Help, help @ Some(_)) => *help = None,

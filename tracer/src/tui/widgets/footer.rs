@@ -32,9 +32,13 @@ pub(in crate::tui) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>, a
         (Focus::List, Tab::Descriptors) => "Tab descriptors",
         (Focus::List, Tab::Peers) => "Tab call sites",
     };
-    let keys = ["? help", "q quit", other, "s sort", "1 2 3 tabs"].map(|key| Span::styled(key, theme.dim()));
+    let mut keys = vec!["? help", "q quit", other, "s sort", "1 2 3 tabs"];
+    if state.recorded.is_some() {
+        keys.insert(2, ", . time");
+    }
+    let keys = keys.into_iter().map(|key| Span::styled(key, theme.dim())).collect();
     let room = area.width.saturating_sub(place.width() as u16 + 2);
-    frame.render_widget(Paragraph::new(fitting(keys.to_vec(), room)), area);
+    frame.render_widget(Paragraph::new(fitting(keys, room)), area);
     frame.render_widget(Paragraph::new(place).alignment(Alignment::Right), area);
 }
 

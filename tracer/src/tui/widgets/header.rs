@@ -16,7 +16,7 @@ use crate::{
         untrusted::clean,
     },
     tui::{
-        state::{State, Tab},
+        state::{Recorded, State, Tab},
         theme::Theme,
     },
 };
@@ -42,7 +42,12 @@ fn lines<'a>(state: &'a State, snapshot: &'a Snapshot, theme: Theme, width: u16)
         (Tab::Peers, Some(descriptors)) => summary::peers(descriptors, theme, width),
         (Tab::Leaks, _) | (Tab::Descriptors | Tab::Peers, None) => [Line::default(), Line::default()],
     };
-    vec![target(snapshot, theme, width, duration(*elapsed)), first, second, trust(loss, incomplete, theme, width)]
+    vec![
+        target(state, snapshot, theme, width, duration(*elapsed)),
+        first,
+        second,
+        trust(loss, incomplete, theme, width),
+    ]
 }
 
 fn heap(snapshot: &Snapshot, theme: Theme, width: u16) -> [Line<'static>; 2] {
@@ -68,10 +73,12 @@ fn heap(snapshot: &Snapshot, theme: Theme, width: u16) -> [Line<'static>; 2] {
     ]
 }
 
-fn target(snapshot: &Snapshot, theme: Theme, width: u16, elapsed: String) -> Line<'_> {
+fn target<'a>(state: &State, snapshot: &'a Snapshot, theme: Theme, width: u16, elapsed: String) -> Line<'a> {
     let narrow = width < NARROW;
     let words = state_words(&snapshot.state);
-    let words = if narrow { words.split([',', ' ']).next().unwrap_or(words) } else { words };
+    // That numbers are final goes without saying in a recording.
+    let words =
+        if narrow || state.recorded.is_some() { words.split([',', ' ']).next().unwrap_or(words) } else { words };
     let comm = clean(&snapshot.target.comm, if narrow { 14 } else { 24 });
     let mut segments = vec![
         Span::styled(format!("{comm}[{}]", snapshot.target.pid.0), theme.bold()),
@@ -84,8 +91,10 @@ fn target(snapshot: &Snapshot, theme: Theme, width: u16, elapsed: String) -> Lin
         segments.swap(1, 2);
     }
     segments.retain(|segment| !segment.content.is_empty());
-    if !narrow {
-        segments.insert(0, Span::styled("leaktrace", theme.heading()));
+    match &state.recorded {
+        Some(recorded) => segments.insert(0, Span::styled(recording(recorded, narrow), theme.heading())),
+        None if !narrow => segments.insert(0, Span::styled("leaktrace", theme.heading())),
+        None => {}
     }
     fitting(segments, width)
 }
@@ -99,6 +108,15 @@ fn processes(processes: &[ProcessSnapshot]) -> String {
         (all, 0) => format!("{} processes", count(all)),
         (all, ended) => format!("{} of {} processes", count(all - ended), count(all)),
     }
+}
+
+/// That it is a recording, and of when.
+fn recording(recorded: &Recorded, narrow: bool) -> String {
+    let Recorded { window, windows, time } = recorded;
+    if narrow {
+        return format!("REC {}", time.strftime("%T"));
+    }
+    format!("RECORDING {}/{}  {}", count(*window as u64), count(*windows as u64), time.strftime("%F %TZ"))
 }
 
 /// How far the numbers and the stacks can be trusted.

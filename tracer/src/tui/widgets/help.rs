@@ -9,7 +9,7 @@ use ratatui::{
 
 use super::{fds, peers, sites::Column};
 use crate::tui::{
-    input::KEYS,
+    input::{KEYS, RECORDING_KEYS},
     state::{State, Tab},
     theme::Theme,
 };
@@ -19,7 +19,7 @@ const KEY_COLUMNS: usize = 16;
 
 pub(in crate::tui) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let Some(scroll) = &mut state.help else { return };
-    let lines = lines(state.tab, theme, area.width < WIDTH);
+    let lines = lines(state.tab, state.recorded.is_some(), theme, area.width < WIDTH);
     let width = WIDTH.min(area.width);
     let height = (lines.len() as u16 + 2).min(area.height);
     let overlay = Rect { x: area.x + (area.width - width) / 2, y: area.y + (area.height - height) / 2, width, height };
@@ -30,7 +30,7 @@ pub(in crate::tui) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_
 }
 
 /// `narrow`: meanings go below what they explain.
-fn lines(tab: Tab, theme: Theme, narrow: bool) -> Vec<Line<'static>> {
+fn lines(tab: Tab, recorded: bool, theme: Theme, narrow: bool) -> Vec<Line<'static>> {
     let entry = |key: &str, meaning: &'static str| {
         let key = Span::styled(format!(" {key:<KEY_COLUMNS$}"), theme.bold());
         if narrow {
@@ -40,7 +40,11 @@ fn lines(tab: Tab, theme: Theme, narrow: bool) -> Vec<Line<'static>> {
             vec![Line::from(vec![key, Span::raw(meaning)])]
         }
     };
-    let keys = KEYS.iter().flat_map(|&(key, meaning)| entry(key, meaning));
+    // Those of a recording come first, since they are other than what one knows.
+    let of_recording = if recorded { RECORDING_KEYS } else { &[] };
+    let is_other = |(key, _): &&(&str, &str)| recorded && matches!(*key, "Home g" | "End G");
+    let keys = of_recording.iter().chain(KEYS.iter().filter(|entry| !is_other(entry)));
+    let keys = keys.flat_map(|&(key, meaning)| entry(key, meaning));
     let explained = match tab {
         Tab::Leaks => &Column::ALL.map(|column| (column.heading(), column.meaning()))[..],
         Tab::Descriptors => fds::table::COLUMNS,

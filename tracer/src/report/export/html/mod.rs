@@ -80,7 +80,7 @@ fn header(snapshot: &Snapshot, page: &mut Markup) {
         page.raw("</ul>\n");
     }
     for note in notes {
-        page.element("p", note.what);
+        page.element("p", &note.what);
     }
     for (label, words) in analysis_lines(snapshot) {
         page.classed("p", if label == WARNING { "bad" } else { "dim" }, &format!("{label}: {words}"));

@@ -121,7 +121,7 @@ pub(in crate::tui) const COLUMNS: &[(&str, &str)] = &[
     ("PEER", "the service, or our address for clients"),
     ("DIR", "out: we connected; in: we accepted"),
     ("OPEN", "connections open"),
-    ("IDLE", "those without traffic for the stale time"),
+    ("IDLE", "without traffic for the stale time"),
     ("CLOSE_WAIT", "the other end hung up, we did not close"),
     ("OLDEST", "age of the oldest opened since attach"),
     ("OPENED/MIN", "connections opened per minute"),

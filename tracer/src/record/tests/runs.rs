@@ -1,0 +1,494 @@
+//! Strategies for Snapshots of a run: the same few sites, descriptors and peers in all of them, with any numbers. They are
+//! boxed, because a thread's stack has no room for all of them at once.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use tracer_common::{
+    counter::{LossCause, Stat},
+    event::SiteKind,
+    stack::StackEnd,
+};
+
+use crate::{
+    aggregate::{
+        BlockCounters, Corrections, Descriptors, Direction, Ending, Endpoint, Fd, FdKind, FdLimits, FdSignal, FdSite,
+        IncompleteCount, LossCount, Note, OpenFd, Origin, Peer, ProbeStatus, ProcessSnapshot, Rates, SiteId,
+        SiteSnapshot, Snapshot, Socket, StatCount, Suppressed, TargetInfo, TargetState, TcpState, Tgid,
+    },
+    analyze::{
+        Estimate, ProcessAnalysis,
+        history::ProcessReading,
+        process::{Eta, Explanation, Growth, Part, PartKind, Pressure, ProcessSignal},
+        verdict::{Label, Rate, Verdict},
+    },
+    symbolize::{Frame, NoSymbol, Stack},
+    target::{
+        limits::{LimitKind, MemoryLimit},
+        sockets::service_of,
+    },
+};
+
+/// Sites of the heap have ids below, those of descriptors from here on.
+const FD_SITES: u32 = 8;
+
+/// Up to 70 years, so that the age of something may be more than the time since the attach.
+fn span() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        Just(Duration::ZERO),
+        (0..100_000_u64).prop_map(Duration::from_millis),
+        (0..u64::MAX / 8).prop_map(Duration::from_nanos),
+    ]
+}
+
+fn maybe<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>) -> impl Strategy<Value = Option<T>> {
+    option::of(strategy)
+}
+
+fn real() -> impl Strategy<Value = f64> {
+    prop_oneof![Just(0.0), -1e12..1e12_f64, Just(f64::MAX), Just(f64::MIN_POSITIVE)]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), "[a-c]{1,3}", ".{0,12}"]
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    // The sum over a window must be a number, too.
+    prop_oneof![0..8_u64, 0..1_u64 << 54]
+}
+
+fn counters() -> impl Strategy<Value = BlockCounters> {
+    (number(), number(), number(), number()).prop_map(|(alloc_bytes, alloc_objects, free_bytes, free_objects)| {
+        BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects }
+    })
+}
+
+fn frame() -> BoxedStrategy<Frame> {
+    let reason = select(&NoSymbol::ALL[..]);
+    let function = prop_oneof![text().prop_map(|name| Ok(name.into())), reason.prop_map(Err)];
+    let string = || maybe(text().prop_map(Arc::from));
+    (number(), function, string(), maybe(number()), string(), string(), maybe(any::<u32>()), any::<bool>())
+        .prop_map(|(address, function, module, module_offset, build_id, file, line, inlined)| Frame {
+            address,
+            function,
+            module,
+            module_offset,
+            build_id,
+            file,
+            line,
+            inlined,
+        })
+        .boxed()
+}
+
+/// A stack; those of a run have their frames in common.
+pub(crate) fn stack() -> BoxedStrategy<Arc<Stack>> {
+    (vec(frame(), 0..5), select(StackEnd::ALL)).prop_map(|(frames, end)| Arc::new(Stack { frames, end })).boxed()
+}
+
+fn target() -> impl Strategy<Value = TargetInfo> {
+    (any::<u32>(), text(), text(), vec(text(), 0..3)).prop_map(|(pid, comm, exe, cmdline)| TargetInfo {
+        pid: Tgid(pid),
+        comm,
+        exe,
+        cmdline,
+    })
+}
+
+fn state() -> impl Strategy<Value = TargetState> {
+    select(vec![TargetState::Running, TargetState::Exited, TargetState::Detached])
+}
+
+fn process() -> BoxedStrategy<ProcessSnapshot> {
+    let times = (span(), maybe(span()), span());
+    (target(), maybe(any::<u32>()), state(), times, counters(), maybe(number()))
+        .prop_map(|(info, parent, state, (began, ended, unseen), totals, fds)| ProcessSnapshot {
+            info,
+            parent: parent.map(Tgid),
+            state,
+            began,
+            ended,
+            unseen,
+            totals,
+            fds,
+        })
+        .boxed()
+}
+
+fn site() -> BoxedStrategy<SiteSnapshot> {
+    let kinds = SiteKind::ALL.iter().copied().filter(|kind| *kind != SiteKind::Fd);
+    let kind = select(kinds.collect::<Vec<_>>());
+    (0..FD_SITES, any::<u32>(), kind, counters(), maybe(span()), stack(), maybe(verdict()), any::<bool>())
+        .prop_map(|(id, tgid, kind, counters, oldest, stack, verdict, suppressed)| SiteSnapshot {
+            id: SiteId(id),
+            tgid: Tgid(tgid),
+            kind,
+            counters,
+            oldest,
+            stack,
+            verdict,
+            suppressed,
+        })
+        .boxed()
+}
+
+fn estimate() -> impl Strategy<Value = Estimate> {
+    let real = || prop_oneof![real(), Just(-0.0)];
+    (real(), real(), real()).prop_map(|(value, low, high)| Estimate { value, low, high })
+}
+
+fn verdict() -> BoxedStrategy<Arc<Verdict>> {
+    let label = select(vec![
+        Label::Leaking,
+        Label::Growing,
+        Label::Bounded,
+        Label::Steady,
+        Label::Churn,
+        Label::StartUp,
+        Label::PreExisting,
+    ]);
+    let rate = (estimate(), estimate()).prop_map(|(bytes, objects)| Rate { bytes, objects });
+    (label, 0.0..1.0_f64, text(), maybe(rate), span())
+        .prop_map(|(label, confidence, reason, rate, since)| {
+            Arc::new(Verdict { label, confidence, reason, rate, since })
+        })
+        .boxed()
+}
+
+fn growth() -> BoxedStrategy<Growth> {
+    (estimate(), estimate(), any::<bool>(), any::<u64>())
+        .prop_map(|(per_s, per_hour, certain, now)| Growth { per_s, per_hour, certain, now })
+        .boxed()
+}
+
+fn memory_limit() -> BoxedStrategy<MemoryLimit> {
+    let kind = select(vec![
+        LimitKind::CgroupMax,
+        LimitKind::CgroupHigh,
+        LimitKind::CgroupV1,
+        LimitKind::AddressSpace,
+        LimitKind::Data,
+        LimitKind::Machine,
+    ]);
+    (kind, any::<u64>(), any::<u64>(), text())
+        .prop_map(|(kind, bytes, used, cgroup)| MemoryLimit { kind, bytes, used, cgroup })
+        .boxed()
+}
+
+fn process_signal() -> BoxedStrategy<ProcessSignal> {
+    let eta =
+        || (span(), span(), maybe(span())).prop_map(|(expected, earliest, latest)| Eta { expected, earliest, latest });
+    let pressure = (any::<u64>(), any::<u64>()).prop_map(|(used, limit)| Pressure { used, limit });
+    prop_oneof![
+        (memory_limit(), eta()).prop_map(|(limit, eta)| ProcessSignal::OutOfMemory { limit, eta }),
+        (pressure, eta()).prop_map(|(pressure, eta)| ProcessSignal::OutOfDescriptors { pressure, eta }),
+        (memory_limit(), any::<u8>()).prop_map(|(limit, mark)| ProcessSignal::NearMemoryLimit { limit, mark }),
+        (growth(), any::<bool>(), any::<u64>()).prop_map(|(growth, resident, mark)| ProcessSignal::Growth {
+            growth,
+            resident,
+            mark
+        }),
+    ]
+    .boxed()
+}
+
+fn explanation() -> BoxedStrategy<Explanation> {
+    let kind = select(vec![
+        PartKind::Blocks,
+        PartKind::BeforeAttach,
+        PartKind::Mapped,
+        PartKind::Files,
+        PartKind::Shared,
+        PartKind::LazyFree,
+        PartKind::Retained,
+    ]);
+    let parts = vec((kind, number()).prop_map(|(kind, bytes)| Part { kind, bytes }), 0..4);
+    (parts, text()).prop_map(|(parts, words)| Explanation { parts, words }).boxed()
+}
+
+fn analysis() -> BoxedStrategy<(Tgid, ProcessAnalysis)> {
+    let reading = [(); 7].map(|()| maybe(any::<u64>())).prop_map(
+        |[rss, pss, cgroup, outstanding, open_fds, unknown_frees, lost]| ProcessReading {
+            rss,
+            pss,
+            cgroup,
+            outstanding,
+            open_fds,
+            unknown_frees,
+            lost,
+        },
+    );
+    let growths = [(); 3].map(|()| maybe(growth()));
+    (any::<u32>(), reading, growths, vec(memory_limit(), 0..3), vec(process_signal(), 0..3), maybe(explanation()))
+        .prop_map(|(pid, reading, [resident, outstanding, open_fds], limits, signals, explanation)| {
+            let analysis = ProcessAnalysis { reading, resident, outstanding, open_fds, limits, signals, explanation };
+            (Tgid(pid), analysis)
+        })
+        .boxed()
+}
+
+fn suppressed() -> impl Strategy<Value = Suppressed> {
+    (text(), number(), number(), number()).prop_map(|(pattern, sites, inuse_bytes, inuse_objects)| Suppressed {
+        pattern,
+        sites,
+        inuse_bytes,
+        inuse_objects,
+    })
+}
+
+fn id() -> impl Strategy<Value = SiteId> {
+    (0..2 * FD_SITES).prop_map(SiteId)
+}
+
+fn endpoint() -> impl Strategy<Value = Endpoint> {
+    prop_oneof![any::<SocketAddr>().prop_map(Endpoint::Inet), text().prop_map(|path| Endpoint::Unix(path.into()))]
+}
+
+fn direction() -> impl Strategy<Value = Direction> {
+    select(vec![Direction::Outbound, Direction::Inbound])
+}
+
+fn tcp_state() -> impl Strategy<Value = TcpState> {
+    select(vec![
+        TcpState::Established,
+        TcpState::SynSent,
+        TcpState::SynReceived,
+        TcpState::FinWait1,
+        TcpState::FinWait2,
+        TcpState::TimeWait,
+        TcpState::Closed,
+        TcpState::CloseWait,
+        TcpState::LastAck,
+        TcpState::Listen,
+        TcpState::Closing,
+    ])
+}
+
+fn socket() -> BoxedStrategy<Socket> {
+    let ends = (maybe(direction()), maybe(endpoint()), maybe(endpoint()), maybe(tcp_state()));
+    let traffic = (maybe(number()), maybe(number()), maybe(any::<u32>()), maybe(any::<u32>()));
+    let times = (maybe(span()), maybe(span()), maybe(span()));
+    (ends, traffic, times, maybe(id()))
+        .prop_map(
+            |(
+                (direction, local, peer, state),
+                (rx_bytes, tx_bytes, recv_queue, send_queue),
+                (idle, connect_latency, close_wait),
+                connected_by,
+            )| Socket {
+                direction,
+                local,
+                peer,
+                state,
+                idle,
+                rx_bytes,
+                tx_bytes,
+                recv_queue,
+                send_queue,
+                connect_latency,
+                close_wait,
+                connected_by,
+            },
+        )
+        .boxed()
+}
+
+fn open_fd() -> BoxedStrategy<OpenFd> {
+    let origin = prop_oneof![Just(Origin::BeforeAttach), Just(Origin::Unseen), id().prop_map(Origin::Site)];
+    let key = (prop_oneof![0..2_u32, any::<u32>()], prop_oneof![0..9_u32, any::<u32>()]);
+    (key, select(FdKind::ALL), text(), origin, maybe(span()), maybe(socket()))
+        .prop_map(|((tgid, fd), kind, detail, origin, age, socket)| OpenFd {
+            tgid: Tgid(tgid),
+            fd: Fd(fd),
+            kind,
+            detail: detail.into(),
+            origin,
+            age,
+            socket: socket.map(Box::new),
+        })
+        .boxed()
+}
+
+fn fd_site() -> BoxedStrategy<FdSite> {
+    let kinds = vec((select(FdKind::ALL), number()), 0..3);
+    (FD_SITES..2 * FD_SITES, any::<u32>(), number(), number(), maybe(span()), kinds, stack(), maybe(verdict()))
+        .prop_map(|(id, tgid, opened, closed, oldest, kinds, stack, verdict)| FdSite {
+            id: SiteId(id),
+            tgid: Tgid(tgid),
+            opened,
+            closed,
+            oldest,
+            kinds,
+            stack,
+            verdict,
+        })
+        .boxed()
+}
+
+fn peer() -> BoxedStrategy<Peer> {
+    let numbers = [(); 5].map(|()| number());
+    let shares = || vec((id(), number()), 0..3);
+    (
+        direction(),
+        endpoint(),
+        numbers,
+        maybe(span()),
+        (real(), real(), any::<bool>()),
+        maybe(span()),
+        shares(),
+        shares(),
+    )
+        .prop_map(
+            |(
+                direction,
+                endpoint,
+                [open, idle, close_wait, opened, closed],
+                oldest,
+                (opened_per_min, closed_per_min, growing),
+                connect_latency,
+                sites,
+                connected_by,
+            )| Peer {
+                direction,
+                service: service_of(&endpoint),
+                endpoint,
+                open,
+                idle,
+                close_wait,
+                oldest,
+                opened,
+                closed,
+                opened_per_min,
+                closed_per_min,
+                growing,
+                connect_latency,
+                sites,
+                connected_by,
+            },
+        )
+        .boxed()
+}
+
+fn limits() -> impl Strategy<Value = FdLimits> {
+    (number(), number(), number()).prop_map(|(nofile_soft, nofile_hard, open)| FdLimits {
+        nofile_soft,
+        nofile_hard,
+        open,
+    })
+}
+
+fn signal() -> BoxedStrategy<FdSignal> {
+    prop_oneof![
+        (number(), span(), maybe(id()), maybe(endpoint()))
+            .prop_map(|(count, oldest, site, endpoint)| { FdSignal::CloseWait { count, oldest, site, endpoint } }),
+        (real(), span(), maybe(id())).prop_map(|(per_min, over, site)| FdSignal::Growth { per_min, over, site }),
+        (direction(), endpoint(), real(), real()).prop_map(|(direction, endpoint, opened_per_min, closed_per_min)| {
+            FdSignal::Unreleased { direction, endpoint, opened_per_min, closed_per_min }
+        }),
+        (number(), span(), maybe(endpoint())).prop_map(|(count, oldest, endpoint)| FdSignal::HalfOpen {
+            count,
+            oldest,
+            endpoint
+        }),
+        (any::<u8>(), limits()).prop_map(|(mark, limits)| FdSignal::NearLimit { mark, limits }),
+    ]
+    .boxed()
+}
+
+fn descriptors() -> BoxedStrategy<Descriptors> {
+    let lists = (vec(fd_site(), 0..6), vec(open_fd(), 0..8), vec(peer(), 0..4), vec(signal(), 0..4), vec(text(), 0..3));
+    (lists, maybe(span()), maybe(limits()), (number(), number(), number()), span())
+        .prop_map(|((mut sites, mut open, peers, signals, limitations), looked, limits, corrected, stale)| {
+            let (unseen_closes, unseen_opens, replaced) = corrected;
+            sites.sort_by_key(|site| site.id);
+            sites.dedup_by_key(|site| site.id);
+            sites.sort_by_key(FdSite::order);
+            open.sort_by_key(|fd| (fd.tgid, fd.fd));
+            open.dedup_by_key(|fd| (fd.tgid, fd.fd));
+            Descriptors {
+                sites,
+                open: Arc::new(open),
+                looked,
+                peers,
+                limits,
+                signals,
+                corrections: Corrections { unseen_closes, unseen_opens, replaced },
+                limitations,
+                stale,
+            }
+        })
+        .boxed()
+}
+
+fn note() -> impl Strategy<Value = Note> {
+    (text(), vec(any::<u32>(), 0..3))
+        .prop_map(|(what, pids)| Note { what: what.into(), pids: pids.into_iter().map(Tgid).collect() })
+}
+
+fn probe() -> impl Strategy<Value = ProbeStatus> {
+    (text(), text(), number(), select(vec!["entry", "return", "exit"]), number())
+        .prop_map(|(module, symbol, offset, kind, hits)| ProbeStatus { module, symbol, offset, kind, hits })
+}
+
+fn counts<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = Vec<(T, u64)>> {
+    vec((select(all), number()), 0..3)
+}
+
+/// A Snapshot as the aggregator makes them.
+pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
+    let ending = prop_oneof![any::<i32>().prop_map(Ending::Code), any::<i32>().prop_map(Ending::Signal)];
+    let about = (-1_000_000_000_000..200_000_000_000_000_i64, target(), state(), maybe(ending), any::<bool>());
+    let lists = (vec(process(), 0..3), vec(note(), 0..3), vec(site(), 0..8), vec(probe(), 0..3));
+    let counted = (counts(LossCause::ALL), counts(StackEnd::ALL), counts(Stat::ALL));
+    let rates = (real(), real(), real(), real());
+    let found = (vec(analysis(), 0..3), vec(suppressed(), 0..3));
+    (about, span(), span(), lists, counters(), rates, counted, maybe(descriptors()), found)
+        .prop_map(
+            |(
+                (started, target, state, ending, heap_traced),
+                elapsed,
+                window,
+                (processes, notes, mut sites, probes),
+                totals,
+                (allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s),
+                (loss, incomplete, stats),
+                descriptors,
+                (analysis, suppressions),
+            )| {
+                sites.sort_by_key(|site| site.id);
+                sites.dedup_by_key(|site| site.id);
+                sites.sort_by_key(SiteSnapshot::order);
+                Snapshot {
+                    started: jiff::Timestamp::from_millisecond(started).expect("within the years 1938 to 8307"),
+                    elapsed,
+                    window,
+                    target,
+                    processes,
+                    state,
+                    ending,
+                    analysis,
+                    suppressions,
+                    notes,
+                    heap_traced,
+                    sites,
+                    totals,
+                    rates: Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s },
+                    loss: loss.into_iter().map(|(cause, count)| LossCount { cause, count }).collect(),
+                    incomplete: incomplete.into_iter().map(|(end, objects)| IncompleteCount { end, objects }).collect(),
+                    stats: stats.into_iter().map(|(stat, count)| StatCount { stat, count }).collect(),
+                    probes,
+                    descriptors,
+                }
+            },
+        )
+        .boxed()
+}
+
+/// A few Snapshots, in the order of their times.
+pub(crate) fn run() -> impl Strategy<Value = Vec<Snapshot>> {
+    vec(snapshot(), 1..5).prop_map(|mut run| {
+        run.sort_by_key(|snapshot| snapshot.elapsed);
+        run
+    })
+}
