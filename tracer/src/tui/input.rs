@@ -75,6 +75,7 @@ pub(super) enum Action {
 /// Every key and what it does, for the help.
 pub(super) const KEYS: &[(&str, &str)] = &[
     ("1 2 3", "leaks, descriptors, peers"),
+    ("4 5 6", "timeline, flame graph, health"),
     ("[ ]", "the tab before, the next tab"),
     ("Up Down  k j", "select a row, scroll the pane"),
     ("Left Right  h l", "scroll the pane sideways"),
@@ -124,6 +125,9 @@ pub(super) fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Char('1') => Action::Show(Tab::Leaks),
         KeyCode::Char('2') => Action::Show(Tab::Descriptors),
         KeyCode::Char('3') => Action::Show(Tab::Peers),
+        KeyCode::Char('4') => Action::Show(Tab::Timeline),
+        KeyCode::Char('5') => Action::Show(Tab::Flame),
+        KeyCode::Char('6') => Action::Show(Tab::Health),
         KeyCode::Char('[') => Action::PreviousTab,
         KeyCode::Char(']') => Action::NextTab,
         KeyCode::Char('s') => Action::NextSort,

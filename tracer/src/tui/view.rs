@@ -9,8 +9,9 @@ use ratatui::{
 use super::{
     state::{Focus, State, Tab},
     theme::Theme,
-    widgets::{fds, footer, header, help, notices, peers, sites, stack, table::say, tabs},
+    widgets::{fds, flame, footer, header, health, help, notices, peers, sites, stack, table::say, tabs, timeline},
 };
+use crate::aggregate::{Descriptors, Snapshot};
 
 /// Below this there is no room for a number and the place it belongs to.
 const SMALLEST: (u16, u16) = (40, 8);
@@ -52,35 +53,43 @@ pub(super) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>) {
 
 fn draw_tab(state: &mut State, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
     let Some(snapshot) = state.snapshot.clone() else { return say(sites::WAITING, frame, body) };
-    let focus = state.focus();
-    if state.tab == Tab::Leaks && !snapshot.heap_traced {
-        return say(NO_HEAP, frame, body);
+    match (state.tab, &snapshot.descriptors) {
+        (Tab::Leaks | Tab::Flame, _) if !snapshot.heap_traced => say(NO_HEAP, frame, body),
+        (Tab::Leaks, _) => draw_leaks(state, &snapshot, theme, frame, body),
+        (Tab::Descriptors | Tab::Peers, None) => say(NO_DESCRIPTORS, frame, body),
+        (Tab::Descriptors, Some(descriptors)) => draw_descriptors(state, descriptors, theme, frame, body),
+        (Tab::Peers, Some(descriptors)) => draw_peers(state, descriptors, theme, frame, body),
+        (Tab::Timeline, _) => timeline::draw(state, &snapshot, theme, frame, body),
+        (Tab::Flame, _) => flame::draw(state, &snapshot, theme, frame, body),
+        (Tab::Health, _) => health::draw(state, &snapshot, theme, frame, body),
     }
-    if state.tab == Tab::Leaks {
-        let panes = Panes::new(body, focus);
-        if let Some(area) = panes.table {
-            sites::draw(&snapshot, &mut state.leaks, theme, frame, area);
-        }
-        if let Some(area) = panes.pane {
-            stack::draw(&snapshot, &mut state.leaks, theme, frame, area, panes.beside);
-        }
-        return;
+}
+
+fn draw_leaks(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
+    let panes = Panes::new(body, state.focus());
+    if let Some(area) = panes.table {
+        sites::draw(snapshot, &mut state.leaks, theme, frame, area);
     }
-    let Some(descriptors) = &snapshot.descriptors else { return say(NO_DESCRIPTORS, frame, body) };
-    if state.tab == Tab::Peers {
-        let panes = Panes::new(body, focus);
-        if let Some(area) = panes.table {
-            peers::table::draw(descriptors, &mut state.peers, theme, frame, area);
-        }
-        if let Some(area) = panes.pane {
-            peers::pane::draw(descriptors, &mut state.peers, theme, frame, area, panes.beside);
-        }
-        return;
+    if let Some(area) = panes.pane {
+        stack::draw(snapshot, &mut state.leaks, theme, frame, area, panes.beside);
     }
+}
+
+fn draw_peers(state: &mut State, descriptors: &Descriptors, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
+    let panes = Panes::new(body, state.focus());
+    if let Some(area) = panes.table {
+        peers::table::draw(descriptors, &mut state.peers, theme, frame, area);
+    }
+    if let Some(area) = panes.pane {
+        peers::pane::draw(descriptors, &mut state.peers, theme, frame, area, panes.beside);
+    }
+}
+
+fn draw_descriptors(state: &mut State, descriptors: &Descriptors, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
     let height = notices::height(&state.fds.notices, body.height);
     let [above, rest] = Layout::vertical([Constraint::Length(height), Constraint::Min(0)]).areas(body);
     notices::draw(&state.fds.notices, theme, frame, above);
-    let panes = Panes::new(rest, focus);
+    let panes = Panes::new(rest, state.focus());
     if let Some(area) = panes.table {
         fds::table::draw(descriptors, &mut state.fds, theme, frame, area);
     }

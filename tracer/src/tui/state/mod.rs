@@ -5,16 +5,24 @@
 
 mod browser;
 mod fds;
+mod flame;
+mod health;
 mod leaks;
 mod peers;
+mod timeline;
+mod trails;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 pub(super) use self::{
     browser::{Focus, Scroll},
     fds::{FdSort, Fds, Group, Notice, site as fd_site},
+    flame::Flame,
+    health::Health,
     leaks::{Change, Leaks},
     peers::{PeerSort, Peers, is_about},
+    timeline::Timeline,
+    trails::{Mark, Quantity, Trail, Trails},
 };
 use super::input::{Action, Flow, Seek};
 use crate::{
@@ -28,17 +36,24 @@ pub(super) enum Tab {
     Leaks,
     Descriptors,
     Peers,
+    Timeline,
+    Flame,
+    Health,
 }
 
 impl Tab {
     /// In the order of their numbers.
-    pub(super) const ALL: [Self; 3] = [Self::Leaks, Self::Descriptors, Self::Peers];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Leaks, Self::Descriptors, Self::Peers, Self::Timeline, Self::Flame, Self::Health];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Leaks => "Leaks",
             Self::Descriptors => "Descriptors",
             Self::Peers => "Peers",
+            Self::Timeline => "Timeline",
+            Self::Flame => "Flame graph",
+            Self::Health => "Health",
         }
     }
 
@@ -68,6 +83,10 @@ pub(super) struct State {
     pub(super) leaks: Leaks,
     pub(super) fds: Fds,
     pub(super) peers: Peers,
+    pub(super) timeline: Timeline,
+    pub(super) flame: Flame,
+    pub(super) health: Health,
+    pub(super) trails: Trails,
     /// Scroll position of the help, when it is open.
     pub(super) help: Option<Scroll>,
     pub(super) status: Option<String>,
@@ -82,6 +101,10 @@ impl State {
             leaks: Leaks::new(sort, min_age),
             fds: Fds::new(sort.into()),
             peers: Peers::default(),
+            timeline: Timeline::default(),
+            flame: Flame::default(),
+            health: Health::default(),
+            trails: Trails::default(),
             help: None,
             status: None,
         }
@@ -103,7 +126,9 @@ impl State {
         if self.snapshot.is_none() && !next.heap_traced {
             self.tab = Tab::Descriptors;
         }
+        self.trails.push(&next);
         self.leaks.update(before, &next);
+        self.flame.update(&next);
         self.fds.update(next.descriptors.as_ref());
         self.peers.update(next.descriptors.as_ref());
         self.snapshot = Some(next);
@@ -130,6 +155,9 @@ impl State {
                 Tab::Leaks => self.leaks.browser.apply(action),
                 Tab::Descriptors => self.fds.browser.apply(action),
                 Tab::Peers => self.peers.browser.apply(action),
+                Tab::Timeline => self.timeline.apply(action),
+                Tab::Flame => self.flame.apply(action),
+                Tab::Health => self.health.scroll.apply(action),
             },
         }
         Flow::Continue
@@ -142,6 +170,8 @@ impl State {
             Tab::Leaks => self.leaks.next_sort(snapshot),
             Tab::Descriptors => self.fds.next_sort(descriptors),
             Tab::Peers => self.peers.next_sort(descriptors),
+            Tab::Flame => self.flame.next_measure(snapshot),
+            Tab::Timeline | Tab::Health => {}
         }
     }
 
@@ -156,12 +186,15 @@ impl State {
             Tab::Leaks => self.leaks.browser.focus,
             Tab::Descriptors => self.fds.browser.focus,
             Tab::Peers => self.peers.browser.focus,
+            Tab::Timeline | Tab::Flame | Tab::Health => Focus::List,
         }
     }
 
     pub(super) fn visible_sites(&self) -> Vec<SiteId> {
         let mut sites = match (self.tab, self.descriptors()) {
             (Tab::Leaks, _) => return self.leaks.visible_sites(),
+            (Tab::Flame, _) => return self.flame.visible_sites(),
+            (Tab::Timeline | Tab::Health, _) => return Vec::new(),
             (_, None) => return Vec::new(),
             (Tab::Descriptors, Some(descriptors)) => self.fds.visible_sites(descriptors),
             (Tab::Peers, Some(descriptors)) => self.peers.visible_sites(descriptors),

@@ -31,8 +31,10 @@ pub(in crate::tui) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>, a
         (Focus::List, Tab::Leaks) => "Tab stack",
         (Focus::List, Tab::Descriptors) => "Tab descriptors",
         (Focus::List, Tab::Peers) => "Tab call sites",
+        (Focus::List, Tab::Timeline | Tab::Flame | Tab::Health) => "",
     };
-    let mut keys = vec!["? help", "q quit", other, "s sort", "1 2 3 tabs"];
+    let mut keys = vec!["? help", "q quit", other, "s sort", "1-6 tabs"];
+    keys.retain(|key| !key.is_empty());
     if state.recorded.is_some() {
         keys.insert(2, ", . time");
     }
@@ -59,6 +61,7 @@ fn place(state: &State) -> String {
             }
         }
         Tab::Descriptors => place(state.fds.browser.row(), state.fds.browser.len(), "row", "rows"),
+        Tab::Timeline | Tab::Flame | Tab::Health => String::new(),
         Tab::Peers => place(state.peers.browser.row(), state.peers.browser.len(), "peer", "peers"),
     }
 }

@@ -37,10 +37,14 @@ pub(in crate::tui) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>, a
 fn lines<'a>(state: &'a State, snapshot: &'a Snapshot, theme: Theme, width: u16) -> Vec<Line<'a>> {
     let Snapshot { elapsed, loss, incomplete, .. } = snapshot;
     let [first, second] = match (state.tab, &snapshot.descriptors) {
-        (Tab::Leaks, _) if snapshot.heap_traced => heap(snapshot, theme, width),
+        (Tab::Leaks | Tab::Timeline | Tab::Flame | Tab::Health, _) if snapshot.heap_traced => {
+            heap(snapshot, theme, width)
+        }
         (Tab::Descriptors, Some(descriptors)) => summary::descriptors(descriptors, &state.fds, theme, width),
         (Tab::Peers, Some(descriptors)) => summary::peers(descriptors, theme, width),
-        (Tab::Leaks, _) | (Tab::Descriptors | Tab::Peers, None) => [Line::default(), Line::default()],
+        (Tab::Leaks | Tab::Timeline | Tab::Flame | Tab::Health, _) | (Tab::Descriptors | Tab::Peers, None) => {
+            [Line::default(), Line::default()]
+        }
     };
     vec![
         target(state, snapshot, theme, width, duration(*elapsed)),

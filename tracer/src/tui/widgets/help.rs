@@ -49,6 +49,7 @@ fn lines(tab: Tab, recorded: bool, theme: Theme, narrow: bool) -> Vec<Line<'stat
         Tab::Leaks => &Column::ALL.map(|column| (column.heading(), column.meaning()))[..],
         Tab::Descriptors => fds::table::COLUMNS,
         Tab::Peers => peers::table::COLUMNS,
+        Tab::Timeline | Tab::Flame | Tab::Health => &[],
     };
     let columns = explained.iter().flat_map(|&(heading, meaning)| entry(heading, meaning));
     keys.chain([Line::default()]).chain(columns).collect()

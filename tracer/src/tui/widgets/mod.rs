@@ -2,9 +2,11 @@
 
 mod call_site;
 pub(super) mod fds;
+pub(super) mod flame;
 pub(super) mod footer;
 mod frames;
 pub(super) mod header;
+pub(super) mod health;
 pub(super) mod help;
 pub(super) mod notices;
 mod pane;
@@ -13,6 +15,7 @@ pub(super) mod sites;
 pub(super) mod stack;
 pub(super) mod table;
 pub(super) mod tabs;
+pub(super) mod timeline;
 
 use ratatui::text::{Line, Span};
 

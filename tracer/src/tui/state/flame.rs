@@ -1,0 +1,19 @@
+//! The tab of the flame graph.
+
+use super::Action;
+use crate::aggregate::{SiteId, Snapshot};
+
+#[derive(Debug, Default)]
+pub(in crate::tui) struct Flame {}
+
+impl Flame {
+    pub(super) fn update(&mut self, _snapshot: &Snapshot) {}
+
+    pub(super) fn apply(&mut self, _action: Action) {}
+
+    pub(super) fn next_measure(&mut self, _snapshot: Option<&Snapshot>) {}
+
+    pub(super) fn visible_sites(&self) -> Vec<SiteId> {
+        Vec::new()
+    }
+}
