@@ -60,6 +60,9 @@ impl App {
 
     /// Obeys a key.
     pub fn on_key(&mut self, key: KeyEvent) -> Flow {
+        if let Some(flow) = self.state.type_key(key) {
+            return flow;
+        }
         match input::action(key) {
             Some(action) => self.state.apply(action),
             None => Flow::Continue,

@@ -64,6 +64,8 @@ pub(super) enum Action {
     NextTab,
     PreviousTab,
     NextSort,
+    /// Type what to look for, on the tabs that search.
+    Search,
     /// In a recording; elsewhere [`Seek::First`] and [`Seek::Last`] mean the list.
     Seek(Seek),
     Help,
@@ -84,6 +86,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("End G", "to the end"),
     ("Tab", "switch between list and pane"),
     ("s", "sort by the next column"),
+    ("/", "search: type, then Enter to keep or Esc"),
     ("?", "this help"),
     ("q Esc", "close this help, or quit"),
     ("Ctrl-C", "quit"),
@@ -131,6 +134,7 @@ pub(super) fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Char('[') => Action::PreviousTab,
         KeyCode::Char(']') => Action::NextTab,
         KeyCode::Char('s') => Action::NextSort,
+        KeyCode::Char('/') => Action::Search,
         KeyCode::Char('?') => Action::Help,
         KeyCode::Char('q') | KeyCode::Esc => Action::Back,
         _ => return None,

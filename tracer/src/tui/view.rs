@@ -9,7 +9,9 @@ use ratatui::{
 use super::{
     state::{Focus, State, Tab},
     theme::Theme,
-    widgets::{fds, flame, footer, header, health, help, notices, peers, sites, stack, table::say, tabs, timeline},
+    widgets::{
+        fds, flame, footer, header, health, help, notices, peers, prompt, sites, stack, table::say, tabs, timeline,
+    },
 };
 use crate::aggregate::{Descriptors, Snapshot};
 
@@ -47,7 +49,10 @@ pub(super) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>) {
     header::draw(state, theme, frame, top);
     tabs::draw(state, theme, frame, tab_bar);
     draw_tab(state, theme, frame, body);
-    footer::draw(state, theme, frame, bottom);
+    match &state.prompt {
+        Some(prompt) => prompt::draw(prompt, theme, frame, bottom),
+        None => footer::draw(state, theme, frame, bottom),
+    }
     help::draw(state, theme, frame, area);
 }
 

@@ -42,6 +42,7 @@ impl Scroll {
             Action::SwitchFocus
             | Action::Seek(_)
             | Action::NextSort
+            | Action::Search
             | Action::Show(_)
             | Action::NextTab
             | Action::PreviousTab

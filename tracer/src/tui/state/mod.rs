@@ -9,6 +9,7 @@ mod flame;
 mod health;
 mod leaks;
 mod peers;
+mod prompt;
 mod timeline;
 mod trails;
 
@@ -21,9 +22,12 @@ pub(super) use self::{
     health::Health,
     leaks::{Change, Leaks},
     peers::{PeerSort, Peers, is_about},
+    prompt::{Edit, Prompt},
     timeline::Timeline,
     trails::{Mark, Quantity, Trail, Trails},
 };
+use crossterm::event::KeyEvent;
+
 use super::input::{Action, Flow, Seek};
 use crate::{
     aggregate::{Descriptors, SiteId, Snapshot},
@@ -90,6 +94,8 @@ pub(super) struct State {
     /// Scroll position of the help, when it is open.
     pub(super) help: Option<Scroll>,
     pub(super) status: Option<String>,
+    /// What the user types, for the tab that is shown. While it is open it has all keys.
+    pub(super) prompt: Option<Prompt>,
 }
 
 impl State {
@@ -107,6 +113,7 @@ impl State {
             trails: Trails::default(),
             help: None,
             status: None,
+            prompt: None,
         }
     }
 
@@ -151,6 +158,7 @@ impl State {
             (Action::NextTab, None) => self.tab = self.tab.beside(1),
             (Action::PreviousTab, None) => self.tab = self.tab.beside(Tab::ALL.len() - 1),
             (Action::NextSort, None) => self.next_sort(),
+            (Action::Search, None) => self.open_prompt(),
             (action, None) => match self.tab {
                 Tab::Leaks => self.leaks.browser.apply(action),
                 Tab::Descriptors => self.fds.browser.apply(action),
@@ -161,6 +169,42 @@ impl State {
             },
         }
         Flow::Continue
+    }
+
+    /// Gives a key to the prompt, when one is open.
+    pub(super) fn type_key(&mut self, key: KeyEvent) -> Option<Flow> {
+        let prompt = self.prompt.as_mut()?;
+        self.status = None;
+        match prompt.apply(key) {
+            Edit::Same => {}
+            Edit::Changed => {
+                let text = prompt.text.clone();
+                self.typed(&text);
+            }
+            Edit::Accepted => self.prompt = None,
+            Edit::Cancelled => {
+                self.prompt = None;
+                self.typed("");
+            }
+            Edit::Quit => return Some(Flow::Quit),
+        }
+        Some(Flow::Continue)
+    }
+
+    /// Begins to ask for what the tab searches, on those that do.
+    fn open_prompt(&mut self) {
+        self.prompt = match self.tab {
+            Tab::Flame => Some(Prompt::new("search", self.flame.searched())),
+            Tab::Leaks | Tab::Descriptors | Tab::Peers | Tab::Timeline | Tab::Health => None,
+        };
+    }
+
+    /// Passes on what is in the prompt now.
+    fn typed(&mut self, text: &str) {
+        match self.tab {
+            Tab::Flame => self.flame.search(text),
+            Tab::Leaks | Tab::Descriptors | Tab::Peers | Tab::Timeline | Tab::Health => {}
+        }
     }
 
     fn next_sort(&mut self) {

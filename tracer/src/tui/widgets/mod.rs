@@ -11,6 +11,7 @@ pub(super) mod help;
 pub(super) mod notices;
 mod pane;
 pub(super) mod peers;
+pub(super) mod prompt;
 pub(super) mod sites;
 pub(super) mod stack;
 pub(super) mod table;
