@@ -163,9 +163,9 @@ pub struct LiveArguments {
     /// Call sites shown in a text report.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
-    /// Order of the call sites.
-    #[arg(long, value_enum, default_value_t)]
-    pub sort: Sort,
+    /// Order of the call sites [default: inuse; on the dashboard, the most urgent verdicts].
+    #[arg(long, value_enum)]
+    pub sort: Option<Sort>,
     /// Show only call sites whose oldest block is at least this old.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     pub min_age: Duration,

@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     Format, LiveArguments,
     alerts::{self, Alerts},
+    export::export,
     launch::{self, Change, Launched},
     output::Output,
     prepare::prepare,
@@ -87,7 +88,8 @@ impl Interrupts {
 
 /// Traces the processes of the arguments.
 pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<ExitCode> {
-    let options = ReportOptions { top: arguments.top, sort: arguments.sort, min_age: arguments.min_age };
+    let options =
+        ReportOptions { top: arguments.top, sort: arguments.sort.unwrap_or_default(), min_age: arguments.min_age };
     let output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?
         .beside_program(!arguments.program.is_empty())
         .measuring(arguments.by.unwrap_or_default());
@@ -371,11 +373,17 @@ fn on_input(
 ) -> anyhow::Result<ControlFlow<()>> {
     let View::Dashboard { terminal, app, .. } = view else { return Ok(ControlFlow::Continue(())) };
     match input {
-        Some(Ok(Input::Key(key))) => {
-            if app.on_key(key) == Flow::Quit {
-                return Ok(ControlFlow::Break(()));
+        Some(Ok(Input::Key(key))) => match app.on_key(key) {
+            Flow::Quit => return Ok(ControlFlow::Break(())),
+            Flow::Copy(text) => terminal.copy(&text)?,
+            Flow::Export(what) => {
+                if let Some(shown) = app.shown() {
+                    let named = tracing.name_all(&shown);
+                    app.status(export(&named, Some(tracing.history()), what));
+                }
             }
-        }
+            Flow::Continue | Flow::Seek(_) => {}
+        },
         Some(Ok(Input::Resize)) => {}
         Some(Err(error)) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
             return Err(error).context("reading the terminal");

@@ -9,6 +9,7 @@ mod args;
 mod demo;
 mod doctor;
 mod exits;
+mod export;
 mod fd_process;
 mod fd_watch;
 mod follower;

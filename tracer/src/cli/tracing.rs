@@ -286,6 +286,11 @@ impl Tracing {
         Ok((view, observed))
     }
 
+    /// What was seen so far.
+    pub(super) fn history(&self) -> &History {
+        self.analyst.history()
+    }
+
     /// What the last window showed, with what was found.
     pub(super) fn annotated_view(&mut self) -> Snapshot {
         let mut view = self.aggregator.view(&self.reading, self.state.clone());

@@ -31,5 +31,6 @@ pub use json::{SCHEMA, write_json};
 pub use order::Sort;
 pub(crate) use order::sort_indices;
 pub use suppressions::Suppressions;
+pub(crate) use text::site_text;
 pub use text::{ReportOptions, write_text};
 pub(crate) use words::{no_symbol_words, stack_end_words, state_name, state_words};

@@ -7,7 +7,7 @@ use ratatui::{
     widgets::{Block, Clear, Paragraph},
 };
 
-use super::{fds, peers, sites::Column};
+use super::{fds, peers, sites};
 use crate::tui::{
     input::{KEYS, RECORDING_KEYS},
     state::{State, Tab},
@@ -46,7 +46,7 @@ fn lines(tab: Tab, recorded: bool, theme: Theme, narrow: bool) -> Vec<Line<'stat
     let keys = of_recording.iter().chain(KEYS.iter().filter(|entry| !is_other(entry)));
     let keys = keys.flat_map(|&(key, meaning)| entry(key, meaning));
     let explained = match tab {
-        Tab::Leaks => &Column::ALL.map(|column| (column.heading(), column.meaning()))[..],
+        Tab::Leaks => sites::COLUMNS,
         Tab::Descriptors => fds::table::COLUMNS,
         Tab::Peers => peers::table::COLUMNS,
         Tab::Timeline | Tab::Flame | Tab::Health => &[],
