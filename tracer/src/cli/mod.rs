@@ -16,6 +16,7 @@ mod launch;
 mod lifecycle;
 mod live;
 mod memory_watch;
+mod metrics;
 mod output;
 mod prepare;
 mod privileges;

@@ -242,19 +242,18 @@ impl Tracing {
         self.analyst.take_lifetimes(lifetimes.collect());
     }
 
-    /// Looks at everything for the analysis, and judges for no longer than `budget`.
-    pub(super) fn observe(&mut self, budget: Duration) -> anyhow::Result<()> {
+    /// Looks at everything for the analysis, and judges for no longer than `budget`. Returns what was seen.
+    pub(super) fn observe(&mut self, budget: Duration) -> anyhow::Result<Snapshot> {
         self.drain()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
         let view = self.aggregator.view(&self.reading, self.state.clone());
         let observed = self.watches.observe(self.processes.values());
         self.analyst.observe(&view, observed, budget);
-        Ok(())
+        Ok(view)
     }
 
-    /// What the last window showed, with what was found.
-    pub(super) fn annotated_view(&mut self) -> Snapshot {
-        let mut view = self.aggregator.view(&self.reading, self.state.clone());
+    /// What a window showed, with what was found.
+    pub(super) fn annotated(&self, mut view: Snapshot) -> Snapshot {
         self.analyst.annotate(&mut view);
         view
     }
