@@ -21,6 +21,7 @@ pub mod oracle;
 pub mod process;
 pub mod profile;
 pub mod programs;
+pub mod prometheus;
 pub mod random;
 pub mod report;
 pub mod services;

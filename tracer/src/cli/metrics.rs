@@ -1,6 +1,6 @@
 //! Metrics of a live run: the address is taken before anything else is done, the numbers are those of each window.
 
-use std::net::SocketAddr;
+use std::{io::ErrorKind, net::SocketAddr};
 
 use anyhow::Context as _;
 
@@ -12,9 +12,17 @@ use crate::{
 
 /// Takes the address. Privileges may be needed for that.
 pub(super) fn listen(address: SocketAddr) -> anyhow::Result<Server> {
-    let server = Server::bind(address).with_context(|| match address.port() {
-        0 => format!("cannot serve metrics at {address}; give --metrics an address of this machine"),
-        port => format!("cannot serve metrics at {address}; give --metrics another port, or find who has this one: ss -tlnp 'sport = :{port}'"),
+    let server = Server::bind(address).map_err(|error| {
+        let port = address.port();
+        let next = match error.kind() {
+            ErrorKind::AddrInUse => {
+                format!("another program has it; give --metrics another port, or see which: ss -tlnp 'sport = :{port}'")
+            }
+            ErrorKind::AddrNotAvailable => format!("no interface here has it; {port} alone is for this machine"),
+            ErrorKind::PermissionDenied => "ports below 1024 are root's; give --metrics a higher one".to_owned(),
+            _ => format!("{error}; give --metrics another address"),
+        };
+        anyhow::anyhow!("cannot serve metrics at {address}: {next}")
     })?;
     let address = server.address();
     eprintln!("leaktrace: metrics at http://{address}/metrics");
