@@ -49,6 +49,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<Exit
         fail_on: Vec::new(),
         on_alert: None,
         suppressions: None,
+        metrics: None,
         force: false,
         empty_probes: false,
         provoke_panic: None,

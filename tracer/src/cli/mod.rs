@@ -17,6 +17,7 @@ mod launch;
 mod lifecycle;
 mod live;
 mod memory_watch;
+mod metrics;
 mod offline;
 mod output;
 mod prepare;

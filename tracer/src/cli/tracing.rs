@@ -258,11 +258,11 @@ impl Tracing {
             .collect()
     }
 
-    /// Looks at everything for the analysis, and judges for no longer than `budget`.
-    pub(super) fn observe(&mut self, budget: Duration) -> anyhow::Result<()> {
+    /// Looks at everything for the analysis, and judges for no longer than `budget`. Returns what was seen.
+    pub(super) fn observe(&mut self, budget: Duration) -> anyhow::Result<Snapshot> {
         let (view, observed) = self.look()?;
         self.analyst.observe(&view, observed, budget);
-        Ok(())
+        Ok(view)
     }
 
     /// Looks for the last time, and judges all sites.
@@ -291,9 +291,8 @@ impl Tracing {
         self.analyst.history()
     }
 
-    /// What the last window showed, with what was found.
-    pub(super) fn annotated_view(&mut self) -> Snapshot {
-        let mut view = self.aggregator.view(&self.reading, self.state.clone());
+    /// What a window showed, with what was found.
+    pub(super) fn annotated(&self, mut view: Snapshot) -> Snapshot {
         self.analyst.annotate(&mut view);
         view
     }
