@@ -466,8 +466,8 @@ fn peer(row: PeerRow, now: Moment) -> Option<Peer> {
         connected_by,
     } = row;
     let endpoint = endpoint?.endpoint()?;
-    let share = |Share { of, count }| (SiteId(of), count);
-    let shares = |shares: Vec<Share>| shares.into_iter().take(LIST).map(share).collect();
+    let share = |&Share { of, count }: &Share| (SiteId(of), count);
+    let shares = |shares: Vec<Share>| shares.iter().take(LIST).map(share).collect();
     Some(Peer {
         direction: codes::direction(direction)?,
         service: service_of(&endpoint),
