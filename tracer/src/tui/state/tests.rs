@@ -47,11 +47,11 @@ fn tabs_are_shown_by_number_and_in_turn() {
         state.apply(Action::Show(tab));
         assert_eq!(state.tab, tab);
     }
-    for tab in [Tab::Descriptors, Tab::Peers, Tab::Leaks] {
+    for tab in [Tab::Descriptors, Tab::Peers, Tab::Timeline, Tab::Flame, Tab::Health, Tab::Leaks] {
         state.apply(Action::NextTab);
         assert_eq!(state.tab, tab);
     }
-    for tab in [Tab::Peers, Tab::Descriptors, Tab::Leaks] {
+    for tab in [Tab::Health, Tab::Flame, Tab::Timeline, Tab::Peers, Tab::Descriptors, Tab::Leaks] {
         state.apply(Action::PreviousTab);
         assert_eq!(state.tab, tab);
     }
