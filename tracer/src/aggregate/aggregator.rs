@@ -15,7 +15,8 @@ use super::{
     processes::Processes,
     ranges::Ranges,
     snapshot::{
-        BlockCounters, Ending, IncompleteCount, Note, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo, TargetState,
+        BlockCounters, Ending, Feature, IncompleteCount, Note, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo,
+        TargetState,
     },
 };
 use crate::{
@@ -37,6 +38,8 @@ pub struct Session {
     pub heap: bool,
     /// When descriptors are traced: the time without traffic after which a connection is stale.
     pub fds: Option<Duration>,
+    /// What of the kernel is in use.
+    pub features: Vec<Feature>,
 }
 
 #[derive(Debug)]
@@ -262,6 +265,8 @@ impl Aggregator {
             incomplete: incomplete(&by_end),
             stats: stats.clone(),
             probes: probes.clone(),
+            features: self.session.features.clone(),
+            own_cost: None,
             descriptors,
         }
     }
@@ -348,6 +353,7 @@ mod tests {
             targets: vec![target],
             heap: true,
             fds: None,
+            features: Vec::new(),
         })
     }
 

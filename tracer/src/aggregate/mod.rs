@@ -22,6 +22,6 @@ pub use fds::counted_by;
 pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use ranges::{RangeChange, RangeTurn, Ranges};
 pub use snapshot::{
-    BlockCounters, Ending, IncompleteCount, LossCount, Note, ProbeStatus, Rates, SiteId, SiteSnapshot, Snapshot,
-    StatCount, Suppressed, TargetInfo, TargetState, Tgid,
+    BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, OwnCost, ProbeStatus, Rates, SiteId,
+    SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
 };

@@ -172,6 +172,26 @@ pub struct ProbeStatus {
     pub hits: u64,
 }
 
+/// Something of the kernel that tracing goes by, found out once at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// What it is for.
+    pub name: Cow<'static, str>,
+    /// What is in use.
+    pub used: Cow<'static, str>,
+    /// It is what newer kernels have; if not, it stands in for that.
+    pub best: bool,
+}
+
+/// What leaktrace itself costs, at the moment of a Snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnCost {
+    /// Processor time since it was started, of all its threads.
+    pub cpu: Duration,
+    /// Resident bytes.
+    pub resident: u64,
+}
+
 /// Events lost, by cause. Only causes with a count are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LossCount {
@@ -239,6 +259,10 @@ pub struct Snapshot {
     pub stats: Vec<StatCount>,
     /// The probes in place.
     pub probes: Vec<ProbeStatus>,
+    /// What of the kernel is in use.
+    pub features: Vec<Feature>,
+    /// What leaktrace itself costs; `None` where it was not measured.
+    pub own_cost: Option<OwnCost>,
     /// Descriptors; `None` when they are not traced.
     pub descriptors: Option<Descriptors>,
 }

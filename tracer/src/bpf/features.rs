@@ -1,6 +1,9 @@
 //! What this kernel can do, found by trying.
 
+use std::borrow::Cow;
+
 use super::{sys, uprobe_multi::Programs};
+use crate::aggregate::Feature;
 
 /// How probes are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -46,6 +49,51 @@ impl Features {
     /// Asks the kernel.
     pub fn detect() -> Self {
         Self { cookies: aya::features().bpf_cookie() }
+    }
+}
+
+/// What a session found and goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InUse {
+    pub(super) mode: AttachMode,
+    /// System calls come with types.
+    pub(super) typed_calls: bool,
+    /// The kernel describes its types.
+    pub(super) btf: bool,
+    /// The layout of io_uring's requests is known.
+    pub(super) uring: bool,
+    /// Whether the kernel lists descriptors; `None` when they are not traced.
+    pub(super) iterator: Option<bool>,
+}
+
+impl InUse {
+    /// In words, for those who look at what a run went by.
+    pub(super) fn describe(self) -> Vec<Feature> {
+        let Self { mode, typed_calls, btf, uring, iterator } = self;
+        let feature = |name: &'static str, used: Cow<'static, str>, best| Feature { name: name.into(), used, best };
+        let either = |best: bool, yes: &'static str, no: &'static str| if best { yes } else { no }.into();
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let probes = match mode {
+            AttachMode::UprobeMulti => "uprobe_multi: one link for many probes",
+            AttachMode::PerfEvent => "perf_event: each takes a tenth of a second to take out",
+            AttachMode::PerfEventOld => "perf_event, programs for old kernels: shorter stack walks",
+        };
+        let calls = either(typed_calls, "typed tracepoint (tp_btf)", "untyped tracepoint, which costs more for each");
+        let types = either(btf, "/sys/kernel/btf/vmlinux", "none: sockets are not followed by their types");
+        let requests = either(uring, "seen", "not seen: this kernel has no io_uring, or does not describe it");
+        let mut features = vec![
+            feature("kernel", release.into(), true),
+            feature("probes", probes.into(), mode == AttachMode::UprobeMulti),
+            feature("events", "ring buffer".into(), true),
+            feature("counters", "mapped memory, read without system calls".into(), true),
+            feature("kernel types", types, btf),
+            feature("system calls", calls, typed_calls),
+            feature("io_uring", requests, uring),
+        ];
+        features.extend(iterator.map(|best| {
+            feature("descriptors", either(best, "listed by an iterator in the kernel", "listed through /proc"), best)
+        }));
+        features
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
     calls::{self, Watched},
     error::chain,
     fds::{self, FdReader},
-    features::{AttachMode, Features},
+    features::{AttachMode, Features, InUse},
     hits::HitCounters,
     kernel_types::{self, Layout},
     links::Links,
@@ -33,7 +33,7 @@ use super::{
     uring::UringLayout,
 };
 use crate::{
-    aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount},
+    aggregate::{BlockCounters, Feature, LossCount, ProbeStatus, SiteId, StatCount},
     clock::monotonic_ns,
     event::{EventSource, RawEvent, Reading, SourceError, decode},
     probe::AttachPlan,
@@ -75,6 +75,7 @@ pub struct Session {
     generation: u64,
     fd_reader: Option<FdReader>,
     purger: Option<Purger>,
+    features: Vec<Feature>,
     ebpf: Ebpf,
 }
 
@@ -100,13 +101,18 @@ impl Session {
             }
             Err(error) => return Err(error),
         };
+        let mut iterator = None;
         let fd_reader = match fds {
             Some(_) => {
                 let programs = fds::attach(&mut ebpf, btf.as_ref(), modern)?;
+                iterator = Some(programs.iterator.is_some());
                 Some(FdReader::new(fds::records(&ebpf)?, programs)?)
             }
             None => None,
         };
+        let found =
+            InUse { mode: links.mode, typed_calls: modern, btf: btf.is_some(), uring: uring.is_some(), iterator };
+        let in_use = found.describe();
         // Takes its map out of the object, which all programs must have found there before.
         if kernel_log {
             start_kernel_log(&mut ebpf);
@@ -126,6 +132,7 @@ impl Session {
             generation: 0,
             fd_reader,
             purger: None,
+            features: in_use,
             ebpf,
         };
         session.advance_generation()?;
@@ -164,6 +171,11 @@ impl Session {
         self.links.add(&mut self.ebpf, plan, modules, pid, &indexes)?;
         log::debug!("process {pid}: {} probes attached in {:?}", plan.points.len(), begun.elapsed());
         Ok(())
+    }
+
+    /// What of the kernel is in use.
+    pub fn features(&self) -> &[Feature] {
+        &self.features
     }
 
     /// The image of a process that is a target: see [`Image`].

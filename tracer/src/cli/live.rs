@@ -149,8 +149,12 @@ async fn trace(
     let mut recording = record.map(Recording::start).transpose()?;
     let mut view = if dashboard {
         let terminal = Terminal::enter().context("cannot use the terminal; try --format text")?;
-        let app =
-            App::new(AppOptions { sort: arguments.sort, min_age: arguments.min_age, color: tui::color_from_env() });
+        let app = App::new(AppOptions {
+            sort: arguments.sort,
+            min_age: arguments.min_age,
+            color: tui::color_from_env(),
+            braille: tui::braille_from_env(),
+        });
         View::Dashboard { terminal, app: Box::new(app), events: tui::events()? }
     } else {
         eprintln!("leaktrace: {}", displayable(&summary));

@@ -115,6 +115,7 @@ fn attach(
         targets: targets.iter().map(|target| target.info().clone()).collect(),
         heap,
         fds: fds.is_some().then_some(arguments.stale),
+        features: session.features().to_vec(),
     };
     let mut probes = (0, Vec::new());
     let mut processes = Vec::with_capacity(targets.len());

@@ -24,7 +24,7 @@ use super::{
     process::{Probed, Process},
 };
 use crate::{
-    aggregate::{Aggregator, Ending, Processes, SiteId, Snapshot, TargetState, Tgid},
+    aggregate::{Aggregator, Ending, OwnCost, Processes, SiteId, Snapshot, TargetState, Tgid},
     analyze::{Analyst, Observed, history::History, survival::Lifetimes},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
@@ -309,6 +309,7 @@ impl Tracing {
         }
         let mut snapshot = self.aggregator.snapshot(&self.reading, self.state.clone());
         self.analyst.annotate(&mut snapshot);
+        snapshot.own_cost = own_cost();
         let snapshot = Arc::new(snapshot);
         self.latest = Some(Arc::clone(&snapshot));
         Ok(snapshot)
@@ -418,6 +419,16 @@ impl Tracing {
             Err(error) => log::warn!("descriptors cannot be looked at: {error:#}"),
         }
     }
+}
+
+/// What leaktrace has cost until now. Resident memory takes a reading of a small file; a Snapshot has time for that.
+fn own_cost() -> Option<OwnCost> {
+    let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let statm = procfs::process::Process::myself().and_then(|process| process.statm()).ok()?;
+    Some(OwnCost {
+        cpu: Duration::new(cpu.tv_sec.try_into().ok()?, cpu.tv_nsec.try_into().ok()?),
+        resident: statm.resident.saturating_mul(rustix::param::page_size() as u64),
+    })
 }
 
 /// Whether a process is without probes no more.

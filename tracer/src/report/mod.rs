@@ -33,4 +33,6 @@ pub(crate) use order::sort_indices;
 pub use suppressions::Suppressions;
 pub(crate) use text::site_text;
 pub use text::{ReportOptions, write_text};
-pub(crate) use words::{no_symbol_words, stack_end_words, state_name, state_words};
+pub(crate) use words::{
+    loss_advice, loss_words, no_symbol_words, stack_end_words, stat_words, state_name, state_words,
+};

@@ -101,6 +101,8 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         incomplete,
         stats: _,
         probes: _,
+        features: _,
+        own_cost: _,
         descriptors: _,
     } = snapshot;
     let TargetInfo { pid, comm, exe, cmdline } = target;

@@ -1,6 +1,10 @@
 //! Codes in words: what a loss, an unfinished stack, a missing symbol or the target's state means to a reader.
 
-use tracer_common::{counter::LossCause, event::SiteKind, stack::StackEnd};
+use tracer_common::{
+    counter::{LossCause, Stat},
+    event::SiteKind,
+    stack::StackEnd,
+};
 
 use crate::{
     aggregate::{Ending, TargetState},
@@ -8,7 +12,7 @@ use crate::{
 };
 
 /// What was lost, after a count; with the option that prevents it where there is one.
-pub(super) fn loss_words(cause: LossCause) -> &'static str {
+pub(crate) fn loss_words(cause: LossCause) -> &'static str {
     match cause {
         LossCause::LiveFull => "blocks not counted, the table of outstanding blocks was full (raise --max-live)",
         LossCause::SitesFull => "blocks not counted, the table of call sites was full",
@@ -28,6 +32,39 @@ pub(super) fn loss_words(cause: LossCause) -> &'static str {
         LossCause::FdReadFault => {
             "descriptors without a call site, their number could not be read from the target's memory"
         }
+    }
+}
+
+/// What to do about a loss, and how far the numbers hold.
+pub(crate) fn loss_advice(cause: LossCause) -> &'static str {
+    match cause {
+        LossCause::LiveFull => "Start again with a larger --max-live, or with --sample: totals are too low since then.",
+        LossCause::SitesFull => "Sites known before stay exact; new ones are missing. Trace for a shorter time.",
+        LossCause::EventsFull => "The machine was busy at that moment. Totals are too low by these blocks.",
+        LossCause::ThreadsFull => "More threads than leaktrace has room for. Trace fewer processes at once.",
+        LossCause::MissedFree => "Sites may show blocks that were freed, until their address is used again.",
+        LossCause::AbandonedCall => "A thread was killed, or jumped out of the allocator. Few of these do no harm.",
+        LossCause::ReadFault => "Memory that was swapped out, mostly. Totals are too low by these blocks.",
+        LossCause::RestoreFailed => "Their sites show too little. Start again with a larger --max-live.",
+        LossCause::LifecycleLost => "A process that ended or was replaced may be shown as it was. Start again.",
+        LossCause::FdsFull => "They are shown as open, without who opened them. Start again.",
+        LossCause::SocketEventLost => "Open connections are exact; the counters of peers are too low.",
+        LossCause::RangeLost => "What is mapped now is looked at again; what was mapped in between is missing.",
+        LossCause::TargetsFull => "Trace fewer processes at once, or without --follow-forks.",
+        LossCause::FdReadFault => "They are shown as open, without who opened them.",
+    }
+}
+
+/// What was seen that is no loss, after a count.
+pub(crate) fn stat_words(stat: Stat) -> &'static str {
+    match stat {
+        Stat::NestedCall => "allocator calls inside another one, counted once",
+        Stat::FailedCall => "allocations that failed",
+        Stat::UnknownFree => "frees of blocks that are not known, from before the attach mostly",
+        Stat::NullFree => "frees of nothing",
+        Stat::Foreign => "hits by processes that share a traced file and are not traced",
+        Stat::UnmatchedReturn => "returns of calls that were under way when the probes went in",
+        Stat::UntimedConnect => "connections without a latency, too many at once",
     }
 }
 

@@ -25,11 +25,13 @@ pub struct AppOptions {
     pub min_age: Duration,
     /// Whether to use colours; see [`super::color_from_env`].
     pub color: bool,
+    /// Whether to draw with braille patterns; see [`super::braille_from_env`].
+    pub braille: bool,
 }
 
 impl Default for AppOptions {
     fn default() -> Self {
-        Self { sort: None, min_age: Duration::ZERO, color: true }
+        Self { sort: None, min_age: Duration::ZERO, color: true, braille: true }
     }
 }
 
@@ -43,8 +45,8 @@ pub struct App {
 impl App {
     /// An empty dashboard, which waits for its first Snapshot.
     pub fn new(options: AppOptions) -> Self {
-        let AppOptions { sort, min_age, color } = options;
-        Self { state: State::new(sort, min_age), theme: Theme::new(color) }
+        let AppOptions { sort, min_age, color, braille } = options;
+        Self { state: State::new(sort, min_age), theme: Theme::new(color).with_braille(braille) }
     }
 
     /// Shows `snapshot` from now on. Changes per second are taken against the last one with an earlier

@@ -120,7 +120,19 @@ pub(super) enum Action {
     Search,
     /// In a recording; elsewhere [`Seek::First`] and [`Seek::Last`] mean the list.
     Seek(Seek),
+    /// Look at the selected one more closely.
+    Enter,
+    /// Back from that.
+    Backspace,
+    /// A shorter time in the charts.
+    Closer,
+    /// A longer one.
+    Farther,
+    /// All of it.
+    Whole,
     Help,
+    /// Leave what is zoomed or searched, the overlay, or quit.
+    Escape,
     /// Leave the overlay, or quit when there is none.
     Back,
     Quit,
@@ -131,13 +143,15 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("1 2 3", "leaks, descriptors, peers"),
     ("4 5 6", "timeline, flame graph, health"),
     ("[ ]", "the tab before, the next tab"),
+    ("+ = - 0", "charts: closer, farther, all of it"),
+    ("Enter Backspace", "flame graph: zoom in, zoom out"),
     ("Up Down  k j", "select a row, scroll the pane"),
     ("Left Right  h l", "scroll the pane sideways"),
     ("PgUp PgDn", "a page up or down"),
     ("Home g", "to the top, and stay there"),
     ("End G", "to the end"),
     ("Tab", "switch between list and pane"),
-    ("s S r", "sort by the next column, the one before; reverse"),
+    ("s S r", "sort by the next column or measure, the one before; reverse"),
     ("/", "search or filter: type, then Enter to keep or Esc"),
     ("o", "group by site, function, module, process"),
     ("f", "name sites by the program's own frame, or any"),
@@ -147,7 +161,8 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("c", "copy the site to the clipboard"),
     ("e", "export what is shown to a file"),
     ("?", "this help"),
-    ("q Esc", "close this help, or quit"),
+    ("Esc", "zoom out, close this help, or quit"),
+    ("q", "close this help, or quit"),
     ("Ctrl-C", "quit"),
 ];
 
@@ -205,7 +220,13 @@ pub(super) fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Char('e') => Action::Export,
         KeyCode::Char('/') => Action::Search,
         KeyCode::Char('?') => Action::Help,
-        KeyCode::Char('q') | KeyCode::Esc => Action::Back,
+        KeyCode::Enter => Action::Enter,
+        KeyCode::Backspace => Action::Backspace,
+        KeyCode::Char('+' | '=') => Action::Closer,
+        KeyCode::Char('-') => Action::Farther,
+        KeyCode::Char('0') => Action::Whole,
+        KeyCode::Char('q') => Action::Back,
+        KeyCode::Esc => Action::Escape,
         _ => return None,
     })
 }

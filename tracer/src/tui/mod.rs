@@ -12,6 +12,8 @@ mod goldens;
 mod goldens_fds;
 #[cfg(test)]
 mod goldens_recorded;
+#[cfg(test)]
+mod goldens_tabs;
 mod input;
 mod state;
 mod terminal;
@@ -25,4 +27,4 @@ pub use input::Export;
 pub use input::{Flow, Seek};
 pub use state::Recorded;
 pub use terminal::{Terminal, restore};
-pub use theme::color_from_env;
+pub use theme::{braille_from_env, color_from_env};

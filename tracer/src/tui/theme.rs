@@ -2,7 +2,10 @@
 
 use std::ffi::OsStr;
 
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::{
+    style::{Color, Modifier, Style},
+    symbols::Marker,
+};
 
 use crate::{
     aggregate::TargetState,
@@ -21,14 +24,89 @@ fn color_wanted(no_color: Option<&OsStr>) -> bool {
     no_color.is_none_or(OsStr::is_empty)
 }
 
+/// Whether the terminal is likely to show braille patterns: those of the kernel's own console do not, and without UTF-8
+/// none does.
+pub fn braille_from_env() -> bool {
+    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(var);
+    has_braille(var("TERM").as_deref(), locale.as_deref())
+}
+
+/// An unset locale says nothing: sudo passes none on.
+fn has_braille(term: Option<&OsStr>, locale: Option<&OsStr>) -> bool {
+    let utf8 = |locale: &OsStr| {
+        let locale = locale.to_string_lossy().to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    };
+    let console = term.is_some_and(|term| ["linux", "vt100", "vt220"].iter().any(|name| term == *name));
+    !console && locale.is_none_or(utf8)
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Theme {
     color: bool,
+    /// The terminal has braille patterns.
+    braille: bool,
 }
 
 impl Theme {
     pub(super) fn new(color: bool) -> Self {
-        Self { color }
+        Self { color, braille: true }
+    }
+
+    /// With dots instead where there are no braille patterns.
+    pub(super) fn with_braille(self, braille: bool) -> Self {
+        Self { braille, ..self }
+    }
+
+    /// What lines of charts are drawn with.
+    pub(super) fn marker(self) -> Marker {
+        if self.braille { Marker::Braille } else { Marker::Dot }
+    }
+
+    pub(super) fn resident(self) -> Style {
+        self.colored(Style::new(), Color::Cyan)
+    }
+
+    pub(super) fn outstanding(self) -> Style {
+        self.colored(Style::new(), Color::Yellow)
+    }
+
+    pub(super) fn descriptors(self) -> Style {
+        self.colored(Style::new(), Color::Magenta)
+    }
+
+    /// Where something bad happens.
+    pub(super) fn limit(self) -> Style {
+        self.colored(Style::new(), Color::Red)
+    }
+
+    /// A frame of the flame graph; those with the same number look the same.
+    pub(super) fn flame(self, number: usize) -> Style {
+        const COLORS: [Color; 4] = [Color::Yellow, Color::LightYellow, Color::LightRed, Color::LightMagenta];
+        if self.color {
+            Style::new().fg(Color::Black).bg(COLORS[number % COLORS.len()])
+        } else {
+            Style::new().add_modifier(Modifier::UNDERLINED)
+        }
+    }
+
+    /// What a search found in the flame graph.
+    pub(super) fn found(self) -> Style {
+        if self.color {
+            Style::new().fg(Color::Black).bg(Color::LightCyan).add_modifier(Modifier::BOLD)
+        } else {
+            Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED)
+        }
+    }
+
+    /// The frame of the flame graph that is selected.
+    pub(super) fn selected_flame(self) -> Style {
+        if self.color {
+            Style::new().fg(Color::White).bg(Color::Blue).add_modifier(Modifier::BOLD)
+        } else {
+            Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED)
+        }
     }
 
     fn colored(self, style: Style, color: Color) -> Style {
@@ -49,6 +127,11 @@ impl Theme {
 
     pub(super) fn loss(self) -> Style {
         if self.color { self.bold().fg(Color::Red) } else { self.bold().add_modifier(Modifier::REVERSED) }
+    }
+
+    /// What a loss means, beside its number.
+    pub(super) fn loss_words(self) -> Style {
+        self.colored(Style::new(), Color::Red)
     }
 
     pub(super) fn incomplete(self) -> Style {
@@ -137,5 +220,12 @@ mod tests {
         assert!(color_wanted(None));
         assert!(color_wanted(Some(OsStr::new(""))));
         assert!(!color_wanted(Some(OsStr::new("0"))));
+    }
+
+    #[test]
+    fn consoles_and_other_encodings_get_dots() {
+        let has = |term: &str, locale: Option<&str>| has_braille(Some(OsStr::new(term)), locale.map(OsStr::new));
+        assert!(has("xterm-256color", Some("en_US.UTF-8")) && has("tmux", None) && has("xterm", Some("C.utf8")));
+        assert!(!has("linux", Some("C.UTF-8")) && !has("xterm", Some("C")) && !has("vt100", None));
     }
 }

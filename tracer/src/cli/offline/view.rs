@@ -27,7 +27,12 @@ pub(in crate::cli) fn run(arguments: &ViewArguments) -> anyhow::Result<ExitCode>
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         bail!("there is no terminal to view it in; use leaktrace report {}", file.display());
     }
-    let app = App::new(AppOptions { sort: *sort, min_age: *min_age, color: tui::color_from_env() });
+    let app = App::new(AppOptions {
+        sort: *sort,
+        min_age: *min_age,
+        color: tui::color_from_env(),
+        braille: tui::braille_from_env(),
+    });
     let mut viewer = Viewer { recording, app, shown: begin };
     viewer.show(begin)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

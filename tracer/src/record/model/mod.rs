@@ -33,8 +33,8 @@ use super::{
 };
 use crate::{
     aggregate::{
-        BlockCounters, Ending, IncompleteCount, LossCount, Note, ProbeStatus, ProcessSnapshot, Rates, SiteId,
-        SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
+        BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, OwnCost, ProbeStatus, ProcessSnapshot, Rates,
+        SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
     },
     analyze::{survival::Ages, verdict::Verdict},
     symbolize::Stack,
@@ -56,6 +56,8 @@ mod kind {
     pub(super) const ANALYSIS: u32 = 12;
     pub(super) const SUPPRESSION: u32 = 13;
     pub(super) const AGES: u32 = 14;
+    pub(super) const FEATURE: u32 = 16;
+    pub(super) const OWN_COST: u32 = 17;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -238,6 +240,24 @@ struct SuppressionRow {
     inuse_objects: u64,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct FeatureRow {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    used: String,
+    #[prost(bool, tag = "3")]
+    best: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OwnCostRow {
+    #[prost(uint64, tag = "1")]
+    cpu_ns: u64,
+    #[prost(uint64, tag = "2")]
+    resident: u64,
+}
+
 /// A Snapshot as rows, without its stacks; and how many windows before it were lost.
 pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
     let Snapshot {
@@ -259,6 +279,8 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         incomplete,
         stats,
         probes,
+        features,
+        own_cost,
         descriptors,
     } = snapshot;
     let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s } = *rates;
@@ -321,6 +343,13 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
     }
     if !probes.is_empty() {
         rows.add(kind::HITS, 0, &HitsRow { hits: probes.iter().map(|probe| probe.hits).collect() });
+    }
+    for (place, Feature { name, used, best }) in (0..).zip(features) {
+        let row = FeatureRow { name: name.as_ref().to_owned(), used: used.as_ref().to_owned(), best: *best };
+        rows.add(kind::FEATURE, place, &row);
+    }
+    if let Some(OwnCost { cpu, resident }) = *own_cost {
+        rows.add(kind::OWN_COST, 0, &OwnCostRow { cpu_ns: nanos(cpu), resident });
     }
     for site in sites {
         let SiteSnapshot { id, tgid, kind, counters, oldest, stack: _, verdict, ages, suppressed } = site;
@@ -450,6 +479,12 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
             Some(StatCount { stat: Stat::try_from(code).ok()?, count })
         })?,
         probes: reader.all(kind::PROBE, |place, row| probe(row, usize::try_from(place).ok()?, &hits))?,
+        features: reader.all(kind::FEATURE, |_, FeatureRow { name, used, best }| {
+            Some(Feature { name: name.into(), used: used.into(), best })
+        })?,
+        own_cost: reader
+            .one(kind::OWN_COST)?
+            .map(|OwnCostRow { cpu_ns, resident }| OwnCost { cpu: Duration::from_nanos(cpu_ns), resident }),
         descriptors: descriptors::from_rows(&mut reader, now, &stack)?,
     };
     let mut decoded = Decoded { snapshot, lost_windows: head.lost_windows, unknown: reader.unknown + unknown };

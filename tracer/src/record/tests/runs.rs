@@ -13,8 +13,8 @@ use tracer_common::{
 use crate::{
     aggregate::{
         BlockCounters, Corrections, Descriptors, Direction, Ending, Endpoint, Fd, FdKind, FdLimits, FdSignal, FdSite,
-        IncompleteCount, LossCount, Note, OpenFd, Origin, Peer, ProbeStatus, ProcessSnapshot, Rates, SiteId,
-        SiteSnapshot, Snapshot, Socket, StatCount, Suppressed, TargetInfo, TargetState, TcpState, Tgid,
+        Feature, IncompleteCount, LossCount, Note, OpenFd, Origin, OwnCost, Peer, ProbeStatus, ProcessSnapshot, Rates,
+        SiteId, SiteSnapshot, Snapshot, Socket, StatCount, Suppressed, TargetInfo, TargetState, TcpState, Tgid,
     },
     analyze::{
         Estimate, ProcessAnalysis,
@@ -445,6 +445,18 @@ fn probe() -> impl Strategy<Value = ProbeStatus> {
         .prop_map(|(module, symbol, offset, kind, hits)| ProbeStatus { module, symbol, offset, kind, hits })
 }
 
+fn feature() -> impl Strategy<Value = Feature> {
+    (text(), text(), any::<bool>()).prop_map(|(name, used, best)| Feature {
+        name: name.into(),
+        used: used.into(),
+        best,
+    })
+}
+
+fn own_cost() -> impl Strategy<Value = OwnCost> {
+    (span(), number()).prop_map(|(cpu, resident)| OwnCost { cpu, resident })
+}
+
 fn counts<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = Vec<(T, u64)>> {
     vec((select(all), number()), 0..3)
 }
@@ -456,7 +468,7 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
     let lists = (vec(process(), 0..3), vec(note(), 0..3), vec(site(), 0..8), vec(probe(), 0..3));
     let counted = (counts(LossCause::ALL), counts(StackEnd::ALL), counts(Stat::ALL));
     let rates = (real(), real(), real(), real());
-    let found = (vec(analysis(), 0..3), vec(suppressed(), 0..3));
+    let found = (vec(analysis(), 0..3), vec(suppressed(), 0..3), vec(feature(), 0..3), maybe(own_cost()));
     (about, span(), span(), lists, counters(), rates, counted, maybe(descriptors()), found)
         .prop_map(
             |(
@@ -468,7 +480,7 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
                 (allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s),
                 (loss, incomplete, stats),
                 descriptors,
-                (analysis, suppressions),
+                (analysis, suppressions, features, own_cost),
             )| {
                 sites.sort_by_key(|site| site.id);
                 sites.dedup_by_key(|site| site.id);
@@ -492,6 +504,8 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
                     incomplete: incomplete.into_iter().map(|(end, objects)| IncompleteCount { end, objects }).collect(),
                     stats: stats.into_iter().map(|(stat, count)| StatCount { stat, count }).collect(),
                     probes,
+                    features,
+                    own_cost,
                     descriptors,
                 }
             },

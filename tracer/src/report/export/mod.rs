@@ -15,6 +15,7 @@ pub use flame::write_flame_graph;
 pub use folded::write_folded;
 pub use html::write_html;
 pub use measure::{By, Measure};
+pub(crate) use names::{frame_name, process_of};
 pub use pprof::write_pprof;
 
 use crate::aggregate::{SiteSnapshot, Snapshot};

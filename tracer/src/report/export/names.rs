@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The function, or `module+0xoffset`, or the address.
-pub(super) fn frame_name(frame: &Frame) -> Cow<'_, str> {
+pub(crate) fn frame_name(frame: &Frame) -> Cow<'_, str> {
     match (&frame.function, &frame.module, frame.module_offset) {
         (Ok(function), ..) if function.trim().is_empty() => "[no name]".into(),
         (Ok(function), ..) => displayable(function),
@@ -34,7 +34,7 @@ pub(super) fn target_name(snapshot: &Snapshot) -> String {
 }
 
 /// The process of a site.
-pub(super) fn process_of(snapshot: &Snapshot, site: &SiteSnapshot) -> String {
+pub(crate) fn process_of(snapshot: &Snapshot, site: &SiteSnapshot) -> String {
     let process = snapshot.processes.iter().find(|process| process.info.pid == site.tgid);
     process.map_or_else(|| format!("[{}]", site.tgid.0), |process| process_name(&process.info))
 }

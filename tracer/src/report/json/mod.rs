@@ -20,8 +20,8 @@ use self::{
 use super::{startup::is_startup, state_name};
 use crate::{
     aggregate::{
-        BlockCounters, Ending, FdSite, IncompleteCount, LossCount, ProbeStatus, ProcessSnapshot, Rates, SiteSnapshot,
-        Snapshot, StatCount, Suppressed, TargetInfo,
+        BlockCounters, Ending, FdSite, Feature, IncompleteCount, LossCount, OwnCost, ProbeStatus, ProcessSnapshot,
+        Rates, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo,
     },
     symbolize::{Frame, Stack},
 };
@@ -63,6 +63,10 @@ struct JsonDocument<'a> {
     incomplete_stacks: BTreeMap<&'static str, u64>,
     stats: BTreeMap<&'static str, u64>,
     probes: Vec<JsonProbe<'a>>,
+    /// What of the kernel is in use.
+    features: Vec<JsonFeature<'a>>,
+    /// What leaktrace itself costs.
+    own_cost: Option<JsonOwnCost>,
     sites: JsonSites<'a>,
     #[serde(flatten)]
     descriptors: JsonDescriptors<'a>,
@@ -89,6 +93,8 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             incomplete,
             stats,
             probes,
+            features,
+            own_cost,
             descriptors,
         } = snapshot;
         let descriptors = descriptors.as_ref();
@@ -115,6 +121,8 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             loss: nonzero(loss.iter().map(|&LossCount { cause, count }| (cause.name(), count))),
             stats: nonzero(stats.iter().map(|&StatCount { stat, count }| (stat.name(), count))),
             probes: probes.iter().map(JsonProbe::from).collect(),
+            features: features.iter().map(JsonFeature::from).collect(),
+            own_cost: own_cost.map(JsonOwnCost::from),
             sites: JsonSites { snapshot, fds: descriptors.map_or(&[], |descriptors| &descriptors.sites) },
             descriptors: descriptors.into(),
         }
@@ -272,6 +280,32 @@ impl<'a> From<&'a ProbeStatus> for JsonProbe<'a> {
     fn from(probe: &'a ProbeStatus) -> Self {
         let ProbeStatus { module, symbol, offset, kind, hits } = probe;
         Self { module, symbol, offset: *offset, kind, hits: *hits }
+    }
+}
+
+#[derive(Serialize)]
+struct JsonFeature<'a> {
+    name: &'a str,
+    used: &'a str,
+    best: bool,
+}
+
+impl<'a> From<&'a Feature> for JsonFeature<'a> {
+    fn from(feature: &'a Feature) -> Self {
+        let Feature { name, used, best } = feature;
+        Self { name, used, best: *best }
+    }
+}
+
+#[derive(Serialize)]
+struct JsonOwnCost {
+    cpu_s: f64,
+    resident_bytes: u64,
+}
+
+impl From<OwnCost> for JsonOwnCost {
+    fn from(OwnCost { cpu, resident }: OwnCost) -> Self {
+        Self { cpu_s: cpu.as_secs_f64(), resident_bytes: resident }
     }
 }
 

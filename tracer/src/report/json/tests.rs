@@ -61,6 +61,12 @@ fn every_field_of_the_document_reads_back() {
             "loss": {"live_table_full": 1009, "missed_free": 13},
             "incomplete_stacks": {"no_row": 211},
             "stats": {"null_frees": 17, "unknown_frees": 211},
+            "features": [
+                {"name": "kernel", "used": "6.12.9-arch1-1", "best": true},
+                {"name": "probes", "used": "uprobe_multi: one link for many probes", "best": true},
+                {"name": "descriptors", "used": "listed through /proc", "best": false},
+            ],
+            "own_cost": {"cpu_s": 1.307, "resident_bytes": 34_603_008},
         })
     );
 }

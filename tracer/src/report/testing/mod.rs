@@ -12,8 +12,8 @@ use tracer_common::{
 
 use crate::{
     aggregate::{
-        BlockCounters, IncompleteCount, LossCount, ProbeStatus, ProcessSnapshot, Rates, SiteId, SiteSnapshot, Snapshot,
-        StatCount, TargetInfo, TargetState, Tgid,
+        BlockCounters, Feature, IncompleteCount, LossCount, OwnCost, ProbeStatus, ProcessSnapshot, Rates, SiteId,
+        SiteSnapshot, Snapshot, StatCount, TargetInfo, TargetState, Tgid,
     },
     symbolize::{Frame, NoSymbol, Stack},
 };
@@ -113,6 +113,14 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
             kind: "entry",
             hits: 104_729,
         }],
+        features: [
+            ("kernel", "6.12.9-arch1-1", true),
+            ("probes", "uprobe_multi: one link for many probes", true),
+            ("descriptors", "listed through /proc", false),
+        ]
+        .map(|(name, used, best)| Feature { name: name.into(), used: used.into(), best })
+        .to_vec(),
+        own_cost: Some(OwnCost { cpu: Duration::from_millis(1_307), resident: 33 << 20 }),
         descriptors: None,
     }
 }

@@ -58,6 +58,12 @@ impl Scroll {
             | Action::PreviousTab
             | Action::Help
             | Action::Back
+            | Action::Escape
+            | Action::Enter
+            | Action::Backspace
+            | Action::Closer
+            | Action::Farther
+            | Action::Whole
             | Action::Quit => {}
         }
     }

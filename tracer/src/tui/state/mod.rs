@@ -18,13 +18,13 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 pub(super) use self::{
     browser::{Focus, Scroll},
     fds::{FdSort, Fds, Group, Notice, site as fd_site},
-    flame::Flame,
+    flame::{Cell, Flame, FlameMeasure, NodeId},
     health::Health,
     leaks::{Column, Grouping, Leaks, Row, RowKey},
     peers::{PeerSort, Peers, is_about},
     prompt::{Edit, Prompt},
-    timeline::Timeline,
-    trails::{Quantity, Trail, Trails},
+    timeline::{Timeline, growth},
+    trails::{Mark, Quantity, Trail, Trails},
 };
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -57,6 +57,18 @@ impl Tab {
             Self::Peers => "Peers",
             Self::Timeline => "Timeline",
             Self::Flame => "Flame graph",
+            Self::Health => "Health",
+        }
+    }
+
+    /// For a bar that has no room for the whole name.
+    pub(super) fn short_name(self) -> &'static str {
+        match self {
+            Self::Leaks => "Leaks",
+            Self::Descriptors => "Fds",
+            Self::Peers => "Peers",
+            Self::Timeline => "Time",
+            Self::Flame => "Flame",
             Self::Health => "Health",
         }
     }
@@ -152,7 +164,7 @@ impl State {
         }
         self.trails.push(&next);
         self.leaks.update(before, &next, &self.trails);
-        self.flame.update(&next);
+        self.flame.update();
         self.fds.update(next.descriptors.as_ref());
         self.peers.update(next.descriptors.as_ref());
         self.snapshot = Some(next);
@@ -167,8 +179,9 @@ impl State {
             (action, _) => action,
         };
         match (action, &mut self.help) {
-            (Action::Quit, _) | (Action::Back, None) => return Flow::Quit,
-            (Action::Back | Action::Help, help @ Some(_)) => *help = None,
+            (Action::Escape, None) if self.tab == Tab::Flame && self.flame.escape() => {}
+            (Action::Quit, _) | (Action::Back | Action::Escape, None) => return Flow::Quit,
+            (Action::Back | Action::Escape | Action::Help, help @ Some(_)) => *help = None,
             (Action::Help, help @ None) => *help = Some(Scroll::default()),
             (action, Some(scroll)) => scroll.apply(action),
             (Action::Show(tab), None) => self.tab = tab,
@@ -311,7 +324,7 @@ impl State {
             Tab::Leaks => self.arrange(Action::NextSort),
             Tab::Descriptors => self.fds.next_sort(descriptors),
             Tab::Peers => self.peers.next_sort(descriptors),
-            Tab::Flame => self.flame.next_measure(snapshot),
+            Tab::Flame => self.flame.next_measure(),
             Tab::Timeline | Tab::Health => {}
         }
     }

@@ -7,7 +7,7 @@ use ratatui::{
     widgets::{Block, Clear, Paragraph},
 };
 
-use super::{fds, peers, sites};
+use super::{fds, flame, health, peers, sites, timeline};
 use crate::tui::{
     input::{KEYS, RECORDING_KEYS},
     state::{State, Tab},
@@ -49,7 +49,9 @@ fn lines(tab: Tab, recorded: bool, theme: Theme, narrow: bool) -> Vec<Line<'stat
         Tab::Leaks => sites::COLUMNS,
         Tab::Descriptors => fds::table::COLUMNS,
         Tab::Peers => peers::table::COLUMNS,
-        Tab::Timeline | Tab::Flame | Tab::Health => &[],
+        Tab::Timeline => timeline::EXPLAINED,
+        Tab::Flame => flame::EXPLAINED,
+        Tab::Health => health::EXPLAINED,
     };
     let columns = explained.iter().flat_map(|&(heading, meaning)| entry(heading, meaning));
     keys.chain([Line::default()]).chain(columns).collect()

@@ -1,8 +1,11 @@
 //! The bar of tabs. It also says on the other tabs that something is wrong with the descriptors.
 
-use ratatui::{Frame, layout::Rect, text::Span};
+use ratatui::{
+    Frame,
+    layout::Rect,
+    text::{Line, Span},
+};
 
-use super::fitting;
 use crate::{
     report::units::counted,
     tui::{
@@ -11,23 +14,45 @@ use crate::{
     },
 };
 
-/// Under this width, the number of signals has no words.
-const NARROW: u16 = 60;
 /// A signal is at least as urgent as this share of the limit.
 const SIGNAL: f64 = 0.80;
 
+/// How much is said of each tab; the first one that fits is drawn.
+#[derive(Clone, Copy)]
+enum Words {
+    Whole,
+    Short,
+    /// The name of the tab that is shown, and the numbers of the others.
+    Numbers,
+}
+
 pub(in crate::tui) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
-    let mut segments = Vec::new();
-    for (number, tab) in Tab::ALL.into_iter().enumerate() {
-        let style = if tab == state.tab { theme.selected(true) } else { theme.heading() };
-        segments.push(Span::styled(format!(" {} {} ", number + 1, tab.name()), style));
+    let bars = [Words::Whole, Words::Short, Words::Numbers].map(|words| bar(state, words, theme));
+    let fits = bars.iter().find(|bar| bar.width() <= usize::from(area.width));
+    frame.render_widget(fits.unwrap_or(&bars[2]), area);
+}
+
+fn bar(state: &State, words: Words, theme: Theme) -> Line<'static> {
+    let mut bar = Line::default();
+    for (number, tab) in (1..).zip(Tab::ALL) {
+        let shown = tab == state.tab;
+        let style = if shown { theme.selected(true) } else { theme.heading() };
+        let name = match words {
+            Words::Whole => format!(" {number} {} ", tab.name()),
+            Words::Numbers if !shown => format!(" {number} "),
+            Words::Short | Words::Numbers => format!(" {number} {} ", tab.short_name()),
+        };
+        bar.push_span(Span::styled(name, style));
         let Some(descriptors) = state.descriptors().filter(|_| tab == Tab::Descriptors) else { continue };
         let signals = descriptors.signals.len() as u64;
         if signals > 0 {
-            let words = if area.width < NARROW { format!("!{signals}") } else { counted(signals, "signal", "signals") };
+            let words = match words {
+                Words::Whole => counted(signals, "signal", "signals"),
+                Words::Short | Words::Numbers => format!("!{signals}"),
+            };
             let share = descriptors.limits.map_or(0.0, |limits| limits.share());
-            segments.push(Span::styled(words, theme.share(share.max(SIGNAL))));
+            bar.push_span(Span::styled(words, theme.share(share.max(SIGNAL))));
         }
     }
-    frame.render_widget(fitting(segments, area.width), area);
+    bar
 }

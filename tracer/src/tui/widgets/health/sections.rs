@@ -1,0 +1,170 @@
+//! Everything but the probes, as lines. There are few enough to make all of them.
+
+use ratatui::{
+    style::Style,
+    text::{Line, Span},
+};
+
+use crate::{
+    aggregate::{Feature, IncompleteCount, LossCount, Note, OwnCost, Snapshot, StatCount},
+    report::{
+        loss_advice, loss_words, stack_end_words, stat_words,
+        units::{bytes, count, duration},
+        untrusted::{clean, columns, displayable},
+    },
+    tui::theme::Theme,
+};
+
+/// Columns of a number, and of a name.
+const NUMBER: usize = 13;
+const NAME: usize = 14;
+
+pub(super) fn title(name: &'static str, words: &str, theme: Theme) -> Line<'static> {
+    Line::from(vec![Span::styled(name, theme.heading()), Span::raw(format!("  {words}"))])
+}
+
+pub(super) fn lines(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
+    let sections = [
+        loss(snapshot, theme, width),
+        notes(snapshot, theme, width),
+        stacks(snapshot, theme, width),
+        seen(snapshot, theme, width),
+        kernel(snapshot, theme, width),
+        own_cost(snapshot, theme, width),
+    ];
+    let sections = sections.into_iter().filter(|lines| !lines.is_empty());
+    let mut lines = Vec::new();
+    for section in sections {
+        if !lines.is_empty() {
+            lines.push(Line::default());
+        }
+        lines.extend(section);
+    }
+    lines
+}
+
+/// `first`, then words that go on below where they began.
+fn wrapped(first: Span<'static>, words: &str, style: Style, width: usize) -> Vec<Line<'static>> {
+    let indent = columns(&first.content);
+    let room = width.saturating_sub(indent).max(16);
+    let mut rows = vec![String::new()];
+    for word in displayable(words).split(' ') {
+        let taken = rows.last().map_or(0, |row| columns(row));
+        if taken > 0 && taken + 1 + columns(word) > room {
+            rows.push(String::new());
+        }
+        if let Some(row) = rows.last_mut() {
+            if !row.is_empty() {
+                row.push(' ');
+            }
+            row.push_str(&clean(word, room));
+        }
+    }
+    let mut first = Some(first);
+    let line = |row: String| {
+        let before = first.take().unwrap_or_else(|| Span::raw(" ".repeat(indent)));
+        Line::from(vec![before, Span::styled(row, style)])
+    };
+    rows.into_iter().map(line).collect()
+}
+
+fn number(value: u64, style: Style) -> Span<'static> {
+    Span::styled(format!("{:>NUMBER$} ", count(value)), style)
+}
+
+fn name(name: &str) -> Span<'static> {
+    Span::raw(format!("  {:<NAME$} ", clean(name, NAME)))
+}
+
+fn loss(Snapshot { loss, .. }: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
+    if loss.is_empty() {
+        return vec![Line::from(vec![
+            Span::styled("LOSS", theme.heading()),
+            Span::styled("  none: every number is exact", theme.no_loss()),
+        ])];
+    }
+    let mut lines = vec![Line::styled("LOSS", theme.loss())];
+    for &LossCount { cause, count } in loss {
+        lines.extend(wrapped(number(count, theme.loss()), loss_words(cause), theme.loss_words(), width));
+        lines.extend(wrapped(Span::raw(" ".repeat(NUMBER + 1)), loss_advice(cause), Style::new(), width));
+    }
+    lines
+}
+
+fn notes(Snapshot { notes, processes, .. }: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
+    if notes.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![title("NOT IN THE NUMBERS", "", theme)];
+    for Note { what, pids } in notes {
+        let whose = match pids[..] {
+            [] => String::new(),
+            _ if processes.len() <= 1 => String::new(),
+            [pid] => format!("process {}: ", pid.0),
+            [first, ..] => format!("process {} and {} more: ", first.0, pids.len() - 1),
+        };
+        lines.extend(wrapped(Span::raw("  "), &format!("{whose}{what}"), Style::new(), width));
+    }
+    lines
+}
+
+fn stacks(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
+    if !snapshot.heap_traced {
+        return Vec::new();
+    }
+    let all = snapshot.totals.alloc_objects;
+    let cut: u64 = snapshot.incomplete.iter().map(|incomplete| incomplete.objects).sum();
+    let mut lines = vec![title("STACKS", "of blocks allocated since attach", theme)];
+    let row = |objects: u64, words: &str, style: Style| {
+        let share = if all == 0 { 0.0 } else { objects as f64 / all as f64 * 100.0 };
+        wrapped(number(objects, style), &format!("{share:.1} %  {words}"), Style::new(), width)
+    };
+    lines.extend(row(all.saturating_sub(cut), "complete, down to the thread's start", Style::new()));
+    for &IncompleteCount { end, objects } in &snapshot.incomplete {
+        lines.extend(row(
+            objects,
+            &format!("not whole: {}", stack_end_words(end).unwrap_or_default()),
+            theme.incomplete(),
+        ));
+    }
+    lines
+}
+
+fn seen(Snapshot { stats, .. }: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
+    if stats.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![title("SEEN", "and no loss", theme)];
+    let rows = stats.iter().flat_map(|&StatCount { stat, count }| {
+        wrapped(number(count, Style::new()), stat_words(stat), Style::new(), width)
+    });
+    lines.extend(rows);
+    lines
+}
+
+fn kernel(Snapshot { features, .. }: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
+    if features.is_empty() {
+        return Vec::new();
+    }
+    let fallback = features.iter().any(|feature| !feature.best);
+    let mut lines = vec![title("KERNEL", if fallback { "* stands in for something newer" } else { "" }, theme)];
+    for Feature { name: what, used, best } in features {
+        let (used, style) =
+            if *best { (used.to_string(), Style::new()) } else { (format!("* {used}"), theme.incomplete()) };
+        lines.extend(wrapped(name(what), &used, style, width));
+    }
+    lines
+}
+
+/// What leaktrace costs. What it costs the target belongs here too, once a Snapshot knows.
+fn own_cost(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
+    let Some(OwnCost { cpu, resident }) = snapshot.own_cost else { return Vec::new() };
+    let mut lines = vec![title("LEAKTRACE ITSELF", "", theme)];
+    let elapsed = snapshot.elapsed.as_secs_f64();
+    let share =
+        if elapsed > 0.0 { format!(", {:.1} % of a core", cpu.as_secs_f64() / elapsed * 100.0) } else { String::new() };
+    let spent = if cpu.as_secs() < 60 { format!("{:.1}s", cpu.as_secs_f64()) } else { duration(cpu) };
+    lines.extend(wrapped(name("processor"), &format!("{spent}{share}"), Style::new(), width));
+    lines.extend(wrapped(name("resident"), &bytes(resident), Style::new(), width));
+    lines
+}
