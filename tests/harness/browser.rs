@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{
     network::Network,
     process::{Guarded, Lines},
-    work_dir,
+    wait_for, work_dir,
 };
 
 /// Hosts that Chromium itself asks for, whatever it shows.
@@ -44,7 +44,12 @@ pub fn show(name: &str, content: &[u8]) -> Result<Shown> {
     chromium(&network, &folder.0, &page, &format!("--screenshot={}", picture.display()))?;
     let (dom, log) = chromium(&network, &folder.0, &page, "--dump-dom")?;
     let console = log.lines().filter(|line| line.contains(":CONSOLE")).map(str::to_owned).collect();
-    let requests = requests(&fs::read_to_string(folder.0.join("requests.json"))?);
+    // A process of its own writes it, which ends after the others.
+    let log = wait_for("Chromium's log of requests", || {
+        let log = fs::read_to_string(folder.0.join("requests.json")).unwrap_or_default();
+        Ok(serde_json::from_str::<serde_json::Value>(&log).is_ok().then_some(log))
+    })?;
+    let requests = requests(&log);
     Ok(Shown { dom, console, requests, picture: fs::read(picture).context("no picture was taken")? })
 }
 

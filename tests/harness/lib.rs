@@ -45,7 +45,8 @@ pub const DEADLINE: Duration = Duration::from_secs(120);
 pub fn work_dir() -> Result<PathBuf> {
     let dir = target_dir().join("tmp/leaktrace-tests");
     std::fs::create_dir_all(&dir)?;
-    Ok(dir)
+    // Chromium writes to no path with `..` in it.
+    Ok(dir.canonicalize()?)
 }
 
 /// The workspace's target directory.

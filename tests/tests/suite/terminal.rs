@@ -118,7 +118,7 @@ fn the_demo_shows_its_leaks_on_every_tab_and_obeys_every_key() -> Result<()> {
         screen.until(&format!("a screen of {width} columns"), drawn)?;
     }
     screen.resize(WIDTH, HEIGHT)?;
-    screen.until_shown(&["? help", "open_session", "CHANGE/S"])?;
+    screen.until_shown(&["? help", "open_session", "PER HOUR"])?;
     screen.press("q")?;
     dashboard.expect_given_back()
 }
@@ -133,11 +133,14 @@ fn press_every_key(screen: &Terminal) -> Result<()> {
         let there = |text: &str| place(text).is_some_and(wanted);
         screen.until("the selection to move", there).map(drop).with_context(|| format!("after {key}"))
     };
-    for (key, words) in [("1", "outstanding"), ("]", "since attach"), ("]", "peers"), ("]", "outstanding")] {
-        press(key, &[words])?;
+    let right = ["since attach", "peers", "RESIDENT", "s measure", "LEAKTRACE ITSELF", "▼VERDICT"];
+    press("1", &["▼VERDICT"])?;
+    right.iter().try_for_each(|words| press("]", &[words]))?;
+    for words in ["LEAKTRACE ITSELF", "s measure", "RESIDENT", "peers", "since attach", "▼VERDICT"] {
+        press("[", &[words])?;
     }
-    for (key, words) in [("[", "peers"), ("[", "since attach"), ("[", "outstanding")] {
-        press(key, &[words])?;
+    for (tab, words) in [("4", "RESIDENT"), ("5", "s measure"), ("6", "LEAKTRACE ITSELF"), ("1", "▼VERDICT")] {
+        press(tab, &[words])?;
     }
     for key in ["Down", "j"] {
         at(key, |(row, _)| row > 1)?;
@@ -161,12 +164,40 @@ fn press_every_key(screen: &Terminal) -> Result<()> {
     }
     screen.resize(WIDTH, HEIGHT)?;
     press("Tab", &["Tab stack"])?;
-    press("s", &["▼OBJECTS"])?;
-    press("s", &["▼ALLOCS/S"])?;
-    press("s", &["▼OLDEST"])?;
-    press("s", &["▼INUSE"])?;
+    for column in ["INUSE", "OBJECTS", "CHANGE/S", "1 MIN", "10 MIN", "PER HOUR", "ALLOCS", "ALLOCS/S", "OLDEST"] {
+        press("s", &[&format!("▼{column}")])?;
+    }
+    press("s", &["▼VERDICT"])?;
+    press("S", &["▼OLDEST"])?;
+    press("r", &["▲OLDEST"])?;
+    press("s", &["▼VERDICT"])?;
+    for heading in ["FUNCTION", "MODULE", "PROCESS", "CALL SITE"] {
+        press("o", &[heading])?;
+    }
+    press("f", &["(innermost frame)"])?;
+    press("f", &["open_session"])?;
+    press("b", &["baseline at", "SINCE b"])?;
+    screen.press("B")?;
+    screen.until("the baseline to go", |text| !text.contains("SINCE b"))?;
+    press("Space", &["PAUSED"])?;
+    screen.press("Space")?;
+    screen.until("the view to go on", |text| !text.contains("PAUSED"))?;
+    press("m", &["> "])?;
+    press("c", &["copied"])?;
+    press("/", &["show only sites with"])?;
+    for letter in "upload".chars() {
+        screen.press(&letter.to_string())?;
+    }
+    screen.until("only what has the words", |text| {
+        text.contains("hidden") && text.contains("receive_upload") && !text.contains("> open_session")
+    })?;
+    screen.press("Escape")?;
+    screen.until("all sites", |text| !text.contains("hidden") && text.contains("open_session"))?;
+    press("e", &["export to this folder"])?;
+    screen.press("x")?;
+    screen.until("the menu to close", |text| !text.contains("export to this folder"))?;
     for close in ["?", "q", "Escape"] {
-        press("?", &["this help", "switch between list and pane"])?;
+        press("?", &["this help", "select a row, scroll the pane"])?;
         screen.press(close)?;
         screen.until("the help to close", |text| !text.contains("this help"))?;
     }

@@ -140,6 +140,9 @@ pub(super) enum Action {
 
 /// Every key and what it does, for the help.
 pub(super) const KEYS: &[(&str, &str)] = &[
+    ("?", "this help: Up and Down scroll it"),
+    ("q Ctrl-C", "close this help, or quit; Ctrl-C quits"),
+    ("Esc", "zoom out, close this help, or quit"),
     ("1 2 3", "leaks, descriptors, peers"),
     ("4 5 6", "timeline, flame graph, health"),
     ("[ ]", "the tab before, the next tab"),
@@ -151,19 +154,15 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("Home g", "to the top, and stay there"),
     ("End G", "to the end"),
     ("Tab", "switch between list and pane"),
-    ("s S r", "sort by the next column or measure, the one before; reverse"),
-    ("/", "search or filter: type, then Enter to keep or Esc"),
+    ("s S r", "sort: next column or measure, last, reverse"),
+    ("/", "search, filter: Enter keeps it, Esc does not"),
     ("o", "group by site, function, module, process"),
-    ("f", "name sites by the program's own frame, or any"),
+    ("f", "name sites by their own or innermost frame"),
     ("m", "to the site that grows the most"),
     ("b B", "mark a baseline to compare with, forget it"),
     ("Space", "pause the view; tracing goes on"),
     ("c", "copy the site to the clipboard"),
     ("e", "export what is shown to a file"),
-    ("?", "this help"),
-    ("Esc", "zoom out, close this help, or quit"),
-    ("q", "close this help, or quit"),
-    ("Ctrl-C", "quit"),
 ];
 
 /// What is different, and what there is besides, in a recording.
