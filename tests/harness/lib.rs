@@ -22,6 +22,7 @@ pub mod oracle;
 pub mod process;
 pub mod profile;
 pub mod programs;
+pub mod prometheus;
 pub mod random;
 pub mod recording;
 pub mod report;

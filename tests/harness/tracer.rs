@@ -149,6 +149,11 @@ impl Tracer {
         }
     }
 
+    /// What follows these words in what it has said until now.
+    pub fn said(&self, words: &str) -> Option<&str> {
+        self.stderr.seen.iter().find_map(|line| line.split_once(words)).map(|(_, rest)| rest)
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.process.signal(signal)

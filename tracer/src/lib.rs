@@ -2,7 +2,7 @@
 //!
 //! One way through: BPF programs count blocks per call stack in the kernel ([`bpf`]); an [`event::EventSource`] hands
 //! counters and new stacks to [`aggregate`], which makes a [`aggregate::Snapshot`] each interval; [`symbolize`] names the
-//! stacks; [`tui`] and [`report`] show the Snapshot and nothing else.
+//! stacks; [`tui`], [`report`] and [`metrics`] show the Snapshot and nothing else.
 
 pub mod aggregate;
 pub mod analyze;
@@ -11,6 +11,7 @@ pub mod cli;
 mod clock;
 pub mod demo;
 pub mod event;
+pub mod metrics;
 pub mod probe;
 pub mod record;
 pub mod report;

@@ -11,7 +11,7 @@ use crate::{apt, shell};
 
 /// What the suite's target programs are made with, run on and compared against: Debian's package, and the program or
 /// file by which it is known to be there.
-const NEEDS: [(&str, &str); 23] = [
+const NEEDS: [(&str, &str); 24] = [
     ("gcc", "gcc"),
     ("g++", "g++"),
     ("libc6-dev", "/usr/include/stdlib.h"),
@@ -38,6 +38,8 @@ const NEEDS: [(&str, &str); 23] = [
     // It brings pprof.
     ("golang-go", "go"),
     ("chromium", "chromium"),
+    // It brings promtool.
+    ("prometheus", "prometheus"),
 ];
 
 /// Fails, with the command to run, unless this is root: the suite never skips.

@@ -97,6 +97,11 @@ impl Analyst {
         }
     }
 
+    /// What was seen so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
     /// What was seen, for those who come after.
     pub fn into_history(self) -> History {
         self.history

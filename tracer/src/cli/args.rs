@@ -1,6 +1,6 @@
 //! The arguments.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use tracer_common::config::DEFAULT_MAX_LIVE;
@@ -9,6 +9,7 @@ use super::offline::{DiffArguments, ReportArguments, ViewArguments};
 use crate::{
     analyze::Rule,
     bpf::{AttachMode, WalkBy},
+    metrics,
     probe::NamedAllocator,
     report::{Sort, export::By},
 };
@@ -163,9 +164,9 @@ pub struct LiveArguments {
     /// Call sites shown in a text report.
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub top: usize,
-    /// Order of the call sites.
-    #[arg(long, value_enum, default_value_t)]
-    pub sort: Sort,
+    /// Order of the call sites [default: inuse; on the dashboard, the most urgent verdicts].
+    #[arg(long, value_enum)]
+    pub sort: Option<Sort>,
     /// Show only call sites whose oldest block is at least this old.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     pub min_age: Duration,
@@ -187,6 +188,9 @@ pub struct LiveArguments {
     /// Call sites that are no leaks, in LeakSanitizer's format: lines of leak:PATTERN.
     #[arg(long, value_name = "FILE")]
     pub suppressions: Option<PathBuf>,
+    /// Serve metrics for Prometheus there while tracing, at /metrics: a port of this machine alone, or an address and a port.
+    #[arg(long, value_name = "ADDR", value_parser = metrics::address)]
+    pub metrics: Option<SocketAddr>,
     /// Trace although the kernel may end the target for it.
     #[arg(long)]
     pub force: bool,

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{LiveArguments, args::DemoArguments, live};
-use crate::{bpf::WalkBy, report::Sort};
+use crate::bpf::WalkBy;
 
 /// How long the demo runs when nobody can end it.
 const UNATTENDED: Duration = Duration::from_secs(5);
@@ -42,13 +42,14 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<Exit
         overwrite: false,
         only_record: false,
         top: 20,
-        sort: Sort::default(),
+        sort: None,
         min_age: Duration::ZERO,
         max_live: tracer_common::config::DEFAULT_MAX_LIVE,
         allocator: Vec::new(),
         fail_on: Vec::new(),
         on_alert: None,
         suppressions: None,
+        metrics: None,
         force: false,
         empty_probes: false,
         provoke_panic: None,

@@ -19,7 +19,9 @@ use tokio::{
 use super::{
     Format, LiveArguments,
     alerts::{self, Alerts},
+    export::export,
     launch::{self, Change, Launched},
+    metrics,
     output::Output,
     prepare::prepare,
     privileges, raise_file_limit,
@@ -28,6 +30,7 @@ use super::{
 };
 use crate::{
     aggregate::{Ending, Snapshot, TargetState},
+    metrics::Publisher,
     report::{ReportOptions, Suppressions, untrusted::displayable},
     tui::{self, App, AppOptions, Flow, Input, Terminal},
 };
@@ -87,13 +90,15 @@ impl Interrupts {
 
 /// Traces the processes of the arguments.
 pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<ExitCode> {
-    let options = ReportOptions { top: arguments.top, sort: arguments.sort, min_age: arguments.min_age };
+    let options =
+        ReportOptions { top: arguments.top, sort: arguments.sort.unwrap_or_default(), min_age: arguments.min_age };
     let output = Output::open(arguments.output.as_deref(), arguments.format.unwrap_or(Format::Text), options)?
         .beside_program(!arguments.program.is_empty())
         .measuring(arguments.by.unwrap_or_default());
     output.check_terminal()?;
     let suppressions =
         arguments.suppressions.as_deref().map(alerts::read_suppressions).transpose()?.unwrap_or_default();
+    let metrics = arguments.metrics.map(metrics::listen).transpose()?;
     let record = arguments.record.as_deref().map(|path| RecordFile::create(path, arguments.overwrite)).transpose()?;
     let start = || Launched::start(&arguments.program, launch::file_limit());
     let launched = (!arguments.program.is_empty()).then(start).transpose()?;
@@ -101,15 +106,22 @@ pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Exit
     // Before there are other threads of ours.
     privileges::give_up(launched.is_some());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.block_on(trace(arguments, launched, output, suppressions, record, verbose))
+    let publisher = metrics.map(metrics::serve).transpose()?;
+    runtime.block_on(trace(arguments, launched, output, Watched { suppressions, record, publisher }, verbose))
+}
+
+/// What is done with what was seen besides showing it.
+struct Watched {
+    suppressions: Suppressions,
+    record: Option<RecordFile>,
+    publisher: Option<Publisher>,
 }
 
 async fn trace(
     arguments: &LiveArguments,
     mut launched: Option<Launched>,
     mut output: Output,
-    suppressions: Suppressions,
-    record: Option<RecordFile>,
+    Watched { suppressions, record, publisher }: Watched,
     verbose: u8,
 ) -> anyhow::Result<ExitCode> {
     let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
@@ -152,7 +164,7 @@ async fn trace(
         View::Reports { every: reports_every(arguments), last: Instant::now() }
     };
     let alerts = arguments.on_alert.as_deref().map(|command| Alerts::new(command, &arguments.fail_on));
-    let watch = Watch { suppressions: suppressions.clone(), alerts };
+    let watch = Watch { suppressions: suppressions.clone(), alerts, publisher };
     let sources = Sources { gone, woken, interrupts, launched: &mut launched, watch };
     let shown = Shown { view: &mut view, output: &mut output, recording: &mut recording, suppressions: &suppressions };
     let state = follow(&mut tracing, shown, sources, arguments).await?;
@@ -226,19 +238,28 @@ struct Sources<'a> {
 struct Watch {
     suppressions: Suppressions,
     alerts: Option<Alerts>,
+    publisher: Option<Publisher>,
 }
 
 impl Watch {
     fn look(&mut self, tracing: &mut Tracing) -> anyhow::Result<()> {
-        tracing.observe(JUDGING)?;
+        let view = tracing.observe(JUDGING)?;
+        if self.alerts.is_none() && self.publisher.is_none() {
+            return Ok(());
+        }
+        let view = Arc::new(tracing.annotated(view));
         if let Some(alerts) = &mut self.alerts {
-            let view = Arc::new(tracing.annotated_view());
             // Suppressions go by names.
             if alerts.may_be_due(&view) {
                 let mut named = Arc::unwrap_or_clone(tracing.name_all(&view));
                 self.suppressions.apply(&mut named);
                 alerts.check(&named);
             }
+        }
+        if let Some(publisher) = &self.publisher {
+            let mut view = Arc::unwrap_or_clone(view);
+            self.suppressions.apply(&mut view);
+            metrics::publish(publisher, tracing, view);
         }
         Ok(())
     }
@@ -268,6 +289,9 @@ async fn follow(
 
     // The first picture comes at once.
     show(tracing, &mut shown, Moment::First)?;
+    if watch.publisher.is_some() {
+        watch.look(tracing)?;
+    }
     if let Some(launched) = launched {
         launched.release()?;
     }
@@ -291,8 +315,12 @@ async fn follow(
                 // Before it is asked who it is: whoever ends meanwhile makes it readable again.
                 ready.context("waiting for the targets")?.clear_ready();
                 exited = tracing.take_ended()?;
-                if exited && let ControlFlow::Break(state) = on_exit(tracing, shown.view)? {
-                    return Ok(state);
+                if exited {
+                    if let ControlFlow::Break(state) = on_exit(tracing, shown.view)? {
+                        return Ok(state);
+                    }
+                    // The dashboard stays, and so do the metrics, which say that the targets are gone.
+                    watch.look(tracing)?;
                 }
             }
             () = async { match end { Some(end) => sleep_until(end).await, None => std::future::pending().await } } => {
@@ -375,11 +403,17 @@ fn on_input(
 ) -> anyhow::Result<ControlFlow<()>> {
     let View::Dashboard { terminal, app, .. } = view else { return Ok(ControlFlow::Continue(())) };
     match input {
-        Some(Ok(Input::Key(key))) => {
-            if app.on_key(key) == Flow::Quit {
-                return Ok(ControlFlow::Break(()));
+        Some(Ok(Input::Key(key))) => match app.on_key(key) {
+            Flow::Quit => return Ok(ControlFlow::Break(())),
+            Flow::Copy(text) => terminal.copy(&text)?,
+            Flow::Export(what) => {
+                if let Some(shown) = app.shown() {
+                    let named = tracing.name_all(&shown);
+                    app.status(export(&named, Some(tracing.history()), what));
+                }
             }
-        }
+            Flow::Continue | Flow::Seek(_) => {}
+        },
         Some(Ok(Input::Resize)) => {}
         Some(Err(error)) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
             return Err(error).context("reading the terminal");

@@ -258,11 +258,11 @@ impl Tracing {
             .collect()
     }
 
-    /// Looks at everything for the analysis, and judges for no longer than `budget`.
-    pub(super) fn observe(&mut self, budget: Duration) -> anyhow::Result<()> {
+    /// Looks at everything for the analysis, and judges for no longer than `budget`. Returns what was seen.
+    pub(super) fn observe(&mut self, budget: Duration) -> anyhow::Result<Snapshot> {
         let (view, observed) = self.look()?;
         self.analyst.observe(&view, observed, budget);
-        Ok(())
+        Ok(view)
     }
 
     /// Looks for the last time, and judges all sites.
@@ -286,9 +286,13 @@ impl Tracing {
         Ok((view, observed))
     }
 
-    /// What the last window showed, with what was found.
-    pub(super) fn annotated_view(&mut self) -> Snapshot {
-        let mut view = self.aggregator.view(&self.reading, self.state.clone());
+    /// What was seen so far.
+    pub(super) fn history(&self) -> &History {
+        self.analyst.history()
+    }
+
+    /// What a window showed, with what was found.
+    pub(super) fn annotated(&self, mut view: Snapshot) -> Snapshot {
         self.analyst.annotate(&mut view);
         view
     }

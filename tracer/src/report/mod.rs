@@ -31,6 +31,7 @@ pub use json::{SCHEMA, write_json};
 pub use order::Sort;
 pub(crate) use order::sort_indices;
 pub use suppressions::Suppressions;
+pub(crate) use text::site_text;
 pub use text::{ReportOptions, write_text};
 pub(crate) use words::{
     loss_advice, loss_words, no_symbol_words, stack_end_words, stat_words, state_name, state_words,

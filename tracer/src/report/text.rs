@@ -259,6 +259,21 @@ fn write_site(rank: usize, entry: &Merged<SiteSnapshot>, processes: usize, out: 
     write_stack(stack, out)
 }
 
+/// A site as text, for those who tell others of it.
+pub(crate) fn site_text(site: &SiteSnapshot) -> String {
+    let mut text = Vec::new();
+    let BlockCounters { alloc_bytes, alloc_objects, .. } = site.counters;
+    let age = site.oldest.map_or_else(|| "unknown".to_owned(), duration);
+    let held = amount_of(site.kind, &site.counters);
+    let allocated = amount_of_all(site.kind, alloc_bytes, alloc_objects);
+    let written =
+        writeln!(text, "{held} outstanding, oldest {age}, of {allocated} allocated (process {})", site.tgid.0)
+            .and_then(|()| site.verdict.as_ref().map_or(Ok(()), |verdict| write_verdict(verdict, &mut text)))
+            .and_then(|()| write_stack(&site.stack, &mut text));
+    written.expect("writes to memory");
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 pub(super) fn write_stack(stack: &Stack, out: &mut dyn Write) -> io::Result<()> {
     let frames = &stack.frames;
     let mut runs = library_runs(stack).into_iter().peekable();

@@ -19,8 +19,8 @@ use crate::{
 /// How the dashboard starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AppOptions {
-    /// Order of the sites; a key changes it.
-    pub sort: Sort,
+    /// Order of the sites, the most urgent verdicts first when there is none; a key changes it.
+    pub sort: Option<Sort>,
     /// Only sites with a block that has been outstanding at least this long; zero for all.
     pub min_age: Duration,
     /// Whether to use colours; see [`super::color_from_env`].
@@ -31,7 +31,7 @@ pub struct AppOptions {
 
 impl Default for AppOptions {
     fn default() -> Self {
-        Self { sort: Sort::default(), min_age: Duration::ZERO, color: true, braille: true }
+        Self { sort: None, min_age: Duration::ZERO, color: true, braille: true }
     }
 }
 
@@ -62,6 +62,9 @@ impl App {
 
     /// Obeys a key.
     pub fn on_key(&mut self, key: KeyEvent) -> Flow {
+        if let Some(flow) = self.state.export_key(key) {
+            return flow;
+        }
         if let Some(flow) = self.state.type_key(key) {
             return flow;
         }
@@ -79,6 +82,11 @@ impl App {
     /// The sites on screen, the selected one first: what to symbolize next. Before the first frame, the first page.
     pub fn visible_sites(&self) -> Vec<SiteId> {
         self.state.visible_sites()
+    }
+
+    /// What is on the screen.
+    pub fn shown(&self) -> Option<Arc<Snapshot>> {
+        self.state.snapshot.clone()
     }
 
     /// Shows a message in the last line until the next key.

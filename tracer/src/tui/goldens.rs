@@ -51,6 +51,21 @@ macro_rules! golden {
 
 pub(super) use golden;
 
+fn judged() -> App {
+    app([testing::before_normal(), testing::judged()])
+}
+
+golden!(judged_80x24, judged(), &[], 80 x 24);
+golden!(judged_120x40, judged(), &[], 120 x 40);
+golden!(judged_220x60, judged(), &[], 220 x 60);
+golden!(judged_40x8, judged(), &[], 40 x 8);
+golden!(grouped_by_module, judged(), &[KeyCode::Char('o'), KeyCode::Char('o')], 120 x 24);
+golden!(by_process, judged(), &[KeyCode::Char('o'), KeyCode::Char('o'), KeyCode::Char('o')], 80 x 24);
+golden!(innermost_frames, judged(), &[KeyCode::Char('f')], 120 x 24);
+golden!(filtered, judged(), &[KeyCode::Char('/'), KeyCode::Char('P'), KeyCode::Char('o'), KeyCode::Char('o')], 80 x 24);
+golden!(baseline, judged(), &[KeyCode::Char('b')], 120 x 24);
+golden!(paused, judged(), &[KeyCode::Char(' ')], 80 x 24);
+golden!(exports, judged(), &[KeyCode::Char('e')], 80 x 24);
 golden!(normal_80x24, normal(), &[], 80 x 24);
 golden!(normal_120x40, normal(), &[], 120 x 40);
 golden!(normal_220x60, normal(), &[], 220 x 60);
@@ -111,8 +126,8 @@ fn the_selected_row_stands_out_over_its_whole_width() {
         let mut app = normal();
         press(&mut app, keys);
         let screen = screen(&mut app, 80, 24);
-        assert_eq!(screen.buffer()[(79, 6)].modifier, modifier);
-        assert_eq!(screen.buffer()[(79, 7)].modifier, Modifier::empty());
+        assert_eq!(screen.buffer()[(79, 7)].modifier, modifier);
+        assert_eq!(screen.buffer()[(79, 8)].modifier, Modifier::empty());
     }
 }
 

@@ -69,7 +69,7 @@ fn the_share_of_the_limit_is_coloured_at_80_and_95_percent_and_without_colours_r
         app.update(Arc::new(at_share(open)));
         press(&mut app, &[Char('2')]);
         let screen = screen(&mut app, 80, 24);
-        let cell = &screen.buffer()[(0, 1)];
+        let cell = &screen.buffer()[(0, 2)];
         assert_eq!((cell.symbol(), cell.fg, cell.modifier), ("d", foreground, modifier), "{open}");
         let coloured = screen.buffer().content().iter().any(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset);
         assert_eq!(coloured, color);

@@ -33,15 +33,15 @@ fn keys_move_through_time_only_in_a_recording_and_not_below_the_help() {
     assert_eq!(asked(&mut app, KeyCode::End), Flow::Seek(Seek::Last));
     press(&mut app, &[KeyCode::Char('?'), KeyCode::End, KeyCode::Char('.'), KeyCode::Char('?')]);
     let mut live = super::goldens::app([testing::normal()]);
-    assert_eq!(keys.map(|key| asked(&mut live, key)), [Flow::Continue; 4]);
+    assert_eq!(keys.map(|key| asked(&mut live, key)), [const { Flow::Continue }; 4]);
 }
 
 #[test]
 fn the_first_window_has_no_changes() {
     let mut app = recorded();
-    assert!(screen(&mut app, 120, 24).to_string().contains("+52.0 KiB"));
+    assert!(screen(&mut app, 220, 24).to_string().contains("+52.0 KiB"));
     let time = "2026-03-01T09:30:00Z".parse().expect("a time");
     app.jump(None, Arc::new(testing::before_normal()), Recorded { window: 1, windows: 3_601, time });
-    let screen = screen(&mut app, 120, 24).to_string();
+    let screen = screen(&mut app, 220, 24).to_string();
     assert!(screen.contains("RECORDING 1/3,601") && !screen.contains("+52.0 KiB"), "{screen}");
 }

@@ -5,7 +5,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use super::state::Tab;
 
 /// Whether to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flow {
     /// Go on.
     Continue,
@@ -13,7 +13,48 @@ pub enum Flow {
     Quit,
     /// The user wants another window of the recording.
     Seek(Seek),
+    /// The user wants this on the clipboard.
+    Copy(String),
+    /// The user wants what is shown in a file.
+    Export(Export),
 }
+
+/// What can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// The JSON report.
+    Json,
+    /// Folded stacks.
+    Folded,
+    /// A flame graph.
+    Svg,
+    /// A pprof profile.
+    Pprof,
+    /// The report as a page.
+    Html,
+}
+
+impl Export {
+    /// How the names of such files end.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Folded => "folded",
+            Self::Svg => "svg",
+            Self::Pprof => "pb.gz",
+            Self::Html => "html",
+        }
+    }
+}
+
+/// The menu of exports: the key, what it writes, and that in words.
+pub(super) const EXPORTS: &[(char, Export, &str)] = &[
+    ('j', Export::Json, "the report as JSON"),
+    ('f', Export::Folded, "folded stacks"),
+    ('s', Export::Svg, "a flame graph (SVG)"),
+    ('p', Export::Pprof, "a profile for pprof"),
+    ('h', Export::Html, "a page with verdicts, charts and stacks"),
+];
 
 /// Which window of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +105,17 @@ pub(super) enum Action {
     NextTab,
     PreviousTab,
     NextSort,
+    PreviousSort,
+    Reverse,
+    Group,
+    /// Name sites by another frame.
+    Fold,
+    Fastest,
+    MarkBaseline,
+    ClearBaseline,
+    Pause,
+    Copy,
+    Export,
     /// Type what to look for, on the tabs that search.
     Search,
     /// In a recording; elsewhere [`Seek::First`] and [`Seek::Last`] mean the list.
@@ -99,8 +151,15 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("Home g", "to the top, and stay there"),
     ("End G", "to the end"),
     ("Tab", "switch between list and pane"),
-    ("s", "sort by the next column, next measure"),
-    ("/", "search: type, then Enter to keep or Esc"),
+    ("s S r", "sort by the next column, the one before; reverse"),
+    ("/", "search or filter: type, then Enter to keep or Esc"),
+    ("o", "group by site, function, module, process"),
+    ("f", "name sites by the program's own frame, or any"),
+    ("m", "to the site that grows the most"),
+    ("b B", "mark a baseline to compare with, forget it"),
+    ("Space", "pause the view; tracing goes on"),
+    ("c", "copy the site to the clipboard"),
+    ("e", "export what is shown to a file"),
     ("?", "this help"),
     ("Esc", "zoom out, close this help, or quit"),
     ("q", "close this help, or quit"),
@@ -149,6 +208,16 @@ pub(super) fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Char('[') => Action::PreviousTab,
         KeyCode::Char(']') => Action::NextTab,
         KeyCode::Char('s') => Action::NextSort,
+        KeyCode::Char('S') => Action::PreviousSort,
+        KeyCode::Char('r') => Action::Reverse,
+        KeyCode::Char('o') => Action::Group,
+        KeyCode::Char('f') => Action::Fold,
+        KeyCode::Char('m') => Action::Fastest,
+        KeyCode::Char('b') => Action::MarkBaseline,
+        KeyCode::Char('B') => Action::ClearBaseline,
+        KeyCode::Char(' ') => Action::Pause,
+        KeyCode::Char('c') => Action::Copy,
+        KeyCode::Char('e') => Action::Export,
         KeyCode::Char('/') => Action::Search,
         KeyCode::Char('?') => Action::Help,
         KeyCode::Enter => Action::Enter,
@@ -174,7 +243,7 @@ mod tests {
     fn control_c_quits_and_other_control_keys_do_nothing() {
         assert_eq!(press(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Action::Quit));
         assert_eq!(press(KeyCode::Char('s'), KeyModifiers::CONTROL), None);
-        assert_eq!(press(KeyCode::Char('c'), KeyModifiers::NONE), None);
+        assert_eq!(press(KeyCode::Char('c'), KeyModifiers::NONE), Some(Action::Copy));
     }
 
     #[test]
@@ -196,7 +265,8 @@ mod tests {
         let listed: String = KEYS.iter().chain(RECORDING_KEYS).map(|(keys, _)| format!("{keys} ")).collect();
         for code in ' '..='~' {
             if press(KeyCode::Char(code), KeyModifiers::NONE).is_some() {
-                assert!(listed.split(' ').any(|key| key == code.to_string()), "{code}");
+                let name = if code == ' ' { "Space".to_owned() } else { code.to_string() };
+                assert!(listed.split(' ').any(|key| key == name), "{code:?}");
             }
         }
         for name in ["Up", "Down", "Left", "Right", "PgUp", "PgDn", "Home", "End", "Tab", "Esc", "Ctrl-C"] {

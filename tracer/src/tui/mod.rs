@@ -23,6 +23,7 @@ mod widgets;
 
 pub use app::{App, AppOptions};
 pub use events::{Events, Input, events};
+pub use input::Export;
 pub use input::{Flow, Seek};
 pub use state::Recorded;
 pub use terminal::{Terminal, restore};

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crossterm::{
+    clipboard::CopyToClipboard,
     cursor::Show,
     event::DisableMouseCapture,
     execute,
@@ -55,6 +56,11 @@ impl Terminal {
                 Err(error)
             }
         }
+    }
+
+    /// Asks the terminal to put a text on its clipboard (OSC 52). It may have been told not to.
+    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+        execute!(io::stdout(), CopyToClipboard::to_clipboard_from(text))
     }
 
     /// Draws the dashboard. Fails when the terminal is gone, or was given back because another thread panicked.

@@ -7,7 +7,13 @@ use ratatui::{
     symbols::Marker,
 };
 
-use crate::aggregate::TargetState;
+use crate::{
+    aggregate::TargetState,
+    analyze::{
+        process::{GROWTH_MARKS, SHARE_MARKS},
+        verdict::Label,
+    },
+};
 
 /// Whether colours are wanted: `NO_COLOR` is unset or empty, as <https://no-color.org> has it.
 pub fn color_from_env() -> bool {
@@ -146,6 +152,15 @@ impl Theme {
         }
     }
 
+    /// A limit of memory, by the mark of its share that is reached.
+    pub(super) fn pressure(self, mark: Option<u8>) -> Style {
+        match mark {
+            Some(mark) if mark == SHARE_MARKS[0] => self.loss(),
+            Some(_) => self.warning(),
+            None => Style::new(),
+        }
+    }
+
     pub(super) fn no_loss(self) -> Style {
         self.colored(Style::new(), Color::Green)
     }
@@ -165,6 +180,25 @@ impl Theme {
             change if change >= 0.5 => self.colored(Style::new(), Color::Yellow),
             change if change <= -0.5 => self.colored(Style::new(), Color::Green),
             _ => self.dim(),
+        }
+    }
+
+    /// A growth per hour, by the marks of the signals.
+    pub(super) fn growth(self, per_hour: f64) -> Style {
+        let [much, some] = GROWTH_MARKS.map(|mark| mark as f64);
+        match per_hour {
+            growth if growth >= much => self.loss(),
+            growth if growth >= some => self.warning(),
+            growth => self.change(growth),
+        }
+    }
+
+    pub(super) fn verdict(self, label: Label) -> Style {
+        match label {
+            Label::Leaking => self.loss(),
+            Label::Growing => self.warning(),
+            Label::Bounded | Label::Steady | Label::PreExisting => Style::new(),
+            Label::Churn | Label::StartUp => self.dim(),
         }
     }
 

@@ -3,6 +3,7 @@
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
+    text::Line,
     widgets::Paragraph,
 };
 
@@ -10,7 +11,8 @@ use super::{
     state::{Focus, State, Tab},
     theme::Theme,
     widgets::{
-        fds, flame, footer, header, health, help, notices, peers, prompt, sites, stack, table::say, tabs, timeline,
+        exports, fds, flame, footer, header, health, help, leaks, notices, peers, prompt, sites, stack, table::say,
+        tabs, timeline,
     },
 };
 use crate::aggregate::{Descriptors, Snapshot};
@@ -23,6 +25,8 @@ const WIDE: u16 = 160;
 const TALL: u16 = 14;
 /// The least that a pane below the table gets.
 const PANE_HEIGHT: u16 = 8;
+/// From this height of a tab on, there is room for a line about the whole of it.
+const SUMMARY: u16 = 10;
 /// From this height of the screen on, there is room for the bar of tabs; the keys work without.
 const TAB_BAR: u16 = 12;
 
@@ -54,6 +58,7 @@ pub(super) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>) {
         None => footer::draw(state, theme, frame, bottom),
     }
     help::draw(state, theme, frame, area);
+    exports::draw(state, theme, frame, area);
 }
 
 fn draw_tab(state: &mut State, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
@@ -70,10 +75,19 @@ fn draw_tab(state: &mut State, theme: Theme, frame: &mut Frame<'_>, body: Rect) 
     }
 }
 
+/// Draws a line about the whole of a tab, and returns the rest. A low screen has no room for it.
+fn draw_summary(line: Line<'_>, frame: &mut Frame<'_>, body: Rect) -> Rect {
+    let height = u16::from(body.height >= SUMMARY);
+    let [above, rest] = Layout::vertical([Constraint::Length(height), Constraint::Min(0)]).areas(body);
+    frame.render_widget(line, above);
+    rest
+}
+
 fn draw_leaks(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
+    let body = draw_summary(leaks::summary(snapshot, &state.leaks, theme, body.width), frame, body);
     let panes = Panes::new(body, state.focus());
     if let Some(area) = panes.table {
-        sites::draw(snapshot, &mut state.leaks, theme, frame, area);
+        sites::draw(snapshot, &mut state.leaks, &state.trails, theme, frame, area);
     }
     if let Some(area) = panes.pane {
         stack::draw(snapshot, &mut state.leaks, theme, frame, area, panes.beside);
@@ -81,6 +95,7 @@ fn draw_leaks(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut 
 }
 
 fn draw_peers(state: &mut State, descriptors: &Descriptors, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
+    let body = draw_summary(fds::summary::peers(descriptors, theme, body.width), frame, body);
     let panes = Panes::new(body, state.focus());
     if let Some(area) = panes.table {
         peers::table::draw(descriptors, &mut state.peers, theme, frame, area);
@@ -91,6 +106,7 @@ fn draw_peers(state: &mut State, descriptors: &Descriptors, theme: Theme, frame:
 }
 
 fn draw_descriptors(state: &mut State, descriptors: &Descriptors, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
+    let body = draw_summary(fds::summary::descriptors(descriptors, &state.fds, theme, body.width), frame, body);
     let height = notices::height(&state.fds.notices, body.height);
     let [above, rest] = Layout::vertical([Constraint::Length(height), Constraint::Min(0)]).areas(body);
     notices::draw(&state.fds.notices, theme, frame, above);

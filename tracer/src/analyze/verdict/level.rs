@@ -61,7 +61,9 @@ fn rises(points: &[Point], first: &Point, found: &Trend, level: f64) -> bool {
     let mean = f64::max(slope, (level - first.value) / span);
     // Too few points to see it in a half: they are all there is to go by.
     let still = trend(half, 0.95).is_none_or(|late| late.rises(ERROR) && late.slope.value >= STILL * mean);
-    found.rises(ERROR) && slope * span > LEAST_RISE * level && still
+    // What comes and goes has been as high before.
+    let before = points[..points.len() / 2].iter().map(|point| point.value).fold(f64::MIN, f64::max);
+    found.rises(ERROR) && slope * span > LEAST_RISE * level && still && level > before
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -56,9 +56,9 @@ pub struct ViewArguments {
     /// Begin there: so long after tracing began, or a point in time [default: the end].
     #[arg(long, value_name = "TIME", value_parser = at)]
     pub at: Option<At>,
-    /// Order of the call sites.
-    #[arg(long, value_enum, default_value_t)]
-    pub sort: Sort,
+    /// Order of the call sites [default: the most urgent verdicts].
+    #[arg(long, value_enum)]
+    pub sort: Option<Sort>,
     /// Show only call sites whose oldest block was at least this old.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     pub min_age: Duration,

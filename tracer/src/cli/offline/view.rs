@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{
-    super::live::Interrupts,
+    super::{export::export, live::Interrupts},
     ViewArguments,
     open::{caveats, find, open},
 };
@@ -78,6 +78,12 @@ impl Viewer {
                 Some(Ok(Input::Key(key))) => match self.app.on_key(key) {
                     Flow::Quit => return Ok(()),
                     Flow::Continue => {}
+                    Flow::Copy(text) => terminal.copy(&text)?,
+                    Flow::Export(what) => {
+                        if let Some(shown) = self.app.shown() {
+                            self.app.status(export(&shown, None, what));
+                        }
+                    }
                     Flow::Seek(seek) => {
                         let next = seek.from(self.shown, self.recording.windows());
                         if next != self.shown {

@@ -273,7 +273,9 @@ pub(super) fn from_row(row: AnalysisRow, unknown: &mut u64) -> (Tgid, ProcessAna
 
 fn known<Row, T>(rows: Vec<Row>, read: impl Fn(Row) -> Option<T>, unknown: &mut u64) -> Vec<T> {
     let all = rows.len();
-    let read: Vec<T> = rows.into_iter().take(LIST).filter_map(read).collect();
+    let mut read: Vec<T> = rows.into_iter().take(LIST).filter_map(read).collect();
+    // It may have been made in the room of the rows, which may be all that there is of them.
+    read.shrink_to_fit();
     *unknown += (all - read.len()) as u64;
     read
 }

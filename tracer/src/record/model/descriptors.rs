@@ -1,4 +1,8 @@
 //! The descriptors' rows. Times of what a look found are told from that look.
+//!
+//! The kernel counts how long a connection is idle in ticks, so the moment since when it is comes out a little different
+//! with each look. Those moments are in two parts: the socket's row has the half seconds, which stay as they are, and
+//! what is left is in rows of all sockets together.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,6 +31,10 @@ mod kind {
     pub(super) const SIGNAL: u32 = 24;
     pub(super) const LIMITATION: u32 = 25;
     pub(super) const VERDICT: u32 = 26;
+    /// What is left of [`super::SocketRow::idle`], in the order of the descriptors.
+    pub(super) const IDLE: u32 = 27;
+    /// The same of [`super::SocketRow::close_wait`].
+    pub(super) const CLOSE_WAIT: u32 = 28;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -108,6 +116,46 @@ struct OpenRow {
     opened: Option<i64>,
     #[prost(message, optional, tag = "6")]
     socket: Option<SocketRow>,
+}
+
+/// Bits of a moment that are not in a socket's row: about half a second.
+const FINE_BITS: u32 = 29;
+/// Moments whose rests are in one row.
+const FINE_ROW: usize = 1 << 16;
+
+/// What is left of moments.
+#[derive(Clone, PartialEq, Message)]
+struct FineRow {
+    #[prost(fixed32, repeated, tag = "1")]
+    rests: Vec<u32>,
+}
+
+/// What is left of the moments of all sockets.
+#[derive(Debug, Default)]
+struct Fine {
+    idle: Vec<u32>,
+    close_wait: Vec<u32>,
+}
+
+impl Fine {
+    fn add(self, rows: &mut Rows) {
+        for (kind, rests) in [(kind::IDLE, self.idle), (kind::CLOSE_WAIT, self.close_wait)] {
+            for (place, rests) in (0..).zip(rests.chunks(FINE_ROW)) {
+                rows.add(kind, place, &FineRow { rests: rests.to_vec() });
+            }
+        }
+    }
+}
+
+/// The half seconds of a moment; its rest goes to `rests`.
+fn coarse(moment: i64, rests: &mut Vec<u32>) -> i64 {
+    rests.push((moment & ((1 << FINE_BITS) - 1)) as u32);
+    moment >> FINE_BITS
+}
+
+/// The moment of these half seconds, with the next of the rests.
+fn moment(coarse: i64, rests: &mut impl Iterator<Item = u32>) -> i64 {
+    coarse << FINE_BITS | i64::from(rests.next().unwrap_or_default())
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -202,9 +250,11 @@ pub(super) fn to_rows(descriptors: &Descriptors, now: Moment, rows: &mut Rows) {
         rows.add(kind::SITE, u64::from(id.0), &row);
         verdicts::to_row(kind::VERDICT, *id, verdict.as_deref(), rows);
     }
+    let mut fine = Fine::default();
     for fd in open.iter() {
-        rows.add(kind::OPEN, u64::from(fd.tgid.0) << 32 | u64::from(fd.fd.0), &open_row(fd, look));
+        rows.add(kind::OPEN, u64::from(fd.tgid.0) << 32 | u64::from(fd.fd.0), &open_row(fd, look, &mut fine));
     }
+    fine.add(rows);
     for (place, peer) in (0..).zip(peers) {
         rows.add(kind::PEER, place, &peer_row(peer, now));
     }
@@ -216,7 +266,7 @@ pub(super) fn to_rows(descriptors: &Descriptors, now: Moment, rows: &mut Rows) {
     }
 }
 
-fn open_row(fd: &OpenFd, look: Moment) -> OpenRow {
+fn open_row(fd: &OpenFd, look: Moment, fine: &mut Fine) -> OpenRow {
     let OpenFd { tgid: _, fd: _, kind, detail, origin, age, socket } = fd;
     OpenRow {
         kind: codes::of_fd_kind(kind),
@@ -227,11 +277,11 @@ fn open_row(fd: &OpenFd, look: Moment) -> OpenRow {
             Origin::BeforeAttach | Origin::Unseen => None,
         },
         opened: age.map(|age| look.before(age)),
-        socket: socket.as_deref().map(|socket| socket_row(socket, look)),
+        socket: socket.as_deref().map(|socket| socket_row(socket, look, fine)),
     }
 }
 
-fn socket_row(socket: &Socket, look: Moment) -> SocketRow {
+fn socket_row(socket: &Socket, look: Moment, fine: &mut Fine) -> SocketRow {
     let Socket {
         direction,
         local,
@@ -251,13 +301,13 @@ fn socket_row(socket: &Socket, look: Moment) -> SocketRow {
         local: local.as_ref().map(EndpointRow::from),
         peer: peer.as_ref().map(EndpointRow::from),
         state: state.as_ref().map_or(0, codes::of_tcp_state),
-        idle: idle.map(|idle| look.before(idle)),
+        idle: idle.map(|idle| coarse(look.before(idle), &mut fine.idle)),
         rx_bytes: *rx_bytes,
         tx_bytes: *tx_bytes,
         recv_queue: *recv_queue,
         send_queue: *send_queue,
         connect_latency_ns: connect_latency.map(nanos),
-        close_wait: close_wait.map(|hung_up| look.before(hung_up)),
+        close_wait: close_wait.map(|hung_up| coarse(look.before(hung_up), &mut fine.close_wait)),
         connected_by: connected_by.map(|id| id.0),
     }
 }
@@ -327,9 +377,19 @@ pub(super) fn from_rows(
         })
     })?;
     sites.sort_by_key(FdSite::order);
+    let mut rests = |kind| reader.all(kind, |_, FineRow { rests }| Some(rests));
+    let mut idle = rests(kind::IDLE)?.into_iter().flatten();
+    let mut close_wait = rests(kind::CLOSE_WAIT)?.into_iter().flatten();
+    let open = reader.all(kind::OPEN, |key, mut row: OpenRow| {
+        if let Some(socket) = &mut row.socket {
+            socket.idle = socket.idle.map(|coarse| moment(coarse, &mut idle));
+            socket.close_wait = socket.close_wait.map(|coarse| moment(coarse, &mut close_wait));
+        }
+        Some(open_fd(key, row, look))
+    })?;
     Ok(Some(Descriptors {
         sites,
-        open: Arc::new(reader.all(kind::OPEN, |key, row| Some(open_fd(key, row, look)))?),
+        open: Arc::new(open),
         looked: looked.map(|then| now.since(then)),
         peers: reader.all(kind::PEER, |_, row| peer(row, now))?,
         limits: limits.map(FdLimits::from),
@@ -406,8 +466,8 @@ fn peer(row: PeerRow, now: Moment) -> Option<Peer> {
         connected_by,
     } = row;
     let endpoint = endpoint?.endpoint()?;
-    let share = |Share { of, count }| (SiteId(of), count);
-    let shares = |shares: Vec<Share>| shares.into_iter().take(LIST).map(share).collect();
+    let share = |&Share { of, count }: &Share| (SiteId(of), count);
+    let shares = |shares: Vec<Share>| shares.iter().take(LIST).map(share).collect();
     Some(Peer {
         direction: codes::direction(direction)?,
         service: service_of(&endpoint),

@@ -360,3 +360,60 @@ pub(crate) fn many(count: u32) -> Snapshot {
     });
     snapshot(sites.collect())
 }
+
+/// [`normal`] when a minute has told what its sites do, in a process that runs out of memory and of descriptors.
+pub(crate) fn judged() -> Snapshot {
+    use crate::analyze::{
+        Estimate, ProcessAnalysis,
+        history::ProcessReading,
+        process::{Eta, Growth, Pressure, ProcessSignal},
+        verdict::{Label, Rate, Verdict},
+    };
+    const MIB: u64 = 1 << 20;
+
+    let mut snapshot = normal();
+    let eta = |minutes: u64| {
+        let of = |minutes| Duration::from_secs(minutes * 60);
+        Eta { expected: of(minutes), earliest: of(minutes * 9 / 10), latest: Some(of(minutes * 11 / 10)) }
+    };
+    let limit = crate::target::limits::MemoryLimit {
+        kind: crate::target::limits::LimitKind::CgroupMax,
+        bytes: 512 * MIB,
+        used: 401 * MIB,
+        cgroup: "/img.slice".to_owned(),
+    };
+    let per_s = Estimate { value: 13_500.0, low: 12_900.0, high: 14_200.0 };
+    let resident = Growth { per_s, per_hour: per_s.scaled(3_600.0), certain: true, now: 398 * MIB };
+    let out_of_memory = ProcessSignal::OutOfMemory { limit: limit.clone(), eta: eta(143) };
+    let pressure = Pressure { used: 871, limit: 1_024 };
+    let out_of_descriptors = ProcessSignal::OutOfDescriptors { pressure, eta: eta(37) };
+    let analysis = ProcessAnalysis {
+        reading: ProcessReading { rss: Some(398 * MIB), ..ProcessReading::default() },
+        resident: Some(resident),
+        limits: vec![limit],
+        signals: vec![out_of_memory, out_of_descriptors],
+        ..ProcessAnalysis::default()
+    };
+    snapshot.analysis = vec![(snapshot.target.pid, analysis)];
+    let labels = [Label::Leaking, Label::Growing, Label::Bounded, Label::Steady, Label::StartUp, Label::Churn];
+    let reasons = [
+        "none of its blocks is freed: 1,021 blocks more in the last 4m 05s, at a steady rate (+46.3 MiB an hour)",
+        "more and more is outstanding (+11.2 MiB an hour, ever more slowly), watched for 4m 01s",
+        "it grew for 41s and has not grown in the 3m 20s since",
+        "no growth in 4m 00s",
+        "allocated at once, 4m 02s ago, and nothing since",
+        "all of its 18 blocks have been freed",
+    ];
+    for (site, (label, reason)) in snapshot.sites.iter_mut().zip(labels.into_iter().zip(reasons)) {
+        let grows = matches!(label, Label::Leaking | Label::Growing);
+        let bytes = if label == Label::Leaking { per_s } else { per_s.scaled(0.24) };
+        site.verdict = Some(Arc::new(Verdict {
+            label,
+            confidence: 0.93,
+            reason: reason.to_owned(),
+            rate: grows.then(|| Rate { bytes, objects: bytes.scaled(0.001) }),
+            since: Duration::from_secs(62),
+        }));
+    }
+    snapshot
+}

@@ -42,6 +42,16 @@ impl Scroll {
             Action::SwitchFocus
             | Action::Seek(_)
             | Action::NextSort
+            | Action::PreviousSort
+            | Action::Reverse
+            | Action::Group
+            | Action::Fold
+            | Action::Fastest
+            | Action::MarkBaseline
+            | Action::ClearBaseline
+            | Action::Pause
+            | Action::Copy
+            | Action::Export
             | Action::Search
             | Action::Show(_)
             | Action::NextTab
@@ -104,6 +114,15 @@ impl<K: Clone + PartialEq> Browser<K> {
             self.row = 0;
         }
         self.settle();
+    }
+
+    /// Selects this row, and stays with it.
+    pub(super) fn choose(&mut self, key: &K) {
+        if let Some(row) = self.rows.iter().position(|(known, _)| known == key) {
+            self.row = row;
+            self.chosen = self.key();
+            self.settle();
+        }
     }
 
     /// Obeys a key that moves.

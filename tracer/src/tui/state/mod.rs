@@ -20,18 +20,18 @@ pub(super) use self::{
     fds::{FdSort, Fds, Group, Notice, site as fd_site},
     flame::{Cell, Flame, FlameMeasure, NodeId},
     health::Health,
-    leaks::{Change, Leaks},
+    leaks::{Column, Grouping, Leaks, Row, RowKey},
     peers::{PeerSort, Peers, is_about},
     prompt::{Edit, Prompt},
     timeline::{Timeline, growth},
     trails::{Mark, Quantity, Trail, Trails},
 };
-use crossterm::event::KeyEvent;
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::input::{Action, Flow, Seek};
+use super::input::{Action, EXPORTS, Flow, Seek};
 use crate::{
     aggregate::{Descriptors, SiteId, Snapshot},
-    report::Sort,
+    report::{Sort, site_text, units::duration},
 };
 
 /// What fills the screen.
@@ -93,6 +93,8 @@ pub struct Recorded {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) snapshot: Option<Arc<Snapshot>>,
+    /// The newest Snapshot, while an older one is shown.
+    pub(super) paused: Option<Arc<Snapshot>>,
     /// `None` when what is shown is live.
     pub(super) recorded: Option<Recorded>,
     pub(super) tab: Tab,
@@ -108,16 +110,19 @@ pub(super) struct State {
     pub(super) status: Option<String>,
     /// What the user types, for the tab that is shown. While it is open it has all keys.
     pub(super) prompt: Option<Prompt>,
+    /// The menu of exports is open.
+    pub(super) exporting: bool,
 }
 
 impl State {
-    pub(super) fn new(sort: Sort, min_age: Duration) -> Self {
+    pub(super) fn new(sort: Option<Sort>, min_age: Duration) -> Self {
         Self {
             snapshot: None,
+            paused: None,
             recorded: None,
             tab: Tab::Leaks,
-            leaks: Leaks::new(sort, min_age),
-            fds: Fds::new(sort.into()),
+            leaks: Leaks::new(sort.map_or(Column::Verdict, Column::from), min_age),
+            fds: Fds::new(sort.unwrap_or_default().into()),
             peers: Peers::default(),
             timeline: Timeline::default(),
             flame: Flame::default(),
@@ -126,6 +131,7 @@ impl State {
             help: None,
             status: None,
             prompt: None,
+            exporting: false,
         }
     }
 
@@ -136,7 +142,14 @@ impl State {
         self.show(before, next);
     }
 
+    /// Shows this Snapshot, or keeps it for later while the view is paused.
     pub(super) fn update(&mut self, next: Arc<Snapshot>) {
+        if let Some(paused) = &mut self.paused {
+            // What it held is remembered all the same.
+            self.trails.push(&next);
+            *paused = next;
+            return;
+        }
         let before = self.snapshot.clone();
         self.show(before.as_deref(), next);
     }
@@ -145,8 +158,12 @@ impl State {
         if self.snapshot.is_none() && !next.heap_traced {
             self.tab = Tab::Descriptors;
         }
+        // In a recording, the window before need not have been shown.
+        if let Some(before) = before {
+            self.trails.push(before);
+        }
         self.trails.push(&next);
-        self.leaks.update(before, &next);
+        self.leaks.update(before, &next, &self.trails);
         self.flame.update();
         self.fds.update(next.descriptors.as_ref());
         self.peers.update(next.descriptors.as_ref());
@@ -172,6 +189,19 @@ impl State {
             (Action::PreviousTab, None) => self.tab = self.tab.beside(Tab::ALL.len() - 1),
             (Action::NextSort, None) => self.next_sort(),
             (Action::Search, None) => self.open_prompt(),
+            (Action::Pause, None) => self.pause(),
+            (Action::Copy, None) => return self.copy(),
+            (Action::Export, None) => self.exporting = true,
+            (
+                Action::PreviousSort
+                | Action::Reverse
+                | Action::Group
+                | Action::Fold
+                | Action::Fastest
+                | Action::MarkBaseline
+                | Action::ClearBaseline,
+                None,
+            ) => self.arrange(action),
             (action, None) => match self.tab {
                 Tab::Leaks => self.leaks.browser.apply(action),
                 Tab::Descriptors => self.fds.browser.apply(action),
@@ -182,6 +212,67 @@ impl State {
             },
         }
         Flow::Continue
+    }
+
+    /// Stops the picture, or lets it go on with the newest one. Tracing goes on in any case.
+    fn pause(&mut self) {
+        match self.paused.take() {
+            Some(newest) => self.update(newest),
+            None if self.recorded.is_none() => self.paused = self.snapshot.clone(),
+            None => {}
+        }
+    }
+
+    /// Arranges the sites in another way.
+    fn arrange(&mut self, action: Action) {
+        let Some(snapshot) = self.snapshot.clone().filter(|_| self.tab == Tab::Leaks) else { return };
+        match action {
+            Action::NextSort => self.leaks.sort_beside(true),
+            Action::PreviousSort => self.leaks.sort_beside(false),
+            Action::Reverse => self.leaks.reversed = !self.leaks.reversed,
+            Action::Group => self.leaks.group_next(),
+            Action::Fold => self.leaks.innermost = !self.leaks.innermost,
+            Action::MarkBaseline => {
+                self.leaks.mark_baseline(&snapshot);
+                self.status = Some(format!("baseline at {}: B forgets it", duration(snapshot.elapsed)));
+            }
+            Action::ClearBaseline if !self.leaks.clear_baseline() => {
+                self.status = Some("there is no baseline: b marks one".to_owned());
+            }
+            Action::Fastest => {
+                if !self.leaks.select_fastest() {
+                    self.status = Some("nothing grows".to_owned());
+                }
+                return;
+            }
+            _ => {}
+        }
+        self.leaks.reorder(&snapshot, &self.trails);
+    }
+
+    /// The selected site as text, for the clipboard.
+    fn copy(&mut self) -> Flow {
+        let site = self.snapshot.as_ref().filter(|_| self.tab == Tab::Leaks);
+        let site = site.and_then(|snapshot| self.leaks.selected_site(snapshot));
+        let Some(site) = site else {
+            self.status = Some("there is no site to copy here".to_owned());
+            return Flow::Continue;
+        };
+        self.status = Some(format!("site {} copied, if the terminal allows it (OSC 52)", site.id.0));
+        Flow::Copy(site_text(site))
+    }
+
+    /// Gives a key to the menu of exports, when it is open.
+    pub(super) fn export_key(&mut self, key: KeyEvent) -> Option<Flow> {
+        if !self.exporting || key.kind == KeyEventKind::Release {
+            return None;
+        }
+        self.exporting = false;
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return Some(if key.code == KeyCode::Char('c') { Flow::Quit } else { Flow::Continue });
+        }
+        let chosen = EXPORTS.iter().find(|(letter, _, _)| key.code == KeyCode::Char(*letter));
+        Some(chosen.map_or(Flow::Continue, |(_, export, _)| Flow::Export(*export)))
     }
 
     /// Gives a key to the prompt, when one is open.
@@ -208,7 +299,8 @@ impl State {
     fn open_prompt(&mut self) {
         self.prompt = match self.tab {
             Tab::Flame => Some(Prompt::new("search", self.flame.searched())),
-            Tab::Leaks | Tab::Descriptors | Tab::Peers | Tab::Timeline | Tab::Health => None,
+            Tab::Leaks => Some(Prompt::new("show only sites with", &self.leaks.filter)),
+            Tab::Descriptors | Tab::Peers | Tab::Timeline | Tab::Health => None,
         };
     }
 
@@ -216,15 +308,20 @@ impl State {
     fn typed(&mut self, text: &str) {
         match self.tab {
             Tab::Flame => self.flame.search(text),
-            Tab::Leaks | Tab::Descriptors | Tab::Peers | Tab::Timeline | Tab::Health => {}
+            Tab::Leaks => {
+                self.leaks.filter = text.to_lowercase();
+                self.arrange(Action::Search);
+            }
+            Tab::Descriptors | Tab::Peers | Tab::Timeline | Tab::Health => {}
         }
     }
 
     fn next_sort(&mut self) {
-        let snapshot = self.snapshot.as_deref();
+        let snapshot = self.snapshot.clone();
+        let snapshot = snapshot.as_deref();
         let descriptors = snapshot.and_then(|snapshot| snapshot.descriptors.as_ref());
         match self.tab {
-            Tab::Leaks => self.leaks.next_sort(snapshot),
+            Tab::Leaks => self.arrange(Action::NextSort),
             Tab::Descriptors => self.fds.next_sort(descriptors),
             Tab::Peers => self.peers.next_sort(descriptors),
             Tab::Flame => self.flame.next_measure(),
@@ -249,7 +346,9 @@ impl State {
 
     pub(super) fn visible_sites(&self) -> Vec<SiteId> {
         let mut sites = match (self.tab, self.descriptors()) {
-            (Tab::Leaks, _) => return self.leaks.visible_sites(),
+            (Tab::Leaks, _) => {
+                self.snapshot.as_ref().map(|snapshot| self.leaks.visible_sites(snapshot)).unwrap_or_default()
+            }
             (Tab::Flame, _) => return self.flame.visible_sites(),
             (Tab::Timeline | Tab::Health, _) => return Vec::new(),
             (_, None) => return Vec::new(),

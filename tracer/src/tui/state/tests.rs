@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn state(snapshot: Snapshot) -> State {
-    let mut state = State::new(Sort::Inuse, Duration::ZERO);
+    let mut state = State::new(Some(Sort::Inuse), Duration::ZERO);
     state.update(Arc::new(snapshot));
     state
 }
@@ -69,7 +69,7 @@ fn each_tab_keeps_its_own_place_focus_and_order() {
     state.apply(Action::Show(Tab::Peers));
     assert_eq!((state.peers.browser.row(), state.focus(), state.peers.sort), (0, Focus::List, PeerSort::Open));
     state.apply(Action::Show(Tab::Leaks));
-    assert_eq!((state.leaks.browser.row(), state.focus(), state.leaks.sort), (0, Focus::List, Sort::Inuse));
+    assert_eq!((state.leaks.browser.row(), state.focus(), state.leaks.sort), (0, Focus::List, Column::Inuse));
     state.apply(Action::Show(Tab::Descriptors));
     assert_eq!(
         (origin(&state), state.focus(), state.fds.sort),

@@ -13,6 +13,9 @@ const MOST_OF_SITE: usize = 96;
 /// Points are not closer than this, or a short interval would leave no room for minutes.
 const CLOSEST: f64 = 0.95;
 
+/// A first Snapshot within these seconds has all that happened since the attach.
+const BEGINNING: f64 = 5.0;
+
 /// A value at a moment, in seconds since the attach.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::tui) struct Mark {
@@ -32,9 +35,10 @@ impl Trail {
         Self { marks: Vec::new(), most }
     }
 
-    /// Takes a value. One of an earlier moment than the last belongs to another course: what was later is forgotten.
+    /// Takes a value. One of an earlier moment than the last belongs to another course: what was later is forgotten. Of the
+    /// same moment, the last one holds.
     fn push(&mut self, at: f64, value: f64) {
-        while self.marks.last().is_some_and(|last| last.at > at) {
+        while self.marks.last().is_some_and(|last| last.at >= at) {
             self.marks.pop();
         }
         let mark = Mark { at, value };
@@ -111,6 +115,8 @@ impl Quantity {
 pub(in crate::tui) struct Trails {
     whole: HashMap<Quantity, Trail>,
     sites: HashMap<SiteId, Trail>,
+    /// When the last Snapshot was taken.
+    last: Option<f64>,
 }
 
 impl Trails {
@@ -124,12 +130,15 @@ impl Trails {
         for site in &snapshot.sites {
             let trail = self.sites.entry(site.id).or_insert_with(|| {
                 let mut new = Trail::new(MOST_OF_SITE);
-                // A site that was not there held nothing.
-                new.push((at - snapshot.window.as_secs_f64()).max(0.0), 0.0);
+                // A site that was not there a moment ago held nothing; at the attach, none did.
+                if let Some(before) = self.last.or((at <= BEGINNING).then_some(0.0)) {
+                    new.push(before, 0.0);
+                }
                 new
             });
             trail.push(at, site.counters.inuse_bytes() as f64);
         }
+        self.last = Some(at);
     }
 
     pub(in crate::tui) fn whole(&self, quantity: Quantity) -> Option<&Trail> {

@@ -9,9 +9,10 @@ use crate::{
 };
 
 /// The call site in `width` columns, in two parts: the name, and where that is. Both are cut if they must be, the
-/// name only down to half of the width.
-pub(super) fn label(stack: &Stack, width: usize) -> (String, String) {
-    let Some(frame) = call_site(stack) else {
+/// name only down to half of the width. By the rule for call sites, or by the innermost frame.
+pub(super) fn label(stack: &Stack, innermost: bool, width: usize) -> (String, String) {
+    let frame = if innermost { stack.frames.first() } else { call_site(stack) };
+    let Some(frame) = frame else {
         let why = stack_end_words(stack.end).unwrap_or("no frames");
         return (clean(&format!("[no stack: {why}]"), width).into_owned(), String::new());
     };

@@ -1,5 +1,7 @@
 //! The flame graph: the outermost frames on top, what they called below, each as wide as its share.
 
+use std::collections::HashMap;
+
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -7,11 +9,11 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{fitting, table::say};
+use super::{call_site::label, fitting, table::say};
 use crate::{
-    aggregate::Snapshot,
+    aggregate::{SiteId, SiteSnapshot, Snapshot},
     report::{
-        units::{bytes, counted},
+        units::{bytes, count, counted},
         untrusted::{clean, columns},
     },
     tui::{
@@ -23,6 +25,11 @@ use crate::{
 /// From this height of the tab on, the selected frame's name may take several lines.
 const TALL: u16 = 24;
 const NAME_LINES: u16 = 3;
+/// Rows below the graph that are worth a list: an empty one, a heading, and two call sites.
+const LEAST_FOR_SITES: u16 = 4;
+/// Columns of a number, and of a share.
+const NUMBER: usize = 16;
+const SHARE: usize = 9;
 
 /// What the help says of it.
 pub(in crate::tui) const EXPLAINED: &[(&str, &str)] = &[
@@ -34,7 +41,7 @@ pub(in crate::tui) const EXPLAINED: &[(&str, &str)] = &[
 ];
 
 pub(in crate::tui) fn draw(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
-    let State { flame, trails, .. } = state;
+    let State { flame, trails, leaks, .. } = state;
     flame.refresh(snapshot, trails);
     let lines = if area.height >= TALL { NAME_LINES } else { 1 };
     let [above, graph, below] =
@@ -50,9 +57,36 @@ pub(in crate::tui) fn draw(state: &mut State, snapshot: &Snapshot, theme: Theme,
             Rect { x: graph.x + cell.left, y: graph.y + (cell.row - rows.start) as u16, width: cell.width, height: 1 };
         frame.render_widget(box_of(flame, cell, theme), place);
     }
+    let used = flame.cells().iter().map(|cell| cell.row + 1).max().unwrap_or(0).saturating_sub(rows.start) as u16;
+    let under = Rect { y: graph.y + used, height: graph.height.saturating_sub(used), ..graph };
+    if under.height >= LEAST_FOR_SITES {
+        sites(flame, snapshot, leaks.innermost, theme, frame, under);
+    }
     for (line, row) in
         selected(flame, theme, usize::from(below.width), usize::from(lines)).into_iter().zip(below.rows())
     {
+        frame.render_widget(line, row);
+    }
+}
+
+/// The call sites with the most, of those that come by the selected frame.
+fn sites(flame: &Flame, snapshot: &Snapshot, innermost: bool, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+    let largest = flame.largest_below(flame.selected(), usize::from(area.height - 2));
+    let by_id: HashMap<SiteId, &SiteSnapshot> = snapshot
+        .sites
+        .iter()
+        .filter(|site| largest.iter().any(|(id, _)| *id == site.id))
+        .map(|site| (site.id, site))
+        .collect();
+    let heading = format!("{:>NUMBER$}{:>SHARE$}  CALL SITES below the selected frame", "", "SHARE");
+    let lines = largest.iter().filter_map(|(id, value)| {
+        let site = by_id.get(id)?;
+        let numbers = format!("{:>NUMBER$}{:>SHARE$}  ", flame.measure.number(*value), percent(*value, flame.total()));
+        let (name, place) = label(&site.stack, innermost, usize::from(area.width).saturating_sub(numbers.len()));
+        Some(Line::from(vec![Span::raw(numbers), Span::raw(name), Span::styled(place, theme.dim())]))
+    });
+    let lines = std::iter::once(Line::styled(heading, theme.heading())).chain(lines);
+    for (line, row) in lines.zip(area.rows().skip(1)) {
         frame.render_widget(line, row);
     }
 }
@@ -102,9 +136,10 @@ fn percent(part: u64, total: u64) -> String {
 fn box_of(flame: &Flame, cell: &Cell, theme: Theme) -> Line<'static> {
     let width = usize::from(cell.width);
     let Some(node) = cell.node else {
-        let words = format!("…{}", cell.rest);
-        let words = if columns(&words) <= width { words } else { "…".to_owned() };
-        return Line::styled(words, theme.dim());
+        let number = count(cell.rest as u64);
+        let words = [format!("… {number} too small to show"), format!("…{number}"), "…".to_owned()];
+        let words = words.into_iter().find(|words| columns(words) <= width);
+        return Line::styled(words.unwrap_or_default(), theme.dim());
     };
     // One that has a single column is all edge.
     let text = clean(flame.name(node), width.saturating_sub(1)).into_owned();

@@ -1,4 +1,5 @@
-//! The first lines: who is traced, how much it holds, how fast that changes, and what the numbers are missing.
+//! The first lines, the same on every tab: who is traced, how much memory and how many descriptors it has of how much, how
+//! fast that changes and how long it can, and what the numbers are missing.
 
 use ratatui::{
     Frame,
@@ -7,22 +8,26 @@ use ratatui::{
     widgets::Paragraph,
 };
 
-use super::{fds::summary, fitting};
+use super::{fds::summary, fitting, sparkline::sparkline};
 use crate::{
     aggregate::{IncompleteCount, LossCount, ProcessSnapshot, Rates, Snapshot},
+    analyze::process::ProcessSignal,
     report::{
         state_words,
-        units::{bytes, count, counted, duration, rate, signed_bytes},
+        units::{bytes, count, duration, rate, signed_bytes},
         untrusted::clean,
     },
     tui::{
-        state::{Recorded, State, Tab},
+        state::{Quantity, Recorded, State},
         theme::Theme,
     },
 };
 
 /// Lines it takes.
 pub(in crate::tui) const HEIGHT: u16 = 4;
+/// Seconds that the sparkline shows, and its columns.
+const TREND: f64 = 600.0;
+const SPARKS: usize = 12;
 /// Under this width, words give way to numbers.
 const NARROW: u16 = 60;
 
@@ -36,45 +41,68 @@ pub(in crate::tui) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>, a
 
 fn lines<'a>(state: &'a State, snapshot: &'a Snapshot, theme: Theme, width: u16) -> Vec<Line<'a>> {
     let Snapshot { elapsed, loss, incomplete, .. } = snapshot;
-    let [first, second] = match (state.tab, &snapshot.descriptors) {
-        (Tab::Leaks | Tab::Timeline | Tab::Flame | Tab::Health, _) if snapshot.heap_traced => {
-            heap(snapshot, theme, width)
-        }
-        (Tab::Descriptors, Some(descriptors)) => summary::descriptors(descriptors, &state.fds, theme, width),
-        (Tab::Peers, Some(descriptors)) => summary::peers(descriptors, theme, width),
-        (Tab::Leaks | Tab::Timeline | Tab::Flame | Tab::Health, _) | (Tab::Descriptors | Tab::Peers, None) => {
-            [Line::default(), Line::default()]
-        }
-    };
     vec![
         target(state, snapshot, theme, width, duration(*elapsed)),
-        first,
-        second,
+        memory(state, snapshot, theme, width),
+        flow(snapshot, theme, width),
         trust(loss, incomplete, theme, width),
     ]
 }
 
-fn heap(snapshot: &Snapshot, theme: Theme, width: u16) -> [Line<'static>; 2] {
-    let Snapshot { totals, rates, .. } = snapshot;
-    let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s } = *rates;
-    [
-        fitting(
-            vec![
-                Span::styled(format!("{} outstanding", bytes(totals.inuse_bytes())), theme.bold()),
-                Span::raw(counted(totals.inuse_objects(), "object", "objects")),
-                Span::styled(format!("{}/s", signed_bytes(inuse_bytes_per_s)), theme.change(inuse_bytes_per_s)),
-            ],
-            width,
-        ),
-        fitting(
-            vec![
-                Span::raw(format!("{} allocs/s", rate(allocs_per_s))),
-                Span::raw(format!("{} frees/s", rate(frees_per_s))),
-                Span::raw(format!("{}/s allocated", signed_bytes(alloc_bytes_per_s).trim_start_matches('+'))),
-            ],
-            width,
-        ),
-    ]
+/// Resident memory against its limit, how it grows, and how long that can go on.
+fn memory(state: &State, snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
+    let analyses = || snapshot.analysis.iter().map(|(_, analysis)| analysis);
+    let Some(rss) = analyses().filter_map(|analysis| analysis.reading.rss).reduce(u64::saturating_add) else {
+        return Line::styled("resident memory is not known yet", theme.dim());
+    };
+    let nearest = analyses()
+        .filter_map(|analysis| analysis.limits.iter().find(|limit| limit.kind.is_fatal()))
+        .max_by(|a, b| a.pressure().share().total_cmp(&b.pressure().share()));
+    let mut segments = vec![Span::styled(format!("RSS {}", bytes(rss)), theme.bold())];
+    segments.extend(nearest.map(|limit| {
+        let share = limit.pressure().share();
+        Span::styled(
+            format!("{:.0}% of {}", share * 100.0, bytes(limit.bytes)),
+            theme.pressure(limit.pressure().mark()),
+        )
+    }));
+    if let Some(trail) = state.trails.whole(Quantity::Resident)
+        && width >= NARROW
+    {
+        let line = sparkline(&[trail], snapshot.elapsed.as_secs_f64(), TREND, SPARKS);
+        segments.extend((!line.is_empty()).then(|| Span::styled(line, theme.dim())));
+    }
+    let growth = analyses().filter_map(|analysis| analysis.resident).filter(|growth| growth.certain);
+    segments.push(match growth.map(|growth| growth.per_hour.value).reduce(|a, b| a + b) {
+        Some(per_hour) => Span::styled(format!("{} an hour", signed_bytes(per_hour)), theme.growth(per_hour)),
+        None => Span::styled("no growth", theme.dim()),
+    });
+    let left = analyses().flat_map(|analysis| &analysis.signals).filter_map(|signal| match signal {
+        ProcessSignal::OutOfMemory { eta, .. } => Some(eta.expected),
+        _ => None,
+    });
+    segments.extend(left.min().map(|left| Span::styled(format!("out of memory in {}", duration(left)), theme.loss())));
+    fitting(segments, width)
+}
+
+/// Descriptors against their limit, and what goes on.
+fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
+    let mut segments = Vec::new();
+    if let Some(descriptors) = &snapshot.descriptors {
+        segments.push(summary::limit(descriptors, theme));
+        let left = snapshot.analysis.iter().flat_map(|(_, analysis)| &analysis.signals);
+        let left = left.filter_map(|signal| match signal {
+            ProcessSignal::OutOfDescriptors { eta, .. } => Some(eta.expected),
+            _ => None,
+        });
+        segments.extend(left.min().map(|left| Span::styled(format!("none left in {}", duration(left)), theme.loss())));
+    }
+    if snapshot.heap_traced {
+        let Rates { allocs_per_s, frees_per_s, .. } = snapshot.rates;
+        segments.push(Span::raw(format!("{} allocs/s", rate(allocs_per_s))));
+        segments.push(Span::raw(format!("{} frees/s", rate(frees_per_s))));
+    }
+    fitting(segments, width)
 }
 
 fn target<'a>(state: &State, snapshot: &'a Snapshot, theme: Theme, width: u16, elapsed: String) -> Line<'a> {
@@ -99,6 +127,9 @@ fn target<'a>(state: &State, snapshot: &'a Snapshot, theme: Theme, width: u16, e
         Some(recorded) => segments.insert(0, Span::styled(recording(recorded, narrow), theme.heading())),
         None if !narrow => segments.insert(0, Span::styled("leaktrace", theme.heading())),
         None => {}
+    }
+    if state.paused.is_some() {
+        segments.insert(0, Span::styled("PAUSED", theme.warning()));
     }
     fitting(segments, width)
 }

@@ -7,14 +7,14 @@ use ratatui::{
     widgets::{Block, Clear, Paragraph},
 };
 
-use super::{fds, flame, health, peers, sites::Column, timeline};
+use super::{fds, flame, health, peers, sites, timeline};
 use crate::tui::{
     input::{KEYS, RECORDING_KEYS},
     state::{State, Tab},
     theme::Theme,
 };
 
-const WIDTH: u16 = 58;
+const WIDTH: u16 = 70;
 const KEY_COLUMNS: usize = 16;
 
 pub(in crate::tui) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
@@ -46,7 +46,7 @@ fn lines(tab: Tab, recorded: bool, theme: Theme, narrow: bool) -> Vec<Line<'stat
     let keys = of_recording.iter().chain(KEYS.iter().filter(|entry| !is_other(entry)));
     let keys = keys.flat_map(|&(key, meaning)| entry(key, meaning));
     let explained = match tab {
-        Tab::Leaks => &Column::ALL.map(|column| (column.heading(), column.meaning()))[..],
+        Tab::Leaks => sites::COLUMNS,
         Tab::Descriptors => fds::table::COLUMNS,
         Tab::Peers => peers::table::COLUMNS,
         Tab::Timeline => timeline::EXPLAINED,

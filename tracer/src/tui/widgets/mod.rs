@@ -1,6 +1,7 @@
 //! The parts of the screen. In: the state, a theme and an area. Out: cells. Each formats only what is visible.
 
 mod call_site;
+pub(super) mod exports;
 pub(super) mod fds;
 pub(super) mod flame;
 pub(super) mod footer;
@@ -8,11 +9,13 @@ mod frames;
 pub(super) mod header;
 pub(super) mod health;
 pub(super) mod help;
+pub(super) mod leaks;
 pub(super) mod notices;
 mod pane;
 pub(super) mod peers;
 pub(super) mod prompt;
 pub(super) mod sites;
+mod sparkline;
 pub(super) mod stack;
 pub(super) mod table;
 pub(super) mod tabs;

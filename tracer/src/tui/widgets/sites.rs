@@ -9,16 +9,18 @@ use ratatui::{
 
 use super::{
     call_site::label,
-    table::{MARK, choose, draw_table, heading_cell, mark, rows_below_heading, say},
+    sparkline::sparkline,
+    table::{MARK, choose, draw_table, mark, rows_below_heading, say},
 };
 use crate::{
-    aggregate::{SiteSnapshot, Snapshot, TargetState},
+    aggregate::{Snapshot, TargetState},
+    analyze::verdict::Label,
     report::{
-        Sort,
-        units::{UNKNOWN, bytes, duration, rate, short_count, signed_bytes},
+        units::{UNKNOWN, bytes, counted, duration, rate, short_count, signed_bytes},
+        untrusted::clean,
     },
     tui::{
-        state::{Change, Focus, Leaks},
+        state::{Column, Focus, Grouping, Leaks, Row, RowKey, Trail, Trails},
         theme::Theme,
     },
 };
@@ -30,103 +32,141 @@ const CALL_SITE_PERCENT: usize = 40;
 /// Before anything was allocated.
 pub(in crate::tui) const WAITING: &str = "waiting for the first allocations";
 
-/// A column of numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::tui) enum Column {
-    Inuse,
-    Objects,
-    Change,
-    Allocs,
-    AllocRate,
-    Oldest,
+/// Which to keep when there is not room for all.
+const BY_IMPORTANCE: [Column; 12] = [
+    Column::Verdict,
+    Column::Inuse,
+    Column::Baseline,
+    Column::PerHour,
+    Column::Oldest,
+    Column::Minute,
+    Column::Trend,
+    Column::Objects,
+    Column::TenMinutes,
+    Column::Change,
+    Column::Allocs,
+    Column::AllocRate,
+];
+/// What a sparkline shows.
+const TREND: f64 = 600.0;
+
+/// Headings and what they mean, for the help.
+pub(in crate::tui) const COLUMNS: &[(&str, &str)] = &[
+    ("VERDICT", "what the site does, and how sure that is"),
+    ("INUSE", "bytes outstanding"),
+    ("OBJECTS", "blocks outstanding"),
+    ("CHANGE/S", "bytes outstanding, change per second"),
+    ("1 MIN 10 MIN", "the same over the last minutes"),
+    ("SINCE b", "the same since the baseline"),
+    ("PER HOUR", "growth of what leaks or grows"),
+    ("ALLOCS", "blocks allocated since attach"),
+    ("ALLOCS/S", "blocks allocated per second"),
+    ("OLDEST", "age of the oldest outstanding block"),
+    ("TREND", "bytes outstanding in the last ten minutes"),
+];
+
+fn name(column: Column) -> &'static str {
+    match column {
+        Column::Verdict => "VERDICT",
+        Column::Inuse => "INUSE",
+        Column::Objects => "OBJECTS",
+        Column::Change => "CHANGE/S",
+        Column::Minute => "1 MIN",
+        Column::TenMinutes => "10 MIN",
+        Column::Baseline => "SINCE b",
+        Column::PerHour => "PER HOUR",
+        Column::Allocs => "ALLOCS",
+        Column::AllocRate => "ALLOCS/S",
+        Column::Oldest => "OLDEST",
+        Column::Trend => "TREND",
+    }
 }
 
-impl Column {
-    /// In the order on screen.
-    pub(in crate::tui) const ALL: [Self; 6] =
-        [Self::Inuse, Self::Objects, Self::Change, Self::Allocs, Self::AllocRate, Self::Oldest];
-    /// Which to keep when there is not room for all.
-    const BY_IMPORTANCE: [Self; 6] =
-        [Self::Inuse, Self::Change, Self::Objects, Self::Oldest, Self::Allocs, Self::AllocRate];
-
-    pub(in crate::tui) fn heading(self) -> &'static str {
-        match self {
-            Self::Inuse => "INUSE",
-            Self::Objects => "OBJECTS",
-            Self::Change => "CHANGE/S",
-            Self::Allocs => "ALLOCS",
-            Self::AllocRate => "ALLOCS/S",
-            Self::Oldest => "OLDEST",
-        }
+fn width_of(column: Column) -> usize {
+    match column {
+        Column::Verdict | Column::PerHour | Column::Change => 11,
+        Column::Inuse | Column::Trend => 10,
+        Column::Minute | Column::TenMinutes | Column::Baseline => 10,
+        Column::Objects | Column::Allocs | Column::AllocRate => 9,
+        Column::Oldest => 8,
     }
+}
 
-    pub(in crate::tui) fn meaning(self) -> &'static str {
-        match self {
-            Self::Inuse => "bytes outstanding",
-            Self::Objects => "blocks outstanding",
-            Self::Change => "bytes outstanding, change per second",
-            Self::Allocs => "blocks allocated since attach",
-            Self::AllocRate => "blocks allocated per second",
-            Self::Oldest => "age of the oldest outstanding block",
-        }
+fn is_numeric(column: Column) -> bool {
+    !matches!(column, Column::Verdict | Column::Trend)
+}
+
+/// A change of bytes, and the style of growth.
+fn signed(change: Option<f64>, theme: Theme) -> (String, Style) {
+    match change {
+        Some(change) => (signed_bytes(change), theme.change(change)),
+        None => (UNKNOWN.to_owned(), theme.dim()),
     }
+}
 
-    fn width(self) -> usize {
-        match self {
-            Self::Inuse => 10,
-            Self::Objects | Self::Allocs | Self::AllocRate => 9,
-            Self::Change => 11,
-            Self::Oldest => 8,
-        }
+fn cell(column: Column, row: &Row, trend: impl Fn() -> String, theme: Theme) -> (String, Style) {
+    let counters = &row.counters;
+    let plain = Style::new();
+    match column {
+        Column::Verdict => verdict(row, theme),
+        Column::Inuse => (bytes(counters.inuse_bytes()), theme.bold()),
+        Column::Objects => (short_count(counters.inuse_objects()), plain),
+        Column::Change => signed(row.change.map(|change| change.inuse_bytes_per_s), theme),
+        Column::Minute => signed(row.minute, theme),
+        Column::TenMinutes => signed(row.ten_minutes, theme),
+        Column::Baseline => signed(row.since_baseline, theme),
+        Column::PerHour => match row.per_hour {
+            Some(per_hour) => (signed_bytes(per_hour), theme.growth(per_hour)),
+            None => (String::new(), plain),
+        },
+        Column::Allocs => (short_count(counters.alloc_objects), plain),
+        Column::AllocRate => (row.change.map_or_else(|| UNKNOWN.to_owned(), |change| rate(change.allocs_per_s)), plain),
+        Column::Oldest => (row.oldest.map_or_else(|| UNKNOWN.to_owned(), duration), plain),
+        Column::Trend => (trend(), theme.dim()),
     }
+}
 
-    fn sorts(self, sort: Sort) -> bool {
-        self == match sort {
-            Sort::Inuse => Self::Inuse,
-            Sort::Objects => Self::Objects,
-            Sort::Allocs => Self::AllocRate,
-            Sort::Oldest => Self::Oldest,
-        }
+fn verdict(row: &Row, theme: Theme) -> (String, Style) {
+    if row.suppressed {
+        return ("suppressed".to_owned(), theme.dim());
     }
-
-    fn cell(self, site: &SiteSnapshot, change: Option<Change>, theme: Theme) -> (String, Style) {
-        let counters = &site.counters;
-        let plain = Style::new();
-        match self {
-            Self::Inuse => (bytes(counters.inuse_bytes()), theme.bold()),
-            Self::Objects => (short_count(counters.inuse_objects()), plain),
-            Self::Change => match change {
-                Some(Change { inuse_bytes_per_s, .. }) => {
-                    (signed_bytes(inuse_bytes_per_s), theme.change(inuse_bytes_per_s))
-                }
-                None => (UNKNOWN.to_owned(), theme.dim()),
-            },
-            Self::Allocs => (short_count(counters.alloc_objects), plain),
-            Self::AllocRate => (change.map_or_else(|| UNKNOWN.to_owned(), |change| rate(change.allocs_per_s)), plain),
-            Self::Oldest => (site.oldest.map_or_else(|| UNKNOWN.to_owned(), duration), plain),
+    match &row.verdict {
+        // Only of these does it matter how sure it is.
+        Some(verdict) if matches!(verdict.label, Label::Leaking) => {
+            (format!("{} {:.0}%", verdict.label.name(), verdict.confidence * 100.0), theme.verdict(verdict.label))
         }
+        Some(verdict) => (verdict.label.name().to_owned(), theme.verdict(verdict.label)),
+        None => (UNKNOWN.to_owned(), theme.dim()),
     }
 }
 
 /// The columns that leave enough of `width` to the call site; the one that is sorted by is always among them.
-fn columns(width: usize, sort: Sort) -> Vec<Column> {
+fn columns(width: usize, leaks: &Leaks) -> Vec<Column> {
     let least = CALL_SITE.max(width * CALL_SITE_PERCENT / 100);
     let room = width.saturating_sub(least + MARK.len());
-    let sorted = Column::ALL.into_iter().filter(|column| column.sorts(sort));
-    choose(&Column::ALL, sorted.chain(Column::BY_IMPORTANCE), Column::width, room)
+    let wanted = [leaks.sort].into_iter().chain(BY_IMPORTANCE);
+    let wanted = wanted.filter(|column| *column != Column::Baseline || leaks.baseline.is_some());
+    choose(&Column::ALL, wanted, width_of, room)
 }
 
-pub(in crate::tui) fn draw(snapshot: &Snapshot, leaks: &mut Leaks, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+pub(in crate::tui) fn draw(
+    snapshot: &Snapshot,
+    leaks: &mut Leaks,
+    trails: &Trails,
+    theme: Theme,
+    frame: &mut Frame<'_>,
+    area: Rect,
+) {
     let width = usize::from(area.width);
-    let columns = columns(width, leaks.sort);
+    let columns = columns(width, leaks);
     leaks.browser.fit(rows_below_heading(area));
     let focused = leaks.browser.focus == Focus::List;
-    let rows = leaks.browser.visible().map(|(row, (_, index))| {
+    let drawn = Drawn { snapshot, trails, columns: &columns, width, innermost: leaks.innermost, theme };
+    let rows = leaks.browser.visible().map(|(row, (_, place))| {
         let selected = row == leaks.browser.row();
-        let site = &snapshot.sites[index];
-        (selected, line(site, leaks.change(site.id), &columns, width, selected, theme))
+        (selected, drawn.line(leaks.row(place), selected))
     });
-    draw_table(heading(&columns, leaks.sort, theme), rows, focused, theme, frame, area);
+    draw_table(heading(&columns, leaks, theme), rows, focused, theme, frame, area);
     if leaks.browser.len() == 0 {
         say(nothing(snapshot, leaks), frame, area);
     }
@@ -134,43 +174,73 @@ pub(in crate::tui) fn draw(snapshot: &Snapshot, leaks: &mut Leaks, theme: Theme,
 
 fn nothing(snapshot: &Snapshot, leaks: &Leaks) -> &'static str {
     match snapshot.state {
+        _ if leaks.filtered > 0 => "no site has these words: / changes them",
         _ if leaks.young > 0 => "no block is old enough yet",
         TargetState::Running => WAITING,
         TargetState::Exited | TargetState::Detached => "no allocation was seen",
     }
 }
 
-fn heading(columns: &[Column], sort: Sort, theme: Theme) -> Line<'static> {
+fn heading(columns: &[Column], leaks: &Leaks, theme: Theme) -> Line<'static> {
     let mut spans = vec![Span::raw(" ".repeat(MARK.len()))];
-    spans.extend(
-        columns.iter().map(|&column| heading_cell(column.heading(), column.width(), column.sorts(sort), theme)),
-    );
-    spans.push(Span::styled("CALL SITE", theme.heading()));
+    spans.extend(columns.iter().map(|&column| {
+        let mark = if leaks.reversed { "▲" } else { "▼" };
+        let sorted = if column == leaks.sort { mark } else { "" };
+        let (heading, width) = (format!("{sorted}{}", name(column)), width_of(column));
+        let cell = if is_numeric(column) { format!("{heading:>width$} ") } else { format!("{heading:<width$} ") };
+        Span::styled(cell, theme.heading())
+    }));
+    let rule = match (leaks.grouping, leaks.innermost) {
+        (Grouping::Site, true) => " (innermost frame)",
+        _ => "",
+    };
+    spans.push(Span::styled(format!("{}{rule}", leaks.grouping.heading()), theme.heading()));
     Line::from(spans)
 }
 
-fn line(
-    site: &SiteSnapshot,
-    change: Option<Change>,
-    columns: &[Column],
+/// What rows are drawn with.
+struct Drawn<'a> {
+    snapshot: &'a Snapshot,
+    trails: &'a Trails,
+    columns: &'a [Column],
     width: usize,
-    selected: bool,
+    innermost: bool,
     theme: Theme,
-) -> Line<'static> {
-    let mut spans = vec![mark(selected)];
-    let mut room = width.saturating_sub(MARK.len());
-    for column in columns {
-        let (cell, style) = column.cell(site, change, theme);
-        spans.push(Span::styled(format!("{cell:>width$} ", width = column.width()), style));
-        room = room.saturating_sub(column.width() + 1);
+}
+
+impl Drawn<'_> {
+    fn line(&self, row: &Row, selected: bool) -> Line<'static> {
+        let theme = self.theme;
+        let mut spans = vec![mark(selected)];
+        let mut room = self.width.saturating_sub(MARK.len());
+        for &column in self.columns {
+            let (cell, style) = cell(column, row, || self.trend(row), theme);
+            let width = width_of(column);
+            let cell = if is_numeric(column) { format!("{cell:>width$} ") } else { format!("{cell:<width$} ") };
+            spans.push(Span::styled(cell, style));
+            room = room.saturating_sub(width + 1);
+        }
+        let site = &self.snapshot.sites[row.sites[0]];
+        if let RowKey::Group(group) = &row.key {
+            let sites = format!(" {}", counted(row.sites.len() as u64, "site", "sites"));
+            spans.push(Span::raw(clean(group, room.saturating_sub(sites.len())).into_owned()));
+            spans.push(Span::styled(sites, theme.dim()));
+            return Line::from(spans);
+        }
+        if site.kind.is_range() {
+            let kind = format!("[{}] ", site.kind.name());
+            room = room.saturating_sub(kind.len());
+            spans.push(Span::styled(kind, theme.dim()));
+        }
+        let (name, place) = label(&site.stack, self.innermost, room);
+        spans.push(Span::raw(name));
+        spans.push(Span::styled(place, theme.dim()));
+        Line::from(spans)
     }
-    if site.kind.is_range() {
-        let kind = format!("[{}] ", site.kind.name());
-        room = room.saturating_sub(kind.len());
-        spans.push(Span::styled(kind, theme.dim()));
+
+    fn trend(&self, row: &Row) -> String {
+        let trails: Vec<&Trail> =
+            row.sites.iter().filter_map(|&index| self.trails.site(self.snapshot.sites[index].id)).collect();
+        sparkline(&trails, self.snapshot.elapsed.as_secs_f64(), TREND, width_of(Column::Trend))
     }
-    let (name, place) = label(&site.stack, room);
-    spans.push(Span::raw(name));
-    spans.push(Span::styled(place, theme.dim()));
-    Line::from(spans)
 }

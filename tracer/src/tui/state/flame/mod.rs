@@ -286,8 +286,16 @@ impl Flame {
         self.found = Found { nodes, value };
     }
 
-    /// Those with the most of what is zoomed into.
+    /// The sites with the most, of those that come by this frame.
+    pub(in crate::tui) fn largest_below(&self, node: NodeId, most: usize) -> Vec<(SiteId, u64)> {
+        self.tree.largest(node, most)
+    }
+
+    /// Those with the most of what is selected, then of what is zoomed into.
     pub(super) fn visible_sites(&self) -> Vec<SiteId> {
-        self.tree.largest(self.zoom, NAMED_FIRST)
+        let mut sites = self.largest_below(self.selected, NAMED_FIRST);
+        sites.extend(self.largest_below(self.zoom, NAMED_FIRST));
+        let mut seen = HashSet::new();
+        sites.into_iter().map(|(id, _)| id).filter(|id| seen.insert(*id)).collect()
     }
 }

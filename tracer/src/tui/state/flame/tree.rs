@@ -205,8 +205,8 @@ impl Tree {
         (found, sum)
     }
 
-    /// The sites with the most, of those that come by `within`.
-    pub(super) fn largest(&self, within: NodeId, most: usize) -> Vec<SiteId> {
+    /// The sites with the most, of those that come by `within`, with how much.
+    pub(super) fn largest(&self, within: NodeId, most: usize) -> Vec<(SiteId, u64)> {
         let leaves = self.leaves.iter().filter(|(_, leaf)| leaf.value > 0 && self.is_within(leaf.node, within));
         let mut sites: Vec<(u64, SiteId)> = leaves.map(|(id, leaf)| (leaf.value, *id)).collect();
         let order = |(value, id): &(u64, SiteId)| (std::cmp::Reverse(*value), *id);
@@ -215,6 +215,6 @@ impl Tree {
             sites.truncate(most);
         }
         sites.sort_unstable_by_key(order);
-        sites.into_iter().map(|(_, id)| id).collect()
+        sites.into_iter().map(|(value, id)| (id, value)).collect()
     }
 }

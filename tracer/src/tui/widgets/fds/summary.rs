@@ -1,4 +1,4 @@
-//! Where the descriptors stand, in two lines of the header.
+//! Where the descriptors stand, in a line above the table.
 
 use ratatui::text::{Line, Span};
 
@@ -12,15 +12,9 @@ use crate::{
 };
 
 /// For the tab of descriptors.
-pub(in crate::tui) fn descriptors(
-    descriptors: &Descriptors,
-    fds: &Fds,
-    theme: Theme,
-    width: u16,
-) -> [Line<'static>; 2] {
+pub(in crate::tui) fn descriptors(descriptors: &Descriptors, fds: &Fds, theme: Theme, width: u16) -> Line<'static> {
     let sites = &descriptors.sites;
-    let mut stand = vec![limit(descriptors, theme)];
-    stand.push(Span::raw(format!("{} since attach", count(descriptors.open_since_attach()))));
+    let mut stand = vec![Span::raw(format!("{} since attach", count(descriptors.open_since_attach())))];
     for (origin, words) in [(Origin::BeforeAttach, "before"), (Origin::Unseen, "unseen")] {
         let open = fds.open(origin);
         if open > 0 {
@@ -29,17 +23,17 @@ pub(in crate::tui) fn descriptors(
     }
     let opened = sites.iter().map(|site| site.opened).sum();
     let closed = sites.iter().map(|site| site.closed).sum();
-    let mut flow = vec![Span::raw(format!("{} opened", count(opened))), Span::raw(format!("{} closed", count(closed)))];
-    flow.push(match descriptors.looked {
+    stand.extend([Span::raw(format!("{} opened", count(opened))), Span::raw(format!("{} closed", count(closed)))]);
+    stand.push(match descriptors.looked {
         Some(span) => Span::raw(format!("looked {} ago", duration(span))),
         None => Span::styled("not looked yet", theme.dim()),
     });
-    flow.extend(corrected(descriptors.corrections, theme));
-    [fitting(stand, width), fitting(flow, width)]
+    stand.extend(corrected(descriptors.corrections, theme));
+    fitting(stand, width)
 }
 
 /// For the tab of peers.
-pub(in crate::tui) fn peers(descriptors: &Descriptors, theme: Theme, width: u16) -> [Line<'static>; 2] {
+pub(in crate::tui) fn peers(descriptors: &Descriptors, theme: Theme, width: u16) -> Line<'static> {
     let peers = &descriptors.peers;
     let sum = |of: fn(&Peer) -> u64| peers.iter().map(of).fold(0, u64::saturating_add);
     let mut connections = vec![
@@ -52,7 +46,7 @@ pub(in crate::tui) fn peers(descriptors: &Descriptors, theme: Theme, width: u16)
     }
     let idle = count(sum(|peer| peer.idle));
     connections.push(Span::raw(format!("{idle} idle over {}", duration(descriptors.stale))));
-    [fitting(vec![limit(descriptors, theme)], width), fitting(connections, width)]
+    fitting(connections, width)
 }
 
 /// Only what was put right, after how much that is; zero is the rule.
@@ -65,7 +59,7 @@ fn corrected(corrections: Corrections, theme: Theme) -> Vec<Span<'static>> {
 }
 
 /// How near the limit is.
-fn limit(descriptors: &Descriptors, theme: Theme) -> Span<'static> {
+pub(in crate::tui) fn limit(descriptors: &Descriptors, theme: Theme) -> Span<'static> {
     match &descriptors.limits {
         Some(limits) => {
             let FdLimits { nofile_soft, nofile_hard: _, open } = *limits;

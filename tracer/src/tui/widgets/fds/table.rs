@@ -156,7 +156,7 @@ fn line(row: &Row<'_>, columns: &[Column], screen: usize, selected: bool, theme:
     }
     match (row.site, row.origin) {
         (Some(site), _) => {
-            let (name, place) = label(&site.stack, room);
+            let (name, place) = label(&site.stack, false, room);
             spans.extend([Span::raw(name), Span::styled(place, theme.dim())]);
         }
         (None, origin) => spans.push(Span::styled(clean(origin_words(origin), room).into_owned(), theme.reason())),

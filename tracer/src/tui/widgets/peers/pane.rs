@@ -111,7 +111,7 @@ fn site_line(
     let Some(site) = peers.site(id).map(|index| &descriptors.sites[index]) else {
         return Line::styled(format!("{:>7} {:>7} [not known]", id.0, short_count(open)), theme.dim());
     };
-    let (name, place) = label(&site.stack, width.saturating_sub(NUMBERS));
+    let (name, place) = label(&site.stack, false, width.saturating_sub(NUMBERS));
     Line::from(vec![
         Span::raw(format!("{:>7} {:>7} ", id.0, short_count(open))),
         Span::raw(name),

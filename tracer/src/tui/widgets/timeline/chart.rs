@@ -66,7 +66,10 @@ impl Chart {
         }
         let shown = shown(&self.marks, begin, end);
         if shown.len() < 2 {
-            let words = "collecting: there are fewer than two readings of this time";
+            let words = match (self.signed, self.marks.is_empty()) {
+                (true, true) => "collecting: a slope takes some seconds",
+                _ => "collecting: there are fewer than two readings of this time",
+            };
             frame.render_widget(
                 Line::styled(words, theme.dim()).centered(),
                 Rect { y: plot.y + plot.height / 2, height: 1, ..plot },

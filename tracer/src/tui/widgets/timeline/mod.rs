@@ -38,7 +38,7 @@ pub(in crate::tui) const EXPLAINED: &[(&str, &str)] = &[
 
 pub(in crate::tui) fn draw(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let charts = charts(state, snapshot, theme);
-    let range = state.timeline.range(&state.trails);
+    let range = state.timeline.range(&state.trails, snapshot.elapsed.as_secs_f64());
     if charts.is_empty() || range.1 <= range.0 {
         return say("collecting: charts begin with the second reading", frame, area);
     }
@@ -94,7 +94,13 @@ fn heading(state: &State, (begin, end): (f64, f64), hidden: usize, theme: Theme,
 }
 
 fn charts(state: &State, snapshot: &Snapshot, theme: Theme) -> Vec<Chart> {
-    let marks = |quantity| state.trails.whole(quantity).map(|trail| trail.marks().to_vec());
+    // A paused picture does not go on, what is remembered does.
+    let now = snapshot.elapsed.as_secs_f64();
+    let until_now = |mut marks: Vec<Mark>| {
+        marks.truncate(marks.partition_point(|mark| mark.at <= now));
+        marks
+    };
+    let marks = |quantity| state.trails.whole(quantity).map(|trail| until_now(trail.marks().to_vec()));
     let last = |marks: &[Mark]| marks.last().map_or(0.0, |mark| mark.value);
     let mut charts = Vec::new();
     if let Some(marks) = marks(Quantity::Resident) {
@@ -120,9 +126,9 @@ fn charts(state: &State, snapshot: &Snapshot, theme: Theme) -> Vec<Chart> {
     let grown = [(Quantity::Outstanding, "outstanding bytes"), (Quantity::Resident, "resident memory")];
     let grown = grown.into_iter().find_map(|(quantity, of)| Some((state.trails.whole(quantity)?, of)));
     if let Some((trail, of)) = grown {
-        let marks = growth(trail);
-        let now = marks.last().map_or_else(|| "not known yet".to_owned(), |mark| signed_bytes(mark.value));
-        let words = vec![format!("{now} an hour"), format!("{of}, over a minute")];
+        let marks = until_now(growth(trail));
+        let now = marks.last().map(|mark| format!("{} an hour", signed_bytes(mark.value)));
+        let words = now.into_iter().chain([format!("of {of}, over a minute")]).collect();
         let style = theme.change(last(&marks));
         charts.push(Chart { title: "GROWTH", words, unit: Unit::Bytes, signed: true, marks, limit: None, style });
     }
