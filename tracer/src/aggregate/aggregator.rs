@@ -234,6 +234,7 @@ impl Aggregator {
                 oldest: oldest(born_ns, site.raw.id, counters, *now_ns),
                 stack: Arc::clone(&site.stack),
                 verdict: None,
+                ages: None,
                 suppressed: false,
             });
         }

@@ -10,7 +10,7 @@ use tracer_common::{
 
 use super::{Descriptors, ProcessSnapshot};
 use crate::{
-    analyze::{ProcessAnalysis, verdict::Verdict},
+    analyze::{ProcessAnalysis, survival::Ages, verdict::Verdict},
     symbolize::Stack,
 };
 
@@ -75,6 +75,8 @@ pub struct SiteSnapshot {
     pub stack: Arc<Stack>,
     /// What it is doing; `None` while too little is known.
     pub verdict: Option<Arc<Verdict>>,
+    /// Ages of its blocks; `None` before the first look at them, or when none is outstanding.
+    pub ages: Option<Arc<Ages>>,
     /// The user says that it is no leak.
     pub suppressed: bool,
 }

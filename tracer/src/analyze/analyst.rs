@@ -11,7 +11,7 @@ use tracer_common::{counter::Stat, event::SiteKind};
 use super::{
     history::{History, ProcessReading, ProcessWindow},
     process::{Explanation, Growth, ProcessSignal, ResidentMemory, Runtime, explain, growth, signals},
-    survival::{Lifetimes, age_bucket},
+    survival::{Ages, Lifetimes, age_bucket},
     verdict::{Context, Evidence, Verdicts, judge},
 };
 use crate::{
@@ -246,10 +246,14 @@ impl Analyst {
         }
     }
 
+    fn lifetimes(&self, id: SiteId) -> Option<&Lifetimes> {
+        self.heap.get(&id).or_else(|| self.others.get(&id))
+    }
+
     fn judge_site(&mut self, id: SiteId, tgid: Tgid, now: Duration) {
         let context = self.processes.get(&tgid).map(|(_, context)| *context).unwrap_or_default();
         let (recent, whole) = (self.history.site(id, RECENT), self.history.site(id, now));
-        let lifetimes = self.heap.get(&id).or_else(|| self.others.get(&id));
+        let lifetimes = self.lifetimes(id);
         let evidence = Evidence { recent: &recent, whole: &whole, lifetimes, context: &context };
         if let Some(judgement) = judge(&evidence) {
             self.verdicts.update(id, now, judgement);
@@ -261,6 +265,7 @@ impl Analyst {
         let verdict = |id: SiteId| self.verdicts.get(id).cloned().map(Arc::new);
         for site in &mut snapshot.sites {
             site.verdict = verdict(site.id);
+            site.ages = self.lifetimes(site.id).map(|lifetimes| Arc::new(Ages::from(lifetimes)));
         }
         for site in snapshot.descriptors.iter_mut().flat_map(|descriptors| &mut descriptors.sites) {
             site.verdict = verdict(site.id);

@@ -105,9 +105,13 @@ impl Mergeable for SiteSnapshot {
     }
 
     fn add(&mut self, other: &Self) {
-        let Self { id: _, tgid: _, kind: _, counters, oldest, stack: _, verdict, suppressed } = other;
+        let Self { id: _, tgid: _, kind: _, counters, oldest, stack: _, verdict, ages, suppressed } = other;
         self.suppressed &= *suppressed;
         self.counters += *counters;
+        self.ages = match (self.ages.take(), ages) {
+            (Some(own), Some(others)) => Some(Arc::new(own.with(others))),
+            (own, others) => own.or_else(|| others.clone()),
+        };
         worse(&mut self.verdict, verdict);
         self.oldest = self.oldest.max(*oldest);
     }

@@ -70,18 +70,19 @@ fn flame(snapshot: Snapshot) -> App {
 }
 
 golden!(flame_80x24, flame(testing::normal()), &[], 80 x 24);
-golden!(flame_120x40, flame(testing::normal()), &[Down, Down], 120 x 40);
-golden!(flame_220x60, flame(testing::normal()), &[Down, Down], 220 x 60);
-golden!(flame_40x8, flame(testing::normal()), &[Down, Down], 40 x 8);
-golden!(flame_zoomed, flame(testing::normal()), &[Down, Down, Right, Enter, Down], 80 x 24);
-golden!(flame_zoomed_out, flame(testing::normal()), &[Down, Down, Right, Enter, Down, Backspace], 80 x 24);
-golden!(flame_deep, flame(testing::normal()), &[Down, Right, End], 80 x 24);
+golden!(flame_120x40, flame(testing::normal()), &[Char('g'), Down, Down], 120 x 40);
+golden!(flame_220x60, flame(testing::normal()), &[Char('g'), Down, Down], 220 x 60);
+golden!(flame_40x8, flame(testing::normal()), &[Char('g'), Down, Down], 40 x 8);
+golden!(flame_zoomed, flame(testing::normal()), &[Char('g'), Down, Down, Right, Enter, Down], 80 x 24);
+golden!(flame_zoomed_out, flame(testing::normal()), &[Char('g'), Down, Down, Right, Enter, Down, Backspace], 80 x 24);
+golden!(flame_deep, flame(testing::normal()), &[Char('g'), Down, Right, End], 80 x 24);
 golden!(flame_objects, flame(testing::normal()), &[Char('s'), Char('s')], 80 x 24);
-golden!(flame_growth, on(app([testing::before_normal(), testing::normal()]), '5'), &[Char('s')], 80 x 24);
-golden!(flame_no_growth, flame(testing::empty()), &[Char('s')], 80 x 24);
+golden!(flame_growth, on(app([testing::before_normal(), testing::normal()]), '5'), &[Char('g'), Char('s')], 80 x 24);
+golden!(flame_no_growth, flame(testing::empty()), &[Char('g'), Char('s')], 80 x 24);
 golden!(flame_several_processes, flame(testing::several()), &[], 120 x 40);
-golden!(flame_hostile_80x24, flame(testing::hostile()), &[Down, Right], 80 x 24);
-golden!(flame_hostile_120x40, flame(testing::hostile()), &[Down, Right, Right], 120 x 40);
+golden!(flame_hostile_80x24, flame(testing::hostile()), &[Char('g'), Down, Right], 80 x 24);
+golden!(flame_hostile_120x40, flame(testing::hostile()), &[Char('g'), Down, Right, Right], 120 x 40);
+golden!(flame_from_the_root, flame(testing::normal()), &[Char('g')], 80 x 24);
 golden!(flame_10_000_sites, flame(testing::many(10_000)), &[], 80 x 24);
 golden!(flame_searching, flame(testing::normal()), &[Char('/'), Char('h'), Char('t'), Char('t')], 80 x 24);
 golden!(flame_searched, flame(testing::normal()), &[Char('/'), Char('h'), Char('t'), Char('t'), Enter], 80 x 24);
@@ -157,7 +158,8 @@ golden!(tabs_40x12, flame(testing::normal_fds()), &[], 40 x 12);
 
 #[test]
 fn every_size_draws_and_no_cell_holds_a_control_character() {
-    let shown: [(fn() -> App, &[KeyCode]); 6] = [
+    type Shown<'a> = (fn() -> App, &'a [KeyCode]);
+    let shown: [Shown<'_>; 6] = [
         (|| timeline(90), &[]),
         (|| timeline(90), &[Char('+'), Left, Down]),
         (|| flame(testing::hostile()), &[Down, End, Enter]),

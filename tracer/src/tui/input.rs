@@ -151,7 +151,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("Home g", "to the top, and stay there"),
     ("End G", "to the end"),
     ("Tab", "switch between list and pane"),
-    ("s S r", "sort by the next column, the one before; reverse"),
+    ("s S r", "sort by the next column or measure, the one before; reverse"),
     ("/", "search or filter: type, then Enter to keep or Esc"),
     ("o", "group by site, function, module, process"),
     ("f", "name sites by the program's own frame, or any"),

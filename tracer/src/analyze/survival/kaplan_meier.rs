@@ -43,7 +43,7 @@ impl Survival {
     pub(super) fn estimate(freed: &[u64; AGE_BUCKETS], live: &[u64; AGE_BUCKETS], confidence: f64) -> Self {
         let tail = (0.5 - confidence / 2.0).clamp(1e-9, 0.5);
         let z = -normal_quantile(tail);
-        let mut at_risk: u64 = freed.iter().sum::<u64>().saturating_add(live.iter().sum());
+        let mut at_risk: u64 = freed.iter().chain(live).copied().fold(0, u64::saturating_add);
         let (mut share, mut variance) = (1.0, 0.0);
         let mut highest = 1.0;
         let mut steps = Vec::new();
@@ -76,7 +76,7 @@ impl Survival {
                 share: Estimate { value: share, low: low.min(share), high: high.max(share) },
                 at_risk,
             });
-            at_risk -= died + censored;
+            at_risk = at_risk.saturating_sub(died).saturating_sub(censored);
         }
         Self { steps }
     }

@@ -46,6 +46,36 @@ impl Lifetimes {
     }
 }
 
+/// How many blocks of a site were freed, and how many are outstanding, by the [`age_bucket`] of their age.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ages {
+    /// Freed since attach.
+    pub freed: [u64; AGE_BUCKETS],
+    /// Outstanding at the last look.
+    pub live: [u64; AGE_BUCKETS],
+}
+
+impl Ages {
+    /// Of two sites' blocks together.
+    pub fn with(&self, other: &Self) -> Self {
+        let sum =
+            |a: &[u64; AGE_BUCKETS], b: &[u64; AGE_BUCKETS]| std::array::from_fn(|at| a[at].saturating_add(b[at]));
+        Self { freed: sum(&self.freed, &other.freed), live: sum(&self.live, &other.live) }
+    }
+
+    /// The survival curve, with intervals of this confidence.
+    pub fn survival(&self, confidence: f64) -> Survival {
+        Survival::estimate(&self.freed, &self.live, confidence)
+    }
+}
+
+impl From<&Lifetimes> for Ages {
+    fn from(lifetimes: &Lifetimes) -> Self {
+        let Lifetimes { freed, live, looked_at: _ } = lifetimes;
+        Self { freed: *freed, live: live.by_bucket() }
+    }
+}
+
 /// The probability that the next block is not freed, by Laplace's rule of succession: `1 - (frees + 1) / (allocs + 2)`. As
 /// Scalene has it (Berger, Stern & Altmayer Pizzorno 2023, OSDI). Says nothing of whether it only lives long.
 pub fn leak_probability(allocs: u64, frees: u64) -> f64 {

@@ -5,6 +5,7 @@
 //! else. Lists whose entries have an identity are keyed by it and brought into the Snapshot's order when read; the others
 //! are keyed by their place.
 
+mod ages;
 mod analysis;
 pub(super) mod codes;
 mod descriptors;
@@ -35,7 +36,7 @@ use crate::{
         BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, OwnCost, ProbeStatus, ProcessSnapshot, Rates,
         SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
     },
-    analyze::verdict::Verdict,
+    analyze::{survival::Ages, verdict::Verdict},
     symbolize::Stack,
 };
 
@@ -54,6 +55,7 @@ mod kind {
     pub(super) const VERDICT: u32 = 11;
     pub(super) const ANALYSIS: u32 = 12;
     pub(super) const SUPPRESSION: u32 = 13;
+    pub(super) const AGES: u32 = 14;
     pub(super) const FEATURE: u32 = 16;
     pub(super) const OWN_COST: u32 = 17;
 }
@@ -350,7 +352,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         rows.add(kind::OWN_COST, 0, &OwnCostRow { cpu_ns: nanos(cpu), resident });
     }
     for site in sites {
-        let SiteSnapshot { id, tgid, kind, counters, oldest, stack: _, verdict, suppressed } = site;
+        let SiteSnapshot { id, tgid, kind, counters, oldest, stack: _, verdict, ages, suppressed } = site;
         let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *counters;
         let row = SiteRow {
             tgid: tgid.0,
@@ -364,6 +366,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         };
         rows.add(kind::SITE, u64::from(id.0), &row);
         verdicts::to_row(kind::VERDICT, *id, verdict.as_deref(), &mut rows);
+        ages::to_row(kind::AGES, *id, ages.as_deref(), &mut rows);
     }
     if let Some(descriptors) = descriptors {
         descriptors::to_rows(descriptors, now, &mut rows);
@@ -435,7 +438,10 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
     let elapsed = Duration::from_nanos(head.elapsed_ns);
     let now = Moment::after(elapsed);
     let hits = reader.one::<HitsRow>(kind::HITS)?.unwrap_or_default().hits;
-    let mut verdicts = verdicts::from_rows(&mut reader, kind::VERDICT)?;
+    let mut judged = Judged {
+        verdicts: verdicts::from_rows(&mut reader, kind::VERDICT)?,
+        ages: ages::from_rows(&mut reader, kind::AGES)?,
+    };
     let mut unknown = 0;
     let snapshot = Snapshot {
         started: jiff::Timestamp::new(session.started_s, session.started_subsec_ns)
@@ -455,7 +461,7 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
             Some(Note { what: what.into(), pids: pids.into_iter().map(Tgid).collect() })
         })?,
         heap_traced: session.heap_traced,
-        sites: reader.all(kind::SITE, |key, row| site(key, &row, now, &stack, &mut verdicts))?,
+        sites: reader.all(kind::SITE, |key, row| site(key, &row, now, &stack, &mut judged))?,
         totals: head.totals.unwrap_or_default().into(),
         rates: Rates {
             allocs_per_s: head.allocs_per_s,
@@ -507,12 +513,18 @@ fn probe(row: ProbeRow, place: usize, hits: &[u64]) -> Option<ProbeStatus> {
     Some(ProbeStatus { module, symbol, offset, kind: codes::probe_kind(&kind)?, hits })
 }
 
+/// What was found out about sites.
+struct Judged {
+    verdicts: HashMap<SiteId, Arc<Verdict>>,
+    ages: HashMap<SiteId, Arc<Ages>>,
+}
+
 fn site(
     key: u64,
     row: &SiteRow,
     now: Moment,
     stack: impl Fn(SiteId) -> Arc<Stack>,
-    verdicts: &mut HashMap<SiteId, Arc<Verdict>>,
+    Judged { verdicts, ages }: &mut Judged,
 ) -> Option<SiteSnapshot> {
     let SiteRow { tgid, kind, alloc_bytes, alloc_objects, free_bytes, free_objects, oldest, suppressed } = *row;
     let id = SiteId(u32::try_from(key).ok()?);
@@ -524,6 +536,7 @@ fn site(
         oldest: oldest.map(|born| now.since(born)),
         stack: stack(id),
         verdict: verdicts.remove(&id),
+        ages: ages.remove(&id),
         suppressed,
     })
 }

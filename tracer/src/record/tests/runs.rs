@@ -20,6 +20,7 @@ use crate::{
         Estimate, ProcessAnalysis,
         history::ProcessReading,
         process::{Eta, Explanation, Growth, Part, PartKind, Pressure, ProcessSignal},
+        survival::Ages,
         verdict::{Label, Rate, Verdict},
     },
     symbolize::{Frame, NoSymbol, Stack},
@@ -119,8 +120,9 @@ fn process() -> BoxedStrategy<ProcessSnapshot> {
 fn site() -> BoxedStrategy<SiteSnapshot> {
     let kinds = SiteKind::ALL.iter().copied().filter(|kind| *kind != SiteKind::Fd);
     let kind = select(kinds.collect::<Vec<_>>());
-    (0..FD_SITES, any::<u32>(), kind, counters(), maybe(span()), stack(), maybe(verdict()), any::<bool>())
-        .prop_map(|(id, tgid, kind, counters, oldest, stack, verdict, suppressed)| SiteSnapshot {
+    let judged = (maybe(verdict()), maybe(ages()));
+    (0..FD_SITES, any::<u32>(), kind, counters(), maybe(span()), stack(), judged, any::<bool>())
+        .prop_map(|(id, tgid, kind, counters, oldest, stack, (verdict, ages), suppressed)| SiteSnapshot {
             id: SiteId(id),
             tgid: Tgid(tgid),
             kind,
@@ -128,9 +130,21 @@ fn site() -> BoxedStrategy<SiteSnapshot> {
             oldest,
             stack,
             verdict,
+            ages,
             suppressed,
         })
         .boxed()
+}
+
+fn ages() -> BoxedStrategy<Arc<Ages>> {
+    let sparse = || proptest::collection::vec((0..32_usize, 0..1_u64 << 40), 0..5);
+    let buckets = |counts: Vec<(usize, u64)>| {
+        let mut buckets = [0; 32];
+        counts.into_iter().for_each(|(bucket, count)| buckets[bucket] = count);
+        buckets
+    };
+    let ages = move |(freed, live)| Arc::new(Ages { freed: buckets(freed), live: buckets(live) });
+    (sparse(), sparse()).prop_map(ages).boxed()
 }
 
 fn estimate() -> impl Strategy<Value = Estimate> {

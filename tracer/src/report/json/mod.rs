@@ -330,7 +330,7 @@ struct JsonHeapSite<'a> {
 
 impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
     fn from(site: &'a SiteSnapshot) -> Self {
-        let SiteSnapshot { id, tgid, kind, counters, oldest, stack, verdict, suppressed } = site;
+        let SiteSnapshot { id, tgid, kind, counters, oldest, stack, verdict, ages: _, suppressed } = site;
         let Stack { frames, end } = &**stack;
         Self {
             id: id.0,

@@ -10,6 +10,7 @@ pub(super) mod header;
 pub(super) mod health;
 pub(super) mod help;
 pub(super) mod leaks;
+mod lifetimes;
 pub(super) mod notices;
 mod pane;
 pub(super) mod peers;
@@ -20,6 +21,7 @@ pub(super) mod stack;
 pub(super) mod table;
 pub(super) mod tabs;
 pub(super) mod timeline;
+mod wrapped;
 
 use ratatui::text::{Line, Span};
 

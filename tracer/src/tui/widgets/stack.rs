@@ -1,34 +1,63 @@
-//! The selected heap site: its exact numbers and its whole stack.
+//! The selected heap site: why it is called what it is, its exact numbers, its course, how long its blocks live, and its whole
+//! stack.
 
-use ratatui::{Frame, layout::Rect, text::Line};
+use ratatui::{
+    Frame,
+    layout::Rect,
+    text::{Line, Span},
+};
 
 use super::{
     fitting,
     frames::Frames,
+    lifetimes,
     pane::{self, Pane},
+    sparkline::sparkline,
+    wrapped::wrapped,
 };
 use crate::{
     aggregate::{BlockCounters, SiteSnapshot, Snapshot},
-    report::units::{UNKNOWN, count, counted, duration},
-    tui::{state::Leaks, theme::Theme},
+    report::units::{UNKNOWN, bytes, count, counted, duration, signed_bytes},
+    tui::{
+        state::{Leaks, Trails},
+        theme::Theme,
+    },
 };
+
+/// From this height of the pane on, there is room for the course and the ages.
+const ROOMY: u16 = 12;
+/// Lines of the reason at most.
+const REASON: usize = 3;
+/// Seconds that the course shows: a day.
+const COURSE: f64 = 86_400.0;
 
 /// `beside`: the pane is to the right of the sites, not below them.
 pub(in crate::tui) fn draw(
     snapshot: &Snapshot,
     leaks: &mut Leaks,
+    trails: &Trails,
     theme: Theme,
     frame: &mut Frame<'_>,
     area: Rect,
     beside: bool,
 ) {
-    let site = leaks.browser.selected().map(|(_, index)| &snapshot.sites[index]);
-    let title = site.map_or_else(|| " stack ".to_owned(), |site| format!(" stack of site {} ", site.id.0));
+    let site = leaks.selected_site(snapshot);
+    let title = match (site, leaks.selected().map_or(1, |row| row.sites.len())) {
+        (None, _) => " stack ".to_owned(),
+        (Some(site), 1) => format!(" stack of site {} ", site.id.0),
+        (Some(site), sites) => format!(" stack of site {}, the largest of {sites} ", site.id.0),
+    };
     let pane = Pane { title, focused: leaks.browser.focus == pane::FOCUS, beside };
     let focused = pane.focused;
     let inner = pane.draw(theme, frame, area);
     if let Some(site) = site {
-        let below = pane::numbers(numbers(site, inner.width), frame, inner);
+        let mut lines = numbers(site, inner.width);
+        lines.extend(reason(site, theme, inner.width));
+        if inner.height >= ROOMY {
+            lines.extend(course(site, snapshot, trails, theme, inner.width));
+            lines.extend(site.ages.as_ref().and_then(|ages| lifetimes::line(ages, theme, inner.width)));
+        }
+        let below = pane::numbers(lines, frame, inner);
         let frames = Frames::new(&site.stack, focused);
         let line = |index| frames.line(index, theme);
         pane::scrolled(&mut leaks.browser.detail, frames.len(), line, frame, below);
@@ -46,4 +75,38 @@ fn numbers(site: &SiteSnapshot, width: u16) -> Vec<Line<'static>> {
         fitting(vec![format!("outstanding {held}").into(), format!("oldest {age}").into()], width),
         fitting(vec![format!("allocated {taken}").into(), format!("freed {given}").into()], width),
     ]
+}
+
+/// The verdict, since when it holds, and why.
+fn reason(site: &SiteSnapshot, theme: Theme, width: u16) -> Vec<Line<'static>> {
+    let Some(verdict) = &site.verdict else { return Vec::new() };
+    let begin = format!("{} since {} ", verdict.label.name(), duration(verdict.since));
+    let words = format!("{begin}({:.0}% sure): {}", verdict.confidence * 100.0, verdict.reason);
+    let mut lines: Vec<Line<'static>> =
+        wrapped(&words, usize::from(width), REASON).into_iter().map(Line::raw).collect();
+    if let Some(first) = lines.first_mut() {
+        let text = first.to_string();
+        let label = verdict.label.name();
+        let rest = text.strip_prefix(label).unwrap_or_default().to_owned();
+        *first = Line::from(vec![Span::styled(label, theme.verdict(verdict.label)), Span::raw(rest)]);
+    }
+    lines
+}
+
+/// What it held over time.
+fn course(
+    site: &SiteSnapshot,
+    snapshot: &Snapshot,
+    trails: &Trails,
+    theme: Theme,
+    width: u16,
+) -> Option<Line<'static>> {
+    let trail = trails.site(site.id)?;
+    let (first, last) = (trail.marks().first()?, trail.marks().last()?);
+    let span = std::time::Duration::from_secs_f64((last.at - first.at).max(0.0));
+    let change = signed_bytes(last.value - first.value);
+    let words = format!(" {change} in {}, now {}", duration(span), bytes(last.value as u64));
+    let room = usize::from(width).saturating_sub(words.len());
+    let sparks = sparkline(&[trail], snapshot.elapsed.as_secs_f64(), COURSE, room.min(60));
+    (!sparks.is_empty()).then(|| Line::from(vec![Span::styled(sparks, theme.bold()), Span::raw(words)]))
 }

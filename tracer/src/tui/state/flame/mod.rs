@@ -94,6 +94,8 @@ pub(in crate::tui) struct Flame {
     pub(in crate::tui) measure: FlameMeasure,
     tree: Tree,
     selected: NodeId,
+    /// The user selected it; until then it is where most of everything comes by.
+    chosen: bool,
     zoom: NodeId,
     searched: String,
     found: Found,
@@ -121,6 +123,9 @@ impl Flame {
         self.tree.update(snapshot, |site| measure.of(site, trails));
         // A name that has been found stands where an address was, so the path may end earlier now.
         (self.selected, self.zoom) = (self.there(&selected), self.there(&zoom));
+        if !self.chosen {
+            self.selected = self.tree.majority();
+        }
         if !self.tree.is_within(self.selected, self.zoom) {
             self.selected = self.zoom;
         }
@@ -189,6 +194,7 @@ impl Flame {
     }
 
     pub(super) fn apply(&mut self, action: Action) {
+        self.chosen = true;
         match action {
             Action::Up => self.selected = self.tree.parent(self.selected),
             Action::Down => self.descend(1),
@@ -251,8 +257,10 @@ impl Flame {
         }
     }
 
-    pub(super) fn next_measure(&mut self) {
-        self.measure = self.measure.next();
+    /// Another measure of the same graph, to the one side or to the other.
+    pub(super) fn measure_beside(&mut self, next: bool) {
+        // Two to the right of three is one to the left.
+        self.measure = if next { self.measure.next() } else { self.measure.next().next() };
         self.stale = true;
     }
 

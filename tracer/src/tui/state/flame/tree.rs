@@ -155,6 +155,16 @@ impl Tree {
         self.node(id).map_or(&[], |node| &node.children)
     }
 
+    /// The frame furthest in through which at least half of everything comes.
+    pub(super) fn majority(&self) -> NodeId {
+        let half = self.value(ROOT).div_ceil(2).max(1);
+        let mut node = ROOT;
+        while let Some(child) = self.children(node).iter().find(|child| self.value(**child) >= half) {
+            node = *child;
+        }
+        node
+    }
+
     /// Names from the one below the root to this one.
     pub(super) fn path(&self, id: NodeId) -> Vec<Arc<str>> {
         let mut path = Vec::new();
