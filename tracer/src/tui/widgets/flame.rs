@@ -13,7 +13,7 @@ use super::{call_site::label, fitting, table::say};
 use crate::{
     aggregate::{SiteId, SiteSnapshot, Snapshot},
     report::{
-        units::{bytes, count, counted},
+        units::{count, counted},
         untrusted::{clean, columns},
     },
     tui::{
@@ -57,8 +57,7 @@ pub(in crate::tui) fn draw(state: &mut State, snapshot: &Snapshot, theme: Theme,
             Rect { x: graph.x + cell.left, y: graph.y + (cell.row - rows.start) as u16, width: cell.width, height: 1 };
         frame.render_widget(box_of(flame, cell, theme), place);
     }
-    let used = flame.cells().iter().map(|cell| cell.row + 1).max().unwrap_or(0).saturating_sub(rows.start) as u16;
-    let under = Rect { y: graph.y + used, height: graph.height.saturating_sub(used), ..graph };
+    let under = under(flame, graph);
     if under.height >= LEAST_FOR_SITES {
         sites(flame, snapshot, leaks.innermost, theme, frame, under);
     }
@@ -67,6 +66,17 @@ pub(in crate::tui) fn draw(state: &mut State, snapshot: &Snapshot, theme: Theme,
     {
         frame.render_widget(line, row);
     }
+}
+
+/// What the graph leaves empty at the lower left: a deep stack of little memory is a column at its right end.
+fn under(flame: &Flame, graph: Rect) -> Rect {
+    let top = flame.rows().start;
+    let is_left = |cell: &&Cell| cell.left < graph.width / 2;
+    let used = flame.cells().iter().filter(is_left).map(|cell| cell.row + 1).max().unwrap_or(0);
+    let width = flame.cells().iter().filter(|cell| cell.row > used).map(|cell| cell.left).min();
+    let width = width.map_or(graph.width, |left| left.saturating_sub(1));
+    let used = (used.saturating_sub(top) as u16).min(graph.height);
+    Rect { y: graph.y + used, height: graph.height - used, width, ..graph }
 }
 
 /// The call sites with the most, of those that come by the selected frame.
@@ -78,7 +88,7 @@ fn sites(flame: &Flame, snapshot: &Snapshot, innermost: bool, theme: Theme, fram
         .filter(|site| largest.iter().any(|(id, _)| *id == site.id))
         .map(|site| (site.id, site))
         .collect();
-    let heading = format!("{:>NUMBER$}{:>SHARE$}  CALL SITES below the selected frame", "", "SHARE");
+    let heading = format!("{:>NUMBER$}{:>SHARE$}  CALL SITES through the selected frame", "", "SHARE");
     let lines = largest.iter().filter_map(|(id, value)| {
         let site = by_id.get(id)?;
         let numbers = format!("{:>NUMBER$}{:>SHARE$}  ", flame.measure.number(*value), percent(*value, flame.total()));
@@ -162,12 +172,7 @@ fn style(flame: &Flame, node: NodeId, theme: Theme) -> Style {
 fn selected(flame: &Flame, theme: Theme, width: usize, lines: usize) -> Vec<Line<'static>> {
     let node = flame.selected();
     let value = flame.value(node);
-    let amount = match flame.measure {
-        FlameMeasure::Objects => counted(value, "object", "objects"),
-        FlameMeasure::Inuse => bytes(value),
-        FlameMeasure::Growth => format!("+{}", bytes(value)),
-    };
-    let numbers = format!("{amount}  {} ", percent(value, flame.total()));
+    let numbers = format!("{}  {} ", flame.measure.number(value), percent(value, flame.total()));
     let indent = columns(&numbers);
     let room = width.saturating_sub(indent);
     let name = clean(flame.name(node), room * lines);

@@ -17,7 +17,7 @@ use self::{
 use super::{Action, Trails};
 use crate::{
     aggregate::{SiteId, SiteSnapshot, Snapshot},
-    report::units::{bytes, counted},
+    report::units::{bytes, counted, signed_bytes},
 };
 
 /// What growth is over.
@@ -54,7 +54,7 @@ impl FlameMeasure {
     pub(in crate::tui) fn number(self, value: u64) -> String {
         match self {
             Self::Inuse => bytes(value),
-            Self::Growth => format!("+{}", bytes(value)),
+            Self::Growth => signed_bytes(value as f64),
             Self::Objects => counted(value, "object", "objects"),
         }
     }
@@ -302,7 +302,9 @@ impl Flame {
     /// Those with the most of what is selected, then of what is zoomed into.
     pub(super) fn visible_sites(&self) -> Vec<SiteId> {
         let mut sites = self.largest_below(self.selected, NAMED_FIRST);
-        sites.extend(self.largest_below(self.zoom, NAMED_FIRST));
+        if self.selected != self.zoom {
+            sites.extend(self.largest_below(self.zoom, NAMED_FIRST));
+        }
         let mut seen = HashSet::new();
         sites.into_iter().map(|(id, _)| id).filter(|id| seen.insert(*id)).collect()
     }

@@ -217,7 +217,12 @@ impl Tree {
 
     /// The sites with the most, of those that come by `within`, with how much.
     pub(super) fn largest(&self, within: NodeId, most: usize) -> Vec<(SiteId, u64)> {
-        let leaves = self.leaves.iter().filter(|(_, leaf)| leaf.value > 0 && self.is_within(leaf.node, within));
+        // In one pass, since parents come first.
+        let mut is_within = vec![false; self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            is_within[index] = index == within as usize || is_within[node.parent as usize];
+        }
+        let leaves = self.leaves.iter().filter(|(_, leaf)| leaf.value > 0 && is_within[leaf.node as usize]);
         let mut sites: Vec<(u64, SiteId)> = leaves.map(|(id, leaf)| (leaf.value, *id)).collect();
         let order = |(value, id): &(u64, SiteId)| (std::cmp::Reverse(*value), *id);
         if sites.len() > most {
