@@ -36,7 +36,7 @@ pub(in crate::tui) const EXPLAINED: &[(&str, &str)] = &[
     ("width", "share of the measure; s is the next one"),
     ("Up Down", "the caller, the largest it called"),
     ("Left Right", "frames beside it"),
-    ("Enter", "zoom in; Backspace or Esc zoom out"),
+    ("Enter", "zoom in; Backspace a step out, Esc all the way"),
     ("…12", "12 frames too small for a column each"),
 ];
 

@@ -205,9 +205,7 @@ impl Flame {
             Action::Left => self.step(|cells, at| cells[..at].last().copied()),
             Action::Right => self.step(|cells, at| cells.get(at + 1).copied()),
             Action::Enter => self.zoom = self.selected,
-            Action::Backspace => {
-                self.zoom_out();
-            }
+            Action::Backspace => self.zoom_out(),
             _ => {}
         }
         // Who goes further out than what is zoomed into wants to see that.
@@ -216,9 +214,9 @@ impl Flame {
         }
     }
 
-    /// Whether there was something to leave.
+    /// All the way out, or out of the search. Whether there was something to leave.
     pub(super) fn escape(&mut self) -> bool {
-        if self.zoom_out() {
+        if std::mem::replace(&mut self.zoom, ROOT) != ROOT {
             return true;
         }
         let searching = !self.searched.is_empty();
@@ -226,14 +224,12 @@ impl Flame {
         searching
     }
 
-    fn zoom_out(&mut self) -> bool {
-        let zoomed = self.zoom != ROOT;
+    fn zoom_out(&mut self) {
         self.zoom = self.tree.parent(self.zoom);
         // A frame through which everything comes is as wide as the one that it was called from.
         while self.zoom != ROOT && self.tree.value(self.zoom) == self.tree.value(self.tree.parent(self.zoom)) {
             self.zoom = self.tree.parent(self.zoom);
         }
-        zoomed
     }
 
     /// So many times to the largest child.

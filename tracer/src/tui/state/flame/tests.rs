@@ -91,6 +91,9 @@ fn zooming_makes_a_frame_as_wide_as_all_and_leads_back() {
     let wide =
         [(0, 0, 100, "all"), (1, 0, 100, "main"), (2, 0, 100, "serve"), (3, 0, 63, "read"), (3, 63, 37, "parse")];
     assert_eq!(cells(&flame), wide);
+    press(&mut flame, &[Action::Down, Action::Enter, Action::Backspace]);
+    assert_eq!(flame.zoomed().map(|node| flame.name(node)), Some("serve"), "one step");
+    press(&mut flame, &[Action::Up]);
     assert!(flame.escape(), "it was zoomed in");
     assert_eq!((flame.zoomed(), flame.escape()), (None, false));
     press(&mut flame, &[Action::Enter, Action::Up]);
