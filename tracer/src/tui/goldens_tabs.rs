@@ -10,7 +10,7 @@ use tracer_common::{
 };
 
 use super::{
-    App, AppOptions,
+    App, AppOptions, Recorded,
     goldens::{app, golden, press, screen},
 };
 use crate::{
@@ -62,6 +62,18 @@ golden!(timeline_collecting, timeline(0), &[], 80 x 24);
 golden!(timeline_two_readings, timeline(1), &[], 80 x 24);
 golden!(timeline_of_memory_alone, on(app([testing::before_normal(), testing::normal()]), '4'), &[], 80 x 24);
 golden!(timeline_exited, on(app(run(60).chain([testing::exited()])), '4'), &[], 80 x 24);
+/// A window in the middle of a recording.
+fn recorded() -> App {
+    let mut app = App::new(AppOptions::default());
+    run(600).for_each(|snapshot| app.remember(&snapshot));
+    let time = "2026-03-01T09:34:00Z".parse().expect("a time");
+    let shown: Vec<Snapshot> = run(240).skip(239).collect();
+    let recorded = Recorded { window: 241, windows: 601, time };
+    app.jump(Some(&shown[0]), Arc::new(shown[1].clone()), recorded);
+    on(app, '4')
+}
+
+golden!(timeline_recorded, recorded(), &[], 80 x 24);
 golden!(timeline_help, timeline(600), &[Char('?')], 80 x 40);
 golden!(timeline_empty, on(app([testing::empty()]), '4'), &[], 80 x 24);
 
