@@ -34,7 +34,7 @@ pub(in crate::cli) fn run(arguments: &ViewArguments) -> anyhow::Result<ExitCode>
         braille: tui::braille_from_env(),
     });
     let mut viewer = Viewer { recording, app, shown: begin };
-    viewer.remember()?;
+    viewer.remember();
     viewer.show(begin)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(viewer.run())?;
@@ -57,7 +57,7 @@ const WHOLE_WINDOWS: usize = 61;
 
 impl Viewer {
     /// Lets the charts know the whole run. In a long one, only windows that can be read by themselves: a day is 86,400.
-    fn remember(&mut self) -> anyhow::Result<()> {
+    fn remember(&mut self) {
         let windows = self.recording.windows();
         let step = match windows {
             ..=CHARTED_WHOLE => 1,
@@ -65,9 +65,12 @@ impl Viewer {
         };
         let last = windows.saturating_sub(1);
         for number in (0..last).step_by(step).chain([last]) {
-            self.app.remember(&self.recording.window(number)?.snapshot);
+            match self.recording.window(number) {
+                Ok(window) => self.app.remember(&window.snapshot),
+                // Whoever goes there is told; the rest of the run can be seen all the same.
+                Err(error) => log::debug!("window {number} is not charted: {error}"),
+            }
         }
-        Ok(())
     }
 
     fn show(&mut self, number: usize) -> anyhow::Result<()> {
