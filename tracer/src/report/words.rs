@@ -38,7 +38,7 @@ pub(crate) fn loss_words(cause: LossCause) -> &'static str {
 /// What to do about a loss, and how far the numbers hold.
 pub(crate) fn loss_advice(cause: LossCause) -> &'static str {
     match cause {
-        LossCause::LiveFull => "Start again with a larger --max-live, or with --sample: totals are too low since then.",
+        LossCause::LiveFull => "Totals are too low since then. Start again with a larger --max-live.",
         LossCause::SitesFull => "Sites known before stay exact; new ones are missing. Trace for a shorter time.",
         LossCause::EventsFull => "The machine was busy at that moment. Totals are too low by these blocks.",
         LossCause::ThreadsFull => "More threads than leaktrace has room for. Trace fewer processes at once.",
@@ -61,7 +61,7 @@ pub(crate) fn stat_words(stat: Stat) -> &'static str {
         Stat::NestedCall => "allocator calls inside another one, counted once",
         Stat::FailedCall => "allocations that failed",
         Stat::UnknownFree => "frees of blocks that are not known, from before the attach mostly",
-        Stat::NullFree => "frees of nothing",
+        Stat::NullFree => "calls of free(NULL)",
         Stat::Foreign => "hits by processes that share a traced file and are not traced",
         Stat::UnmatchedReturn => "returns of calls that were under way when the probes went in",
         Stat::UntimedConnect => "connections without a latency, too many at once",

@@ -60,6 +60,11 @@ impl App {
         self.state.jump(before, snapshot, recorded);
     }
 
+    /// Takes a window of a recording for the charts. In the order of their times, before the first [`App::jump`].
+    pub fn remember(&mut self, snapshot: &Snapshot) {
+        self.state.trails.remember(snapshot);
+    }
+
     /// Obeys a key.
     pub fn on_key(&mut self, key: KeyEvent) -> Flow {
         if let Some(flow) = self.state.export_key(key) {

@@ -10,7 +10,7 @@ use tracer_common::{
 };
 
 use super::{
-    App, AppOptions,
+    App, AppOptions, Recorded,
     goldens::{app, golden, press, screen},
 };
 use crate::{
@@ -62,6 +62,18 @@ golden!(timeline_collecting, timeline(0), &[], 80 x 24);
 golden!(timeline_two_readings, timeline(1), &[], 80 x 24);
 golden!(timeline_of_memory_alone, on(app([testing::before_normal(), testing::normal()]), '4'), &[], 80 x 24);
 golden!(timeline_exited, on(app(run(60).chain([testing::exited()])), '4'), &[], 80 x 24);
+/// A window in the middle of a recording.
+fn recorded() -> App {
+    let mut app = App::new(AppOptions::default());
+    run(600).for_each(|snapshot| app.remember(&snapshot));
+    let time = "2026-03-01T09:34:00Z".parse().expect("a time");
+    let shown: Vec<Snapshot> = run(240).skip(239).collect();
+    let recorded = Recorded { window: 241, windows: 601, time };
+    app.jump(Some(&shown[0]), Arc::new(shown[1].clone()), recorded);
+    on(app, '4')
+}
+
+golden!(timeline_recorded, recorded(), &[], 80 x 24);
 golden!(timeline_help, timeline(600), &[Char('?')], 80 x 40);
 golden!(timeline_empty, on(app([testing::empty()]), '4'), &[], 80 x 24);
 
@@ -70,18 +82,19 @@ fn flame(snapshot: Snapshot) -> App {
 }
 
 golden!(flame_80x24, flame(testing::normal()), &[], 80 x 24);
-golden!(flame_120x40, flame(testing::normal()), &[Down, Down], 120 x 40);
-golden!(flame_220x60, flame(testing::normal()), &[Down, Down], 220 x 60);
-golden!(flame_40x8, flame(testing::normal()), &[Down, Down], 40 x 8);
-golden!(flame_zoomed, flame(testing::normal()), &[Down, Down, Right, Enter, Down], 80 x 24);
-golden!(flame_zoomed_out, flame(testing::normal()), &[Down, Down, Right, Enter, Down, Backspace], 80 x 24);
-golden!(flame_deep, flame(testing::normal()), &[Down, Right, End], 80 x 24);
+golden!(flame_120x40, flame(testing::normal()), &[Char('g'), Down, Down], 120 x 40);
+golden!(flame_220x60, flame(testing::normal()), &[Char('g'), Down, Down], 220 x 60);
+golden!(flame_40x8, flame(testing::normal()), &[Char('g'), Down, Down], 40 x 8);
+golden!(flame_zoomed, flame(testing::normal()), &[Char('g'), Down, Down, Right, Enter, Down], 80 x 24);
+golden!(flame_zoomed_out, flame(testing::normal()), &[Char('g'), Down, Down, Right, Enter, Down, Backspace], 80 x 24);
+golden!(flame_deep, flame(testing::normal()), &[Char('g'), Down, Right, End], 80 x 24);
 golden!(flame_objects, flame(testing::normal()), &[Char('s'), Char('s')], 80 x 24);
-golden!(flame_growth, on(app([testing::before_normal(), testing::normal()]), '5'), &[Char('s')], 80 x 24);
-golden!(flame_no_growth, flame(testing::empty()), &[Char('s')], 80 x 24);
+golden!(flame_growth, on(app([testing::before_normal(), testing::normal()]), '5'), &[Char('g'), Char('s')], 80 x 24);
+golden!(flame_no_growth, flame(testing::empty()), &[Char('g'), Char('s')], 80 x 24);
 golden!(flame_several_processes, flame(testing::several()), &[], 120 x 40);
-golden!(flame_hostile_80x24, flame(testing::hostile()), &[Down, Right], 80 x 24);
-golden!(flame_hostile_120x40, flame(testing::hostile()), &[Down, Right, Right], 120 x 40);
+golden!(flame_hostile_80x24, flame(testing::hostile()), &[Char('g'), Down, Right], 80 x 24);
+golden!(flame_hostile_120x40, flame(testing::hostile()), &[Char('g'), Down, Right, Right], 120 x 40);
+golden!(flame_from_the_root, flame(testing::normal()), &[Char('g')], 80 x 24);
 golden!(flame_10_000_sites, flame(testing::many(10_000)), &[], 80 x 24);
 golden!(flame_searching, flame(testing::normal()), &[Char('/'), Char('h'), Char('t'), Char('t')], 80 x 24);
 golden!(flame_searched, flame(testing::normal()), &[Char('/'), Char('h'), Char('t'), Char('t'), Enter], 80 x 24);

@@ -34,6 +34,7 @@ pub(in crate::cli) fn run(arguments: &ViewArguments) -> anyhow::Result<ExitCode>
         braille: tui::braille_from_env(),
     });
     let mut viewer = Viewer { recording, app, shown: begin };
+    viewer.remember();
     viewer.show(begin)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(viewer.run())?;
@@ -47,7 +48,31 @@ struct Viewer {
     shown: usize,
 }
 
+/// Recordings of no more windows are charted with all of them.
+const CHARTED_WHOLE: usize = 600;
+/// Of longer ones so many.
+const CHARTED: usize = 120;
+/// Every so many windows one does not need those before it: see docs/recording.md.
+const WHOLE_WINDOWS: usize = 61;
+
 impl Viewer {
+    /// Lets the charts know the whole run. In a long one, only windows that can be read by themselves: a day is 86,400.
+    fn remember(&mut self) {
+        let windows = self.recording.windows();
+        let step = match windows {
+            ..=CHARTED_WHOLE => 1,
+            _ => WHOLE_WINDOWS * windows.div_ceil(WHOLE_WINDOWS * CHARTED),
+        };
+        let last = windows.saturating_sub(1);
+        for number in (0..last).step_by(step).chain([last]) {
+            match self.recording.window(number) {
+                Ok(window) => self.app.remember(&window.snapshot),
+                // Whoever goes there is told; the rest of the run can be seen all the same.
+                Err(error) => log::debug!("window {number} is not charted: {error}"),
+            }
+        }
+    }
+
     fn show(&mut self, number: usize) -> anyhow::Result<()> {
         // In this order, because going on costs least.
         let before = number.checked_sub(1).map(|before| self.recording.window(before)).transpose()?;

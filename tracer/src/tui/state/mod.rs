@@ -188,6 +188,7 @@ impl State {
             (Action::NextTab, None) => self.tab = self.tab.beside(1),
             (Action::PreviousTab, None) => self.tab = self.tab.beside(Tab::ALL.len() - 1),
             (Action::NextSort, None) => self.next_sort(),
+            (Action::PreviousSort, None) if self.tab == Tab::Flame => self.flame.measure_beside(false),
             (Action::Search, None) => self.open_prompt(),
             (Action::Pause, None) => self.pause(),
             (Action::Copy, None) => return self.copy(),
@@ -324,7 +325,7 @@ impl State {
             Tab::Leaks => self.arrange(Action::NextSort),
             Tab::Descriptors => self.fds.next_sort(descriptors),
             Tab::Peers => self.peers.next_sort(descriptors),
-            Tab::Flame => self.flame.next_measure(),
+            Tab::Flame => self.flame.measure_beside(true),
             Tab::Timeline | Tab::Health => {}
         }
     }

@@ -22,12 +22,15 @@ pub(in crate::tui) struct Timeline {
 }
 
 impl Timeline {
-    /// From when to when the charts are, with these trails.
-    pub(in crate::tui) fn range(&mut self, trails: &Trails) -> (f64, f64) {
-        let marks = Quantity::ALL.into_iter().filter_map(|quantity| trails.whole(quantity)).map(Trail::marks);
+    /// From when to when the charts are, with these trails; not beyond `now`, to which a paused picture
+    /// keeps; all of a recording.
+    pub(in crate::tui) fn range(&mut self, trails: &Trails, now: f64) -> (f64, f64) {
+        let marks = Quantity::ALL.into_iter().filter_map(|quantity| trails.charted(quantity)).map(Trail::marks);
         let ends = marks.filter_map(|marks| Some((marks.first()?.at, marks.last()?.at)));
         let all = ends.reduce(|(first, last), (begin, end)| (first.min(begin), last.max(end)));
-        self.all = all.unwrap_or_default();
+        self.all = all.map_or((0.0, 0.0), |(first, last)| {
+            (first, if trails.is_recorded() { last } else { last.min(now).max(first) })
+        });
         self.shown()
     }
 

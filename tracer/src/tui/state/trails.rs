@@ -100,7 +100,8 @@ pub(in crate::tui) enum Quantity {
 impl Quantity {
     pub(in crate::tui) const ALL: [Self; 3] = [Self::Resident, Self::Outstanding, Self::Descriptors];
 
-    fn of(self, snapshot: &Snapshot) -> Option<u64> {
+    /// As it is in a Snapshot.
+    pub(in crate::tui) fn of(self, snapshot: &Snapshot) -> Option<u64> {
         let readings = || snapshot.analysis.iter().map(|(_, analysis)| &analysis.reading);
         match self {
             Self::Resident => readings().filter_map(|reading| reading.rss).reduce(u64::saturating_add),
@@ -114,6 +115,8 @@ impl Quantity {
 #[derive(Debug, Default)]
 pub(in crate::tui) struct Trails {
     whole: HashMap<Quantity, Trail>,
+    /// Of a recording, wherever in it one is.
+    course: HashMap<Quantity, Trail>,
     sites: HashMap<SiteId, Trail>,
     /// When the last Snapshot was taken.
     last: Option<f64>,
@@ -139,6 +142,26 @@ impl Trails {
             trail.push(at, site.counters.inuse_bytes() as f64);
         }
         self.last = Some(at);
+    }
+
+    /// Takes a window of a recording, in the order of their times.
+    pub(in crate::tui) fn remember(&mut self, snapshot: &Snapshot) {
+        for quantity in Quantity::ALL {
+            if let Some(value) = quantity.of(snapshot) {
+                let trail = self.course.entry(quantity).or_insert_with(|| Trail::new(MOST));
+                trail.push(snapshot.elapsed.as_secs_f64(), value as f64);
+            }
+        }
+    }
+
+    /// What a chart is of: the whole of a recording, or what was shown.
+    pub(in crate::tui) fn charted(&self, quantity: Quantity) -> Option<&Trail> {
+        self.course.get(&quantity).or_else(|| self.whole.get(&quantity))
+    }
+
+    /// There is more than what was shown.
+    pub(in crate::tui) fn is_recorded(&self) -> bool {
+        !self.course.is_empty()
     }
 
     pub(in crate::tui) fn whole(&self, quantity: Quantity) -> Option<&Trail> {

@@ -1,5 +1,7 @@
 //! The flame graph: the outermost frames on top, what they called below, each as wide as its share.
 
+use std::collections::HashMap;
+
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -7,11 +9,11 @@ use ratatui::{
     text::{Line, Span},
 };
 
-use super::{fitting, table::say};
+use super::{call_site::label, fitting, table::say};
 use crate::{
-    aggregate::Snapshot,
+    aggregate::{SiteId, SiteSnapshot, Snapshot},
     report::{
-        units::{bytes, counted},
+        units::{count, counted},
         untrusted::{clean, columns},
     },
     tui::{
@@ -23,18 +25,23 @@ use crate::{
 /// From this height of the tab on, the selected frame's name may take several lines.
 const TALL: u16 = 24;
 const NAME_LINES: u16 = 3;
+/// Rows below the graph that are worth a list: an empty one, a heading, and two call sites.
+const LEAST_FOR_SITES: u16 = 4;
+/// Columns of a number, and of a share.
+const NUMBER: usize = 16;
+const SHARE: usize = 9;
 
 /// What the help says of it.
 pub(in crate::tui) const EXPLAINED: &[(&str, &str)] = &[
     ("width", "share of the measure; s is the next one"),
     ("Up Down", "the caller, the largest it called"),
     ("Left Right", "frames beside it"),
-    ("Enter", "zoom in; Backspace or Esc zoom out"),
+    ("Enter", "zoom in; Backspace a step out, Esc all the way"),
     ("…12", "12 frames too small for a column each"),
 ];
 
 pub(in crate::tui) fn draw(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
-    let State { flame, trails, .. } = state;
+    let State { flame, trails, leaks, .. } = state;
     flame.refresh(snapshot, trails);
     let lines = if area.height >= TALL { NAME_LINES } else { 1 };
     let [above, graph, below] =
@@ -50,9 +57,46 @@ pub(in crate::tui) fn draw(state: &mut State, snapshot: &Snapshot, theme: Theme,
             Rect { x: graph.x + cell.left, y: graph.y + (cell.row - rows.start) as u16, width: cell.width, height: 1 };
         frame.render_widget(box_of(flame, cell, theme), place);
     }
+    let under = under(flame, graph);
+    if under.height >= LEAST_FOR_SITES {
+        sites(flame, snapshot, leaks.innermost, theme, frame, under);
+    }
     for (line, row) in
         selected(flame, theme, usize::from(below.width), usize::from(lines)).into_iter().zip(below.rows())
     {
+        frame.render_widget(line, row);
+    }
+}
+
+/// What the graph leaves empty at the lower left: a deep stack of little memory is a column at its right end.
+fn under(flame: &Flame, graph: Rect) -> Rect {
+    let top = flame.rows().start;
+    let is_left = |cell: &&Cell| cell.left < graph.width / 2;
+    let used = flame.cells().iter().filter(is_left).map(|cell| cell.row + 1).max().unwrap_or(0);
+    let width = flame.cells().iter().filter(|cell| cell.row > used).map(|cell| cell.left).min();
+    let width = width.map_or(graph.width, |left| left.saturating_sub(1));
+    let used = (used.saturating_sub(top) as u16).min(graph.height);
+    Rect { y: graph.y + used, height: graph.height - used, width, ..graph }
+}
+
+/// The call sites with the most, of those that come by the selected frame.
+fn sites(flame: &Flame, snapshot: &Snapshot, innermost: bool, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
+    let largest = flame.largest_below(flame.selected(), usize::from(area.height - 2));
+    let by_id: HashMap<SiteId, &SiteSnapshot> = snapshot
+        .sites
+        .iter()
+        .filter(|site| largest.iter().any(|(id, _)| *id == site.id))
+        .map(|site| (site.id, site))
+        .collect();
+    let heading = format!("{:>NUMBER$}{:>SHARE$}  CALL SITES through the selected frame", "", "SHARE");
+    let lines = largest.iter().filter_map(|(id, value)| {
+        let site = by_id.get(id)?;
+        let numbers = format!("{:>NUMBER$}{:>SHARE$}  ", flame.measure.number(*value), percent(*value, flame.total()));
+        let (name, place) = label(&site.stack, innermost, usize::from(area.width).saturating_sub(numbers.len()));
+        Some(Line::from(vec![Span::raw(numbers), Span::raw(name), Span::styled(place, theme.dim())]))
+    });
+    let lines = std::iter::once(Line::styled(heading, theme.heading())).chain(lines);
+    for (line, row) in lines.zip(area.rows().skip(1)) {
         frame.render_widget(line, row);
     }
 }
@@ -102,9 +146,10 @@ fn percent(part: u64, total: u64) -> String {
 fn box_of(flame: &Flame, cell: &Cell, theme: Theme) -> Line<'static> {
     let width = usize::from(cell.width);
     let Some(node) = cell.node else {
-        let words = format!("…{}", cell.rest);
-        let words = if columns(&words) <= width { words } else { "…".to_owned() };
-        return Line::styled(words, theme.dim());
+        let number = count(cell.rest as u64);
+        let words = [format!("… {number} too small to show"), format!("…{number}"), "…".to_owned()];
+        let words = words.into_iter().find(|words| columns(words) <= width);
+        return Line::styled(words.unwrap_or_default(), theme.dim());
     };
     // One that has a single column is all edge.
     let text = clean(flame.name(node), width.saturating_sub(1)).into_owned();
@@ -127,12 +172,7 @@ fn style(flame: &Flame, node: NodeId, theme: Theme) -> Style {
 fn selected(flame: &Flame, theme: Theme, width: usize, lines: usize) -> Vec<Line<'static>> {
     let node = flame.selected();
     let value = flame.value(node);
-    let amount = match flame.measure {
-        FlameMeasure::Objects => counted(value, "object", "objects"),
-        FlameMeasure::Inuse => bytes(value),
-        FlameMeasure::Growth => format!("+{}", bytes(value)),
-    };
-    let numbers = format!("{amount}  {} ", percent(value, flame.total()));
+    let numbers = format!("{}  {} ", flame.measure.number(value), percent(value, flame.total()));
     let indent = columns(&numbers);
     let room = width.saturating_sub(indent);
     let name = clean(flame.name(node), room * lines);

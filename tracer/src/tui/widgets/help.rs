@@ -14,7 +14,7 @@ use crate::tui::{
     theme::Theme,
 };
 
-const WIDTH: u16 = 64;
+const WIDTH: u16 = 78;
 const KEY_COLUMNS: usize = 16;
 
 pub(in crate::tui) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>, area: Rect) {

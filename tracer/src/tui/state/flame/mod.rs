@@ -17,7 +17,7 @@ use self::{
 use super::{Action, Trails};
 use crate::{
     aggregate::{SiteId, SiteSnapshot, Snapshot},
-    report::units::{bytes, counted},
+    report::units::{bytes, counted, signed_bytes},
 };
 
 /// What growth is over.
@@ -54,7 +54,7 @@ impl FlameMeasure {
     pub(in crate::tui) fn number(self, value: u64) -> String {
         match self {
             Self::Inuse => bytes(value),
-            Self::Growth => format!("+{}", bytes(value)),
+            Self::Growth => signed_bytes(value as f64),
             Self::Objects => counted(value, "object", "objects"),
         }
     }
@@ -94,6 +94,8 @@ pub(in crate::tui) struct Flame {
     pub(in crate::tui) measure: FlameMeasure,
     tree: Tree,
     selected: NodeId,
+    /// The user selected it; until then it is where most of everything comes by.
+    chosen: bool,
     zoom: NodeId,
     searched: String,
     found: Found,
@@ -121,6 +123,9 @@ impl Flame {
         self.tree.update(snapshot, |site| measure.of(site, trails));
         // A name that has been found stands where an address was, so the path may end earlier now.
         (self.selected, self.zoom) = (self.there(&selected), self.there(&zoom));
+        if !self.chosen {
+            self.selected = self.tree.majority();
+        }
         if !self.tree.is_within(self.selected, self.zoom) {
             self.selected = self.zoom;
         }
@@ -189,6 +194,7 @@ impl Flame {
     }
 
     pub(super) fn apply(&mut self, action: Action) {
+        self.chosen = true;
         match action {
             Action::Up => self.selected = self.tree.parent(self.selected),
             Action::Down => self.descend(1),
@@ -199,9 +205,7 @@ impl Flame {
             Action::Left => self.step(|cells, at| cells[..at].last().copied()),
             Action::Right => self.step(|cells, at| cells.get(at + 1).copied()),
             Action::Enter => self.zoom = self.selected,
-            Action::Backspace => {
-                self.zoom_out();
-            }
+            Action::Backspace => self.zoom_out(),
             _ => {}
         }
         // Who goes further out than what is zoomed into wants to see that.
@@ -210,9 +214,9 @@ impl Flame {
         }
     }
 
-    /// Whether there was something to leave.
+    /// All the way out, or out of the search. Whether there was something to leave.
     pub(super) fn escape(&mut self) -> bool {
-        if self.zoom_out() {
+        if std::mem::replace(&mut self.zoom, ROOT) != ROOT {
             return true;
         }
         let searching = !self.searched.is_empty();
@@ -220,14 +224,12 @@ impl Flame {
         searching
     }
 
-    fn zoom_out(&mut self) -> bool {
-        let zoomed = self.zoom != ROOT;
+    fn zoom_out(&mut self) {
         self.zoom = self.tree.parent(self.zoom);
         // A frame through which everything comes is as wide as the one that it was called from.
         while self.zoom != ROOT && self.tree.value(self.zoom) == self.tree.value(self.tree.parent(self.zoom)) {
             self.zoom = self.tree.parent(self.zoom);
         }
-        zoomed
     }
 
     /// So many times to the largest child.
@@ -251,8 +253,10 @@ impl Flame {
         }
     }
 
-    pub(super) fn next_measure(&mut self) {
-        self.measure = self.measure.next();
+    /// Another measure of the same graph, to the one side or to the other.
+    pub(super) fn measure_beside(&mut self, next: bool) {
+        // Two to the right of three is one to the left.
+        self.measure = if next { self.measure.next() } else { self.measure.next().next() };
         self.stale = true;
     }
 
@@ -286,8 +290,18 @@ impl Flame {
         self.found = Found { nodes, value };
     }
 
-    /// Those with the most of what is zoomed into.
+    /// The sites with the most, of those that come by this frame.
+    pub(in crate::tui) fn largest_below(&self, node: NodeId, most: usize) -> Vec<(SiteId, u64)> {
+        self.tree.largest(node, most)
+    }
+
+    /// Those with the most of what is selected, then of what is zoomed into.
     pub(super) fn visible_sites(&self) -> Vec<SiteId> {
-        self.tree.largest(self.zoom, NAMED_FIRST)
+        let mut sites = self.largest_below(self.selected, NAMED_FIRST);
+        if self.selected != self.zoom {
+            sites.extend(self.largest_below(self.zoom, NAMED_FIRST));
+        }
+        let mut seen = HashSet::new();
+        sites.into_iter().map(|(id, _)| id).filter(|id| seen.insert(*id)).collect()
     }
 }

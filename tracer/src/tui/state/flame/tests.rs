@@ -11,6 +11,7 @@ fn shown(snapshot: &Snapshot) -> Flame {
     let mut flame = Flame { stale: true, ..Flame::default() };
     flame.refresh(snapshot, &Trails::default());
     flame.lay_out(100, 20);
+    press(&mut flame, &[Action::Home]);
     flame
 }
 
@@ -55,6 +56,24 @@ fn frames_are_as_wide_as_their_share_and_the_largest_comes_first() {
 }
 
 #[test]
+fn until_a_key_says_otherwise_it_is_where_most_comes_by() {
+    let mut flame = Flame { stale: true, ..Flame::default() };
+    flame.refresh(&server(), &Trails::default());
+    assert_eq!(flame.name(flame.selected()), "read");
+    let mut next = server();
+    next.sites.iter_mut().filter(|site| site.id == SiteId(1)).for_each(|site| site.counters.alloc_bytes += 1_009);
+    flame.update();
+    flame.refresh(&next, &Trails::default());
+    assert_eq!(flame.name(flame.selected()), "parse");
+    flame.apply(Action::Up);
+    flame.update();
+    flame.refresh(&server(), &Trails::default());
+    assert_eq!(flame.name(flame.selected()), "serve");
+    flame.measure_beside(false);
+    assert_eq!(flame.measure, FlameMeasure::Objects);
+}
+
+#[test]
 fn keys_go_along_and_across_the_graph() {
     let mut flame = shown(&server());
     assert_eq!(press(&mut flame, &[Action::Down; 3]), "read");
@@ -72,6 +91,9 @@ fn zooming_makes_a_frame_as_wide_as_all_and_leads_back() {
     let wide =
         [(0, 0, 100, "all"), (1, 0, 100, "main"), (2, 0, 100, "serve"), (3, 0, 63, "read"), (3, 63, 37, "parse")];
     assert_eq!(cells(&flame), wide);
+    press(&mut flame, &[Action::Down, Action::Enter, Action::Backspace]);
+    assert_eq!(flame.zoomed().map(|node| flame.name(node)), Some("serve"), "one step");
+    press(&mut flame, &[Action::Up]);
     assert!(flame.escape(), "it was zoomed in");
     assert_eq!((flame.zoomed(), flame.escape()), (None, false));
     press(&mut flame, &[Action::Enter, Action::Up]);
@@ -87,8 +109,8 @@ fn a_selection_outlives_numbers_names_and_measures() {
     flame.update();
     flame.refresh(&next, &Trails::default());
     assert_eq!((flame.name(flame.selected()), flame.value(flame.selected())), ("load", 1_025));
-    flame.next_measure();
-    flame.next_measure();
+    flame.measure_beside(true);
+    flame.measure_beside(true);
     flame.refresh(&next, &Trails::default());
     assert_eq!((flame.measure, flame.total(), flame.name(flame.selected())), (FlameMeasure::Objects, 3, "load"));
     // Its site is freed.
@@ -144,7 +166,7 @@ fn growth_is_that_of_the_last_minute() {
         trails.push(&snapshot);
     }
     let mut flame = shown(&snapshot);
-    flame.next_measure();
+    flame.measure_beside(true);
     flame.refresh(&snapshot, &trails);
     assert_eq!((flame.measure, flame.total()), (FlameMeasure::Growth, 60 * 13));
 }

@@ -155,6 +155,16 @@ impl Tree {
         self.node(id).map_or(&[], |node| &node.children)
     }
 
+    /// The frame furthest in through which at least half of everything comes.
+    pub(super) fn majority(&self) -> NodeId {
+        let half = self.value(ROOT).div_ceil(2).max(1);
+        let mut node = ROOT;
+        while let Some(child) = self.children(node).iter().find(|child| self.value(**child) >= half) {
+            node = *child;
+        }
+        node
+    }
+
     /// Names from the one below the root to this one.
     pub(super) fn path(&self, id: NodeId) -> Vec<Arc<str>> {
         let mut path = Vec::new();
@@ -205,9 +215,14 @@ impl Tree {
         (found, sum)
     }
 
-    /// The sites with the most, of those that come by `within`.
-    pub(super) fn largest(&self, within: NodeId, most: usize) -> Vec<SiteId> {
-        let leaves = self.leaves.iter().filter(|(_, leaf)| leaf.value > 0 && self.is_within(leaf.node, within));
+    /// The sites with the most, of those that come by `within`, with how much.
+    pub(super) fn largest(&self, within: NodeId, most: usize) -> Vec<(SiteId, u64)> {
+        // In one pass, since parents come first.
+        let mut is_within = vec![false; self.nodes.len()];
+        for (index, node) in self.nodes.iter().enumerate() {
+            is_within[index] = index == within as usize || is_within[node.parent as usize];
+        }
+        let leaves = self.leaves.iter().filter(|(_, leaf)| leaf.value > 0 && is_within[leaf.node as usize]);
         let mut sites: Vec<(u64, SiteId)> = leaves.map(|(id, leaf)| (leaf.value, *id)).collect();
         let order = |(value, id): &(u64, SiteId)| (std::cmp::Reverse(*value), *id);
         if sites.len() > most {
@@ -215,6 +230,6 @@ impl Tree {
             sites.truncate(most);
         }
         sites.sort_unstable_by_key(order);
-        sites.into_iter().map(|(_, id)| id).collect()
+        sites.into_iter().map(|(value, id)| (id, value)).collect()
     }
 }

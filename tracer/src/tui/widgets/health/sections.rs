@@ -117,7 +117,7 @@ fn stacks(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>>
     let mut lines = vec![title("STACKS", "of blocks allocated since attach", theme)];
     let row = |objects: u64, words: &str, style: Style| {
         let share = if all == 0 { 0.0 } else { objects as f64 / all as f64 * 100.0 };
-        wrapped(number(objects, style), &format!("{share:.1} %  {words}"), Style::new(), width)
+        wrapped(number(objects, style), &format!("{share:>5.1} %  {words}"), Style::new(), width)
     };
     lines.extend(row(all.saturating_sub(cut), "complete, down to the thread's start", Style::new()));
     for &IncompleteCount { end, objects } in &snapshot.incomplete {
@@ -134,7 +134,7 @@ fn seen(Snapshot { stats, .. }: &Snapshot, theme: Theme, width: usize) -> Vec<Li
     if stats.is_empty() {
         return Vec::new();
     }
-    let mut lines = vec![title("SEEN", "and no loss", theme)];
+    let mut lines = vec![title("ALSO SEEN", "no loss, for the record", theme)];
     let rows = stats.iter().flat_map(|&StatCount { stat, count }| {
         wrapped(number(count, Style::new()), stat_words(stat), Style::new(), width)
     });
@@ -161,8 +161,12 @@ fn own_cost(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static
     let Some(OwnCost { cpu, resident }) = snapshot.own_cost else { return Vec::new() };
     let mut lines = vec![title("LEAKTRACE ITSELF", "", theme)];
     let elapsed = snapshot.elapsed.as_secs_f64();
-    let share =
-        if elapsed > 0.0 { format!(", {:.1} % of a core", cpu.as_secs_f64() / elapsed * 100.0) } else { String::new() };
+    // What the start took is not what it goes on to cost.
+    let share = if elapsed >= 10.0 {
+        format!(", {:.1} % of a core", cpu.as_secs_f64() / elapsed * 100.0)
+    } else {
+        String::new()
+    };
     let spent = if cpu.as_secs() < 60 { format!("{:.1}s", cpu.as_secs_f64()) } else { duration(cpu) };
     lines.extend(wrapped(name("processor"), &format!("{spent}{share}"), Style::new(), width));
     lines.extend(wrapped(name("resident"), &bytes(resident), Style::new(), width));

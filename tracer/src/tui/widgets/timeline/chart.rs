@@ -39,10 +39,11 @@ pub(super) struct Chart {
 }
 
 impl Chart {
-    /// Draws the time from `begin` to `end`; with the times below if `with_times`.
+    /// Draws the time from `begin` to `end`, with a mark at `here`, and with the times below if `with_times`.
     pub(super) fn draw(
         &self,
         (begin, end): (f64, f64),
+        here: Option<f64>,
         with_times: bool,
         theme: Theme,
         frame: &mut Frame<'_>,
@@ -66,7 +67,10 @@ impl Chart {
         }
         let shown = shown(&self.marks, begin, end);
         if shown.len() < 2 {
-            let words = "collecting: there are fewer than two readings of this time";
+            let words = match (self.signed, self.marks.is_empty()) {
+                (true, true) => "collecting: a slope takes some seconds",
+                _ => "collecting: there are fewer than two readings of this time",
+            };
             frame.render_widget(
                 Line::styled(words, theme.dim()).centered(),
                 Rect { y: plot.y + plot.height / 2, height: 1, ..plot },
@@ -89,6 +93,13 @@ impl Chart {
         };
         let canvas = Canvas::default().marker(theme.marker()).x_bounds([begin, end]).y_bounds([bottom, top]);
         frame.render_widget(canvas.paint(strokes), plot);
+        if let Some(here) = here.filter(|here| (begin..=end).contains(here)) {
+            let share = (here - begin) / (end - begin);
+            let column = plot.x + ((share * f64::from(plot.width)) as u16).min(plot.width - 1);
+            for row in plot.top()..plot.bottom() {
+                fill((column, row), '┊', theme.bold(), frame);
+            }
+        }
         let row_of = |value: f64| {
             let share = (top - value) / (top - bottom);
             plot.y + ((share * f64::from(plot.height)) as u16).min(plot.height - 1)
@@ -150,11 +161,16 @@ fn shown(marks: &[Mark], begin: f64, end: f64) -> Vec<Mark> {
 /// A line from side to side, behind what is there.
 fn across(row: u16, character: char, style: Style, plot: Rect, frame: &mut Frame<'_>) {
     for column in plot.left()..plot.right() {
-        let cell = &mut frame.buffer_mut()[(column, row)];
-        // What braille leaves empty is a space or its blank pattern.
-        if matches!(cell.symbol(), " " | "\u{2800}") {
-            cell.set_char(character).set_style(style);
-        }
+        fill((column, row), character, style, frame);
+    }
+}
+
+/// Draws a character where there is none.
+fn fill(place: (u16, u16), character: char, style: Style, frame: &mut Frame<'_>) {
+    let cell = &mut frame.buffer_mut()[place];
+    // What braille leaves empty is a space or its blank pattern.
+    if matches!(cell.symbol(), " " | "\u{2800}") {
+        cell.set_char(character).set_style(style);
     }
 }
 

@@ -34,11 +34,12 @@ pub(in crate::tui) const EXPLAINED: &[(&str, &str)] = &[
     ("DESCRIPTORS", "open now"),
     ("GROWTH", "change per hour, over a minute"),
     ("╌╌╌", "the limit, when it is near"),
+    ("┊", "the window that is shown, of a recording"),
 ];
 
 pub(in crate::tui) fn draw(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let charts = charts(state, snapshot, theme);
-    let range = state.timeline.range(&state.trails);
+    let range = state.timeline.range(&state.trails, snapshot.elapsed.as_secs_f64());
     if charts.is_empty() || range.1 <= range.0 {
         return say("collecting: charts begin with the second reading", frame, area);
     }
@@ -64,7 +65,8 @@ pub(in crate::tui) fn draw(state: &mut State, snapshot: &Snapshot, theme: Theme,
         let alone = columns > 1 && column == 0 && first + place + 1 == charts.len();
         let left = line.x + column as u16 * (width + BETWEEN);
         let area = Rect { x: left, width: if alone { line.width } else { width }, ..line };
-        chart.draw(range, row + 1 == shown_rows, theme, frame, area);
+        let here = state.trails.is_recorded().then_some(snapshot.elapsed.as_secs_f64());
+        chart.draw(range, here, row + 1 == shown_rows, theme, frame, area);
     }
 }
 
@@ -94,35 +96,49 @@ fn heading(state: &State, (begin, end): (f64, f64), hidden: usize, theme: Theme,
 }
 
 fn charts(state: &State, snapshot: &Snapshot, theme: Theme) -> Vec<Chart> {
-    let marks = |quantity| state.trails.whole(quantity).map(|trail| trail.marks().to_vec());
-    let last = |marks: &[Mark]| marks.last().map_or(0.0, |mark| mark.value);
+    // A paused picture does not go on, what is remembered does.
+    let now = snapshot.elapsed.as_secs_f64();
+    let recorded = state.trails.is_recorded();
+    let until_now = |mut marks: Vec<Mark>| {
+        if recorded {
+            return marks;
+        }
+        marks.truncate(marks.partition_point(|mark| mark.at <= now));
+        marks
+    };
+    let marks = |quantity| state.trails.charted(quantity).map(|trail| until_now(trail.marks().to_vec()));
+    // The one shown, of a recording; else there is none after it.
+    let at_now = |marks: &[Mark]| marks[..marks.partition_point(|mark| mark.at <= now)].last().copied();
+    let last = |marks: &[Mark]| at_now(marks).map_or(0.0, |mark| mark.value);
+    // Marks are left out, so the Snapshot is asked first; one of a process that is gone may not have it.
+    let value = |quantity: Quantity, marks: &[Mark]| quantity.of(snapshot).unwrap_or_else(|| last(marks) as u64);
     let mut charts = Vec::new();
     if let Some(marks) = marks(Quantity::Resident) {
-        let now = last(&marks);
-        let (limit, limited) = memory_limit(snapshot, now).unzip();
-        let words = std::iter::once(bytes(now as u64)).chain(limited.into_iter().flatten()).collect();
+        let now = value(Quantity::Resident, &marks);
+        let (limit, limited) = memory_limit(snapshot, now as f64).unzip();
+        let words = std::iter::once(bytes(now)).chain(limited.into_iter().flatten()).collect();
         let style = theme.resident();
         charts.push(Chart { title: "RESIDENT", words, unit: Unit::Bytes, signed: false, marks, limit, style });
     }
     if let Some(marks) = marks(Quantity::Outstanding) {
-        let words = vec![bytes(last(&marks) as u64)];
+        let words = vec![bytes(value(Quantity::Outstanding, &marks))];
         let style = theme.outstanding();
         charts.push(Chart { title: "OUTSTANDING", words, unit: Unit::Bytes, signed: false, marks, limit: None, style });
     }
     if let Some(marks) = marks(Quantity::Descriptors) {
         let limits = snapshot.descriptors.as_ref().and_then(|descriptors| descriptors.limits);
-        let mut words = vec![format!("{} open", count(last(&marks) as u64))];
+        let mut words = vec![format!("{} open", count(value(Quantity::Descriptors, &marks)))];
         words.extend(limits.map(|limits| format!("limit {}", count(limits.nofile_soft))));
         let limit = limits.map(|limits| limits.nofile_soft as f64);
         let style = theme.descriptors();
         charts.push(Chart { title: "DESCRIPTORS", words, unit: Unit::Count, signed: false, marks, limit, style });
     }
     let grown = [(Quantity::Outstanding, "outstanding bytes"), (Quantity::Resident, "resident memory")];
-    let grown = grown.into_iter().find_map(|(quantity, of)| Some((state.trails.whole(quantity)?, of)));
+    let grown = grown.into_iter().find_map(|(quantity, of)| Some((state.trails.charted(quantity)?, of)));
     if let Some((trail, of)) = grown {
-        let marks = growth(trail);
-        let now = marks.last().map_or_else(|| "not known yet".to_owned(), |mark| signed_bytes(mark.value));
-        let words = vec![format!("{now} an hour"), format!("{of}, over a minute")];
+        let marks = until_now(growth(trail));
+        let now = at_now(&marks).map(|mark| format!("{} an hour", signed_bytes(mark.value)));
+        let words = now.into_iter().chain([format!("of {of}, over a minute")]).collect();
         let style = theme.change(last(&marks));
         charts.push(Chart { title: "GROWTH", words, unit: Unit::Bytes, signed: true, marks, limit: None, style });
     }
