@@ -17,7 +17,7 @@ pub mod process;
 mod rules;
 pub mod survival;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod threshold;
 pub mod trend;
 pub mod verdict;

@@ -15,6 +15,8 @@ mod goldens_recorded;
 #[cfg(test)]
 mod goldens_tabs;
 mod input;
+#[cfg(test)]
+mod random_input;
 mod state;
 mod terminal;
 mod theme;
