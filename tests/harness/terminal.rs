@@ -53,6 +53,11 @@ impl Terminal {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// What is on the screen, with the escape sequences of its colours.
+    pub fn coloured_screen(&self) -> Result<String> {
+        self.tmux(&["capture-pane", "-e", "-p", "-t", SESSION])
+    }
+
     /// What is on the screen.
     pub fn screen(&self) -> Result<String> {
         self.tmux(&["capture-pane", "-p", "-t", SESSION])

@@ -5,6 +5,7 @@ mod apt;
 mod bench;
 mod bpf;
 mod object_diff;
+mod pictures;
 mod record;
 mod shell;
 mod source;
@@ -49,6 +50,8 @@ enum Task {
         #[arg(last = true, value_name = "FILTER")]
         filters: Vec<String>,
     },
+    /// Take the README's pictures of the dashboard, of a real run in tmux, as root
+    Pictures,
     /// Run everything a change has to pass, stopping at the first failure
     Test {
         /// Run this step alone
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Bpf { check: true } => bpf::check(),
         Task::Bench { benchmark } => bench::run(&benchmark),
         Task::Vm { kernels, filters } => vm::run(&kernels, &filters),
+        Task::Pictures => pictures::take(),
         Task::Test { only, suite_args } => test::run(only, &suite_args),
     };
     match outcome {

@@ -414,6 +414,7 @@ fn on_input(
             }
             Flow::Continue | Flow::Seek(_) => {}
         },
+        Some(Ok(Input::Mouse(mouse))) => app.on_mouse(mouse),
         Some(Ok(Input::Resize)) => {}
         Some(Err(error)) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
             return Err(error).context("reading the terminal");

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crossterm::event::KeyEvent;
+use crossterm::event::{KeyEvent, MouseEvent};
 use ratatui::Frame;
 
 use super::{
@@ -77,6 +77,11 @@ impl App {
             Some(action) => self.state.apply(action),
             None => Flow::Continue,
         }
+    }
+
+    /// Obeys the mouse.
+    pub fn on_mouse(&mut self, event: MouseEvent) {
+        self.state.on_mouse(event);
     }
 
     /// Draws into the whole frame. Costs what is visible, not what there is.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossterm::event::{self, Event, KeyEvent};
+use crossterm::event::{self, Event, KeyEvent, MouseEvent, MouseEventKind};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::sync::mpsc;
 
@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub enum Input {
     /// Pressed a key; for [`super::App::on_key`].
     Key(KeyEvent),
+    /// Used the mouse; for [`super::App::on_mouse`].
+    Mouse(MouseEvent),
     /// Resized the terminal: draw again.
     Resize,
 }
@@ -74,6 +76,7 @@ impl Events {
             while !stopping.load(Ordering::Relaxed) {
                 let input = match read(POLL) {
                     Ok(Some(Event::Key(key))) => Ok(Input::Key(key)),
+                    Ok(Some(Event::Mouse(mouse))) if means_something(mouse.kind) => Ok(Input::Mouse(mouse)),
                     Ok(Some(Event::Resize(..))) => Ok(Input::Resize),
                     Ok(_) => continue,
                     Err(error) => Err(error),
@@ -96,6 +99,11 @@ impl Events {
     pub fn stop(self) {
         drop(self);
     }
+}
+
+/// Terminals tell of each move.
+fn means_something(kind: MouseEventKind) -> bool {
+    matches!(kind, MouseEventKind::Down(_) | MouseEventKind::ScrollUp | MouseEventKind::ScrollDown)
 }
 
 impl Drop for Events {

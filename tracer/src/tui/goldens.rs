@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::{
     Terminal,
     backend::TestBackend,
@@ -147,4 +147,25 @@ fn every_size_draws_and_no_cell_holds_a_control_character() {
             }
         }
     }
+}
+
+#[test]
+fn the_mouse_shows_tabs_selects_rows_and_scrolls() {
+    let mut app = judged();
+    let point = |app: &mut App, kind, column, row| {
+        screen(app, 80, 24);
+        app.on_mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
+        screen(app, 80, 24)
+    };
+    let click = MouseEventKind::Down(MouseButton::Left);
+    let line = |screen: &TestBackend, row: u16| -> String {
+        (0..80).map(|column| screen.buffer()[(column, row)].symbol().to_owned()).collect()
+    };
+    // The third row, below the header, the tabs, the summary and the heading.
+    assert!(line(&point(&mut app, click, 40, 9), 9).starts_with("> bounded"));
+    assert!(line(&point(&mut app, MouseEventKind::ScrollDown, 40, 9), 12).starts_with("> "));
+    assert!(line(&point(&mut app, MouseEventKind::ScrollUp, 40, 9), 9).starts_with("> "));
+    let health = line(&screen(&mut app, 80, 24), 4).find("6 Health").expect("a tab") as u16;
+    let shown = point(&mut app, click, health, 4).to_string();
+    assert!(shown.contains("STACKS") && !shown.contains("CALL SITE"), "{shown}");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 use super::{App, AppOptions, Flow, Recorded, goldens::screen};
 use crate::{aggregate::Snapshot, analyze::testing::Random, report::testing};
@@ -58,6 +58,13 @@ fn key(random: &mut Random) -> KeyEvent {
     KeyEvent::new(code, modifiers[below(random, modifiers.len())])
 }
 
+fn mouse(random: &mut Random, width: u16, height: u16) -> MouseEvent {
+    let kinds = [MouseEventKind::Down(MouseButton::Left), MouseEventKind::ScrollUp, MouseEventKind::ScrollDown];
+    let kind = kinds[below(random, kinds.len())];
+    let (column, row) = (below(random, usize::from(width) + 9) as u16, below(random, usize::from(height) + 9) as u16);
+    MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE }
+}
+
 #[test]
 fn any_keys_resizes_and_snapshots_are_taken() {
     for seed in 0..6 {
@@ -74,6 +81,7 @@ fn any_keys_resizes_and_snapshots_are_taken() {
                     let before = SNAPSHOTS[below(&mut random, SNAPSHOTS.len())]();
                     app.jump(Some(&before), Arc::new(SNAPSHOTS[below(&mut random, SNAPSHOTS.len())]()), recorded);
                 }
+                3 => app.on_mouse(mouse(&mut random, width, height)),
                 _ => {
                     if let Flow::Copy(text) = app.on_key(key(&mut random)) {
                         assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");

@@ -12,7 +12,7 @@ use std::{
 use crossterm::{
     clipboard::CopyToClipboard,
     cursor::Show,
-    event::DisableMouseCapture,
+    event::{DisableMouseCapture, EnableMouseCapture},
     execute,
     terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
 };
@@ -32,7 +32,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Takes over the terminal on standard output. The mouse stays the terminal's, for selecting text.
+    /// Takes over the terminal on standard output, and its mouse; with Shift, most terminals select text all the same.
     pub fn enter() -> io::Result<Self> {
         HOOK.call_once(|| {
             let previous = panic::take_hook();
@@ -47,7 +47,7 @@ impl Terminal {
         });
         TAKEN.store(true, Ordering::SeqCst);
         let entered = enable_raw_mode()
-            .and_then(|()| execute!(io::stdout(), EnterAlternateScreen))
+            .and_then(|()| execute!(io::stdout(), EnterAlternateScreen, EnableMouseCapture))
             .and_then(|()| ratatui::Terminal::new(CrosstermBackend::new(io::stdout())));
         match entered {
             Ok(inner) => Ok(Self { inner }),

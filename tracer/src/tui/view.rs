@@ -8,7 +8,7 @@ use ratatui::{
 };
 
 use super::{
-    state::{Focus, State, Tab},
+    state::{Focus, Places, State, Tab},
     theme::Theme,
     widgets::{
         exports, fds, flame, footer, header, health, help, leaks, notices, peers, prompt, sites, stack, table::say,
@@ -51,7 +51,7 @@ pub(super) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>) {
     ])
     .areas(area);
     header::draw(state, theme, frame, top);
-    tabs::draw(state, theme, frame, tab_bar);
+    state.places = Places { tabs: tabs::draw(state, theme, frame, tab_bar), ..Places::default() };
     draw_tab(state, theme, frame, body);
     match &state.prompt {
         Some(prompt) => prompt::draw(prompt, theme, frame, bottom),
@@ -86,6 +86,7 @@ fn draw_summary(line: Line<'_>, frame: &mut Frame<'_>, body: Rect) -> Rect {
 fn draw_leaks(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
     let body = draw_summary(leaks::summary(snapshot, &state.leaks, theme, body.width), frame, body);
     let panes = Panes::new(body, state.focus());
+    (state.places.table, state.places.pane) = (panes.table, panes.pane);
     if let Some(area) = panes.table {
         sites::draw(snapshot, &mut state.leaks, &state.trails, theme, frame, area);
     }
@@ -97,6 +98,7 @@ fn draw_leaks(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut 
 fn draw_peers(state: &mut State, descriptors: &Descriptors, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
     let body = draw_summary(fds::summary::peers(descriptors, theme, body.width), frame, body);
     let panes = Panes::new(body, state.focus());
+    (state.places.table, state.places.pane) = (panes.table, panes.pane);
     if let Some(area) = panes.table {
         peers::table::draw(descriptors, &mut state.peers, theme, frame, area);
     }
@@ -111,6 +113,7 @@ fn draw_descriptors(state: &mut State, descriptors: &Descriptors, theme: Theme, 
     let [above, rest] = Layout::vertical([Constraint::Length(height), Constraint::Min(0)]).areas(body);
     notices::draw(&state.fds.notices, theme, frame, above);
     let panes = Panes::new(rest, state.focus());
+    (state.places.table, state.places.pane) = (panes.table, panes.pane);
     if let Some(area) = panes.table {
         fds::table::draw(descriptors, &mut state.fds, theme, frame, area);
     }

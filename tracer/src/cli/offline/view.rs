@@ -116,6 +116,7 @@ impl Viewer {
                         }
                     }
                 },
+                Some(Ok(Input::Mouse(mouse))) => self.app.on_mouse(mouse),
                 Some(Ok(Input::Resize)) => {}
                 Some(Err(error)) if error.kind() != io::ErrorKind::UnexpectedEof => {
                     return Err(error).context("reading the terminal");

@@ -125,6 +125,15 @@ impl<K: Clone + PartialEq> Browser<K> {
         }
     }
 
+    /// Selects the row in this line of the screen, if there is one.
+    pub(super) fn point(&mut self, line: usize) {
+        if line < self.page && self.offset + line < self.rows.len() {
+            self.row = self.offset + line;
+            self.chosen = self.key();
+            self.settle();
+        }
+    }
+
     /// Obeys a key that moves.
     pub(super) fn apply(&mut self, action: Action) {
         match (action, self.focus) {

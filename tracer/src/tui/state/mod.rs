@@ -8,6 +8,7 @@ mod fds;
 mod flame;
 mod health;
 mod leaks;
+mod mouse;
 mod peers;
 mod prompt;
 mod timeline;
@@ -21,6 +22,7 @@ pub(super) use self::{
     flame::{Cell, Flame, FlameMeasure, NodeId},
     health::Health,
     leaks::{Column, Grouping, Leaks, Row, RowKey},
+    mouse::Places,
     peers::{PeerSort, Peers, is_about},
     prompt::{Edit, Prompt},
     timeline::{Timeline, growth},
@@ -112,6 +114,8 @@ pub(super) struct State {
     pub(super) prompt: Option<Prompt>,
     /// The menu of exports is open.
     pub(super) exporting: bool,
+    /// Where things are on the screen.
+    pub(super) places: Places,
 }
 
 impl State {
@@ -132,6 +136,7 @@ impl State {
             status: None,
             prompt: None,
             exporting: false,
+            places: Places::default(),
         }
     }
 
