@@ -37,7 +37,11 @@ impl Dashboard {
         let mut terminal = Terminal::start(WIDTH, HEIGHT)?;
         let settings = terminal.settings()?;
         let (path, own) = (terminal.file("pid")?, binary()?);
-        terminal.begin(&format!("sh -c 'echo $$ > {}; exec {} {arguments}'", path.display(), own.display()))?;
+        terminal.begin(&format!(
+            "sh -c 'echo $$ > {}; RUST_BACKTRACE=0 exec {} {arguments}'",
+            path.display(),
+            own.display()
+        ))?;
         terminal.until_shown(words)?;
         ensure!(terminal.modes()? == (false, true), "it has a cursor, or no screen of its own");
         let pid = fs::read_to_string(&path)?.trim().parse().ok().and_then(Pid::from_raw).context("no pid")?;
@@ -46,14 +50,20 @@ impl Dashboard {
     }
 
     /// Waits for its end; the terminal must be as it was.
-    fn expect_given_back(mut self) -> Result<()> {
+    fn expect_given_back(self) -> Result<()> {
+        self.expect_given_back_after(0).map(drop)
+    }
+
+    /// The same, with that exit code. Returns what is on the screen then.
+    fn expect_given_back_after(mut self, wanted: i32) -> Result<String> {
         let code = self.terminal.ended()?;
-        ensure!(code == 0, "it ended with {code}:\n{}", self.terminal.screen()?);
+        ensure!(code == wanted, "it ended with {code}:\n{}", self.terminal.screen()?);
         ensure!(self.terminal.modes()? == (true, false), "the cursor or the screen is not given back");
         ensure!(!self.terminal.screen()?.contains("? help"), "it left something:\n{}", self.terminal.screen()?);
+        let screen = self.terminal.screen()?;
         let settings = self.terminal.settings()?;
         ensure!(settings == self.settings, "the terminal is set differently:\n{}\n{settings}", self.settings);
-        Ok(())
+        Ok(screen)
     }
 }
 
@@ -227,6 +237,16 @@ fn a_signal_ends_the_dashboard_as_a_key_does() -> Result<()> {
         server.expect_that_it_runs_on()?;
     }
     Ok(())
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back_and_leaves_the_target_running() -> Result<()> {
+    let mut server = Server::start()?;
+    let arguments = format!("-p {} --provoke-panic 2s", server.0.pid());
+    let dashboard = Dashboard::start_until(&arguments, &["running", "? help"])?;
+    let words = dashboard.expect_given_back_after(101)?;
+    ensure!(words.contains("provoked by --provoke-panic"), "it says nothing of it:\n{words}");
+    server.expect_that_it_runs_on()
 }
 
 /// What it held stays to be looked at.

@@ -26,6 +26,7 @@ use super::{
     prepare::prepare,
     privileges, raise_file_limit,
     recording::{RecordFile, Recording},
+    source::source_line,
     tracing::{JUDGING, Tracing, WINDOW},
 };
 use crate::{
@@ -152,6 +153,7 @@ async fn trace(
         let app = App::new(AppOptions {
             sort: arguments.sort,
             min_age: arguments.min_age,
+            source: Some(source_line),
             color: tui::color_from_env(),
             braille: tui::braille_from_env(),
         });

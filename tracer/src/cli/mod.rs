@@ -24,6 +24,7 @@ mod prepare;
 mod privileges;
 mod process;
 mod recording;
+mod source;
 mod tracing;
 
 use std::{ffi::OsString, process::ExitCode};

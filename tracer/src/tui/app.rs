@@ -7,7 +7,7 @@ use ratatui::Frame;
 
 use super::{
     input::{self, Flow},
-    state::{Recorded, State},
+    state::{Recorded, SourceLine, Sources, State},
     theme::Theme,
     view,
 };
@@ -17,12 +17,14 @@ use crate::{
 };
 
 /// How the dashboard starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct AppOptions {
     /// Order of the sites, the most urgent verdicts first when there is none; a key changes it.
     pub sort: Option<Sort>,
     /// Only sites with a block that has been outstanding at least this long; zero for all.
     pub min_age: Duration,
+    /// What reads source files; `None` for nothing.
+    pub source: Option<SourceLine>,
     /// Whether to use colours; see [`super::color_from_env`].
     pub color: bool,
     /// Whether to draw with braille patterns; see [`super::braille_from_env`].
@@ -31,7 +33,7 @@ pub struct AppOptions {
 
 impl Default for AppOptions {
     fn default() -> Self {
-        Self { sort: None, min_age: Duration::ZERO, color: true, braille: true }
+        Self { sort: None, min_age: Duration::ZERO, source: None, color: true, braille: true }
     }
 }
 
@@ -45,8 +47,10 @@ pub struct App {
 impl App {
     /// An empty dashboard, which waits for its first Snapshot.
     pub fn new(options: AppOptions) -> Self {
-        let AppOptions { sort, min_age, color, braille } = options;
-        Self { state: State::new(sort, min_age), theme: Theme::new(color).with_braille(braille) }
+        let AppOptions { sort, min_age, source, color, braille } = options;
+        let mut state = State::new(sort, min_age);
+        state.sources = Sources::new(source);
+        Self { state, theme: Theme::new(color).with_braille(braille) }
     }
 
     /// Shows `snapshot` from now on. Changes per second are taken against the last one with an earlier

@@ -9,7 +9,7 @@ use ratatui::{
     style::{Color, Modifier},
 };
 
-use super::{App, AppOptions, Flow};
+use super::{App, AppOptions, Flow, SourceLine};
 use crate::{aggregate::Snapshot, report::testing};
 
 pub(super) fn app(snapshots: impl IntoIterator<Item = Snapshot>) -> App {
@@ -55,6 +55,14 @@ fn judged() -> App {
     app([testing::before_normal(), testing::judged()])
 }
 
+fn with_source() -> App {
+    let source: SourceLine = |file, line| Some(format!("auto *block = new Block(/* {file} {line} */); \u{1b}[31m"));
+    let mut app = App::new(AppOptions { source: Some(source), ..AppOptions::default() });
+    app.update(Arc::new(testing::judged()));
+    app
+}
+
+golden!(source_line_120x40, with_source(), &[], 120 x 40);
 golden!(judged_80x24, judged(), &[], 80 x 24);
 golden!(judged_120x40, judged(), &[], 120 x 40);
 golden!(judged_220x60, judged(), &[], 220 x 60);

@@ -27,6 +27,6 @@ pub use app::{App, AppOptions};
 pub use events::{Events, Input, events};
 pub use input::Export;
 pub use input::{Flow, Seek};
-pub use state::Recorded;
+pub use state::{Recorded, SourceLine};
 pub use terminal::{Terminal, restore};
 pub use theme::{braille_from_env, color_from_env};

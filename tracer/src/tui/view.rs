@@ -91,7 +91,7 @@ fn draw_leaks(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut 
         sites::draw(snapshot, &mut state.leaks, &state.trails, theme, frame, area);
     }
     if let Some(area) = panes.pane {
-        stack::draw(snapshot, &mut state.leaks, &state.trails, theme, frame, area, panes.beside);
+        stack::draw(snapshot, state, theme, frame, area, panes.beside);
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{
-    super::{export::export, live::Interrupts},
+    super::{export::export, live::Interrupts, source::source_line},
     ViewArguments,
     open::{caveats, find, open},
 };
@@ -30,6 +30,7 @@ pub(in crate::cli) fn run(arguments: &ViewArguments) -> anyhow::Result<ExitCode>
     let app = App::new(AppOptions {
         sort: *sort,
         min_age: *min_age,
+        source: Some(source_line),
         color: tui::color_from_env(),
         braille: tui::braille_from_env(),
     });

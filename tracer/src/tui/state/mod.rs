@@ -11,11 +11,13 @@ mod leaks;
 mod mouse;
 mod peers;
 mod prompt;
+mod sources;
 mod timeline;
 mod trails;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+pub use self::sources::SourceLine;
 pub(super) use self::{
     browser::{Focus, Scroll},
     fds::{FdSort, Fds, Group, Notice, site as fd_site},
@@ -25,6 +27,7 @@ pub(super) use self::{
     mouse::Places,
     peers::{PeerSort, Peers, is_about},
     prompt::{Edit, Prompt},
+    sources::Sources,
     timeline::{Timeline, growth},
     trails::{Mark, Quantity, Trail, Trails},
 };
@@ -116,6 +119,7 @@ pub(super) struct State {
     pub(super) exporting: bool,
     /// Where things are on the screen.
     pub(super) places: Places,
+    pub(super) sources: Sources,
 }
 
 impl State {
@@ -137,6 +141,7 @@ impl State {
             prompt: None,
             exporting: false,
             places: Places::default(),
+            sources: Sources::default(),
         }
     }
 

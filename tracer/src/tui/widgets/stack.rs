@@ -17,9 +17,13 @@ use super::{
 };
 use crate::{
     aggregate::{BlockCounters, SiteSnapshot, Snapshot},
-    report::units::{UNKNOWN, bytes, count, counted, duration, signed_bytes},
+    report::{
+        basename, call_site,
+        units::{UNKNOWN, bytes, count, counted, duration, signed_bytes},
+        untrusted::{clean, columns},
+    },
     tui::{
-        state::{Leaks, Trails},
+        state::{Sources, State, Trails},
         theme::Theme,
     },
 };
@@ -34,13 +38,13 @@ const COURSE: f64 = 86_400.0;
 /// `beside`: the pane is to the right of the sites, not below them.
 pub(in crate::tui) fn draw(
     snapshot: &Snapshot,
-    leaks: &mut Leaks,
-    trails: &Trails,
+    state: &mut State,
     theme: Theme,
     frame: &mut Frame<'_>,
     area: Rect,
     beside: bool,
 ) {
+    let State { leaks, trails, sources, .. } = state;
     let site = leaks.selected_site(snapshot);
     let title = match (site, leaks.selected().map_or(1, |row| row.sites.len())) {
         (None, _) => " stack ".to_owned(),
@@ -53,6 +57,7 @@ pub(in crate::tui) fn draw(
     if let Some(site) = site {
         let mut lines = numbers(site, inner.width);
         lines.extend(reason(site, theme, inner.width));
+        lines.extend(source(site, sources, theme, inner.width));
         if inner.height >= ROOMY {
             lines.extend(course(site, snapshot, trails, theme, inner.width));
             lines.extend(site.ages.as_ref().and_then(|ages| lifetimes::line(ages, theme, inner.width)));
@@ -91,6 +96,19 @@ fn reason(site: &SiteSnapshot, theme: Theme, width: u16) -> Vec<Line<'static>> {
         *first = Line::from(vec![Span::styled(label, theme.verdict(verdict.label)), Span::raw(rest)]);
     }
     lines
+}
+
+/// The line of the source that the call site is at.
+fn source(site: &SiteSnapshot, sources: &mut Sources, theme: Theme, width: u16) -> Option<Line<'static>> {
+    let frame = call_site(&site.stack)?;
+    let (file, number) = (frame.file.as_ref()?, frame.line?);
+    let text = sources.line(file, number)?;
+    let place = format!("{}:{number} ", basename(file));
+    let room = usize::from(width).saturating_sub(columns(&place));
+    Some(Line::from(vec![
+        Span::styled(clean(&place, usize::from(width)).into_owned(), theme.dim()),
+        Span::styled(clean(&text, room).into_owned(), theme.heading()),
+    ]))
 }
 
 /// What it held over time.
