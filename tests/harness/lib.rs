@@ -26,6 +26,7 @@ pub mod prometheus;
 pub mod random;
 pub mod recording;
 pub mod report;
+mod schema;
 pub mod services;
 pub mod terminal;
 pub mod text;

@@ -16,7 +16,7 @@ use crate::{
     ledger::{Ledger, Match, Scope},
     process::{Guarded, Lines},
     report::Report,
-    target_dir, work_dir,
+    schema, target_dir, work_dir,
 };
 
 /// How a run of leaktrace ended.
@@ -35,6 +35,7 @@ impl Ended {
     /// The report it wrote. It must have ended well.
     pub fn report(&self) -> Result<Report> {
         let text = self.text()?;
+        schema::check(&text)?;
         Report::parse(&text).with_context(|| format!("not the JSON that was promised:\n{text}"))
     }
 

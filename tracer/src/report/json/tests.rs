@@ -137,3 +137,32 @@ fn nothing_seen_is_an_empty_list() {
     assert_eq!(document["sites"], json!([]));
     assert_eq!(document["loss"], json!({}));
 }
+
+#[test]
+fn every_report_is_as_the_published_schema_has_it() {
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../../docs/leaktrace-report.schema.json")).expect("JSON");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    let reports = [
+        testing::normal,
+        testing::judged,
+        testing::lossy,
+        testing::exited,
+        testing::several,
+        testing::empty,
+        testing::hostile,
+        testing::normal_fds,
+        testing::no_fds,
+        testing::fds_alone,
+        testing::hostile_fds,
+    ];
+    for report in reports {
+        let report = parsed(&report());
+        let faults: Vec<String> =
+            schema.iter_errors(&report).map(|fault| format!("{}: {fault}", fault.instance_path())).collect();
+        assert!(faults.is_empty(), "{faults:#?}");
+    }
+    let mut other = parsed(&testing::normal());
+    other["sites"][0]["inuse_bytes"] = json!(-1);
+    assert!(!schema.is_valid(&other), "it takes anything");
+}
