@@ -1,6 +1,6 @@
 //! The published schema of reports, to which each report is held.
 
-use std::{fs, path::Path, sync::OnceLock};
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use jsonschema::Validator;
@@ -11,9 +11,8 @@ const MOST: usize = 5;
 fn validator() -> Result<&'static Validator> {
     static VALIDATOR: OnceLock<Result<Validator, String>> = OnceLock::new();
     let made = VALIDATOR.get_or_init(|| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/leaktrace-report.schema.json");
-        let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let schema = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        let schema = include_str!("../../docs/leaktrace-report.schema.json");
+        let schema = serde_json::from_str(schema).map_err(|error| error.to_string())?;
         jsonschema::validator_for(&schema).map_err(|error| error.to_string())
     });
     made.as_ref().map_err(|error| anyhow!("the schema: {error}"))
