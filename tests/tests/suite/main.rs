@@ -24,6 +24,7 @@ mod random_programs;
 mod ranges;
 mod rules;
 mod runtimes;
+mod sampling;
 mod servers;
 mod sockets;
 mod stacks;

@@ -1,6 +1,6 @@
 //! The Snapshot: everything that views show, at one moment.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use tracer_common::{
     counter::{LossCause, Stat},
@@ -8,9 +8,10 @@ use tracer_common::{
     stack::StackEnd,
 };
 
-use super::{Descriptors, ProcessSnapshot};
+use super::{Descriptors, ProcessSnapshot, Sampled};
 use crate::{
     analyze::{ProcessAnalysis, verdict::Verdict},
+    report::units::duration,
     symbolize::Stack,
 };
 
@@ -66,8 +67,10 @@ pub struct SiteSnapshot {
     pub tgid: Tgid,
     /// What it acquired.
     pub kind: SiteKind,
-    /// Its counters.
+    /// Its counters; estimates where blocks are sampled.
     pub counters: BlockCounters,
+    /// What they rest on, where they are estimates.
+    pub sampled: Option<Box<Sampled>>,
     /// Age of its oldest outstanding block, as of the last look at the block table; `None` before the first look or
     /// when nothing is outstanding.
     pub oldest: Option<Duration>,
@@ -133,9 +136,32 @@ pub struct Suppressed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     /// In words.
-    pub what: &'static str,
-    /// The processes that it is about.
+    pub what: Cow<'static, str>,
+    /// The processes that it is about; empty when it is about all.
     pub pids: Vec<Tgid>,
+}
+
+/// Sampling of blocks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// One block in this many is tracked.
+    pub rate: u32,
+    /// When that rose by itself, and to what: time since tracing began.
+    pub raised: Vec<(Duration, u32)>,
+    /// What the totals rest on.
+    pub totals: Sampled,
+}
+
+impl Sampling {
+    /// What to know about it.
+    pub fn notes(&self) -> impl Iterator<Item = Note> {
+        let about = |what: String| Note { what: what.into(), pids: Vec::new() };
+        let raised = self.raised.iter().map(|(at, rate)| {
+            format!("sampling 1 in {rate} since {}: the table of blocks was 80 % full", duration(*at))
+        });
+        let estimated = format!("memory is estimated from 1 block in {}; ± is the error at 95 % confidence", self.rate);
+        std::iter::once(estimated).chain(raised.collect::<Vec<_>>()).map(about)
+    }
 }
 
 /// How a program that leaktrace started has ended.
@@ -219,6 +245,8 @@ pub struct Snapshot {
     pub sites: Vec<SiteSnapshot>,
     /// Sum over the sites.
     pub totals: BlockCounters,
+    /// When not all blocks are tracked: then what is said of memory is estimated.
+    pub sample: Option<Sampling>,
     /// Events per second over the window.
     pub rates: Rates,
     /// What was lost.

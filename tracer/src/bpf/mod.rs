@@ -15,6 +15,7 @@ mod links;
 mod mapped;
 mod preflight;
 mod purge;
+mod sampler;
 mod session;
 mod survey;
 mod sys;

@@ -1,6 +1,12 @@
 //! A tracing session: the object loaded, the probes in place, the maps in our hands.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
@@ -12,6 +18,7 @@ use tracer_common::{
     counter::{LOSS_SLOTS, LossCause, Stat},
     heap::{AGE_BUCKETS, BUCKET},
     process::Image,
+    sampling::SKETCH,
     unwind::MappingRange,
     uring::UringOffsets,
 };
@@ -28,14 +35,15 @@ use super::{
     links::Links,
     mapped::{self, MappedCounters},
     object,
-    purge::{BlockMaps, Purger},
+    purge::{BlockMaps, FREES_WORDS},
+    sampler::Sampler,
     tables::{KernelTables, Tables},
     uring::UringLayout,
 };
 use crate::{
-    aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount},
+    aggregate::{BlockCounters, LossCount, ProbeStatus, SampledFrees, SiteId, StatCount},
     clock::monotonic_ns,
-    event::{EventSource, RawEvent, Reading, SourceError, decode},
+    event::{EventSource, RawEvent, Reading, SampleReading, SourceError, decode},
     probe::AttachPlan,
     target::maps::ModuleMap,
 };
@@ -45,6 +53,8 @@ use crate::{
 pub struct LoadOptions {
     /// Capacity of the table of outstanding blocks.
     pub max_live: u32,
+    /// Track one block in this many.
+    pub sample: u32,
     /// Let the programs log (aya-log); costs time in every program.
     pub kernel_log: bool,
     /// What runs at the probes.
@@ -74,7 +84,10 @@ pub struct Session {
     max_live: u32,
     generation: u64,
     fd_reader: Option<FdReader>,
-    purger: Option<Purger>,
+    sampler: Arc<Sampler>,
+    sampled_frees: MappedCounters<FREES_WORDS>,
+    /// Dropping it ends the thread that looks after the table of blocks.
+    _stop_sampling: Sender<()>,
     ebpf: Ebpf,
 }
 
@@ -84,7 +97,7 @@ impl Session {
     /// # Errors
     /// When the kernel refuses; everything is taken out again.
     pub fn load(tables: Tables, options: LoadOptions) -> Result<Self, BpfError> {
-        let LoadOptions { max_live, kernel_log, programs, mode, fds, ranges, follow_forks } = options;
+        let LoadOptions { max_live, sample, kernel_log, programs, mode, fds, ranges, follow_forks } = options;
         let features = Features::detect();
         let (mut ebpf, uring) = load(&options, tables.capacities())?;
         fill_free_sites(&mut ebpf)?;
@@ -112,6 +125,13 @@ impl Session {
             start_kernel_log(&mut ebpf);
         }
         let tables = KernelTables::new(data(&ebpf, "ROWS")?, data(&ebpf, "PAGES")?, data(&ebpf, "MAPPINGS")?, tables)?;
+        let sampler = Arc::new(Sampler::new(data(&ebpf, "SAMPLE")?, &block_maps(&ebpf, max_live)?, sample, max_live)?);
+        let (stop, stopped) = channel();
+        sampler.watch(stopped).map_err(|source| BpfError::Map {
+            map: "SAMPLE",
+            what: "cannot start the thread that looks after it",
+            source,
+        })?;
         let mut session = Self {
             links,
             points: HitCounters::default(),
@@ -125,7 +145,9 @@ impl Session {
             max_live,
             generation: 0,
             fd_reader,
-            purger: None,
+            sampler,
+            sampled_frees: MappedCounters::new("SAMPLED_FREES", data(&ebpf, "SAMPLED_FREES")?, MAX_SITES)?,
+            _stop_sampling: stop,
             ebpf,
         };
         session.advance_generation()?;
@@ -197,19 +219,7 @@ impl Session {
     /// # Errors
     /// When the kernel does not hand out the tables.
     pub fn purge(&mut self, gone: &std::collections::HashMap<u32, u64>) -> Result<u64, BpfError> {
-        if self.purger.is_none() {
-            let ebpf = &self.ebpf;
-            self.purger = Some(Purger::new(&BlockMaps {
-                near: data(ebpf, "NEAR")?,
-                near_blocks: data(ebpf, "NEAR_BLOCKS")?,
-                live: data(ebpf, "LIVE")?,
-                live_count: data(ebpf, "LIVE_COUNT")?,
-                counters: data(ebpf, "SITE_COUNTERS")?,
-                buckets: near_buckets(self.max_live),
-                sites: MAX_SITES,
-            })?);
-        }
-        self.purger.as_ref().map_or(Ok(0), |purger| purger.purge(gone))
+        self.sampler.purge(gone)
     }
 
     /// Sees to it that a target which was forked has its image.
@@ -282,7 +292,8 @@ impl Session {
         let near = MappedCounters::new("NEAR", data(&self.ebpf, "NEAR")?, buckets)?;
         let blocks = MappedCounters::new("NEAR_BLOCKS", data(&self.ebpf, "NEAR_BLOCKS")?, buckets * BUCKET as u32)?;
         let deaths = MappedCounters::new("DEATHS", data(&self.ebpf, "DEATHS")?, MAX_SITES)?;
-        again.map(|map| Surveyor::new(map, near, blocks, deaths)).map_err(|source| BpfError::Map {
+        let sampler = Arc::clone(&self.sampler);
+        again.map(|map| Surveyor::new(map, near, blocks, deaths, sampler)).map_err(|source| BpfError::Map {
             map: "LIVE",
             what: "cannot duplicate its descriptor",
             source,
@@ -308,6 +319,12 @@ impl Session {
         self.fd_reader.take()
     }
 
+    fn frees_of(&self, site: usize) -> SampledFrees {
+        let words = self.sampled_frees.get(site);
+        let sketch = |first: usize| std::array::from_fn(|place| words[first + place] as i64);
+        SampledFrees { more_bytes: words[0], more_objects: words[1], bytes: sketch(2), objects: sketch(2 + SKETCH) }
+    }
+
     /// Takes the probes out. Counters can still be read.
     pub fn detach(&mut self) {
         let begun = std::time::Instant::now();
@@ -323,12 +340,19 @@ impl Session {
 
 impl EventSource for Session {
     fn read(&mut self, sites: usize, reading: &mut Reading) -> Result<(), SourceError> {
+        // First, so that all counters are of one rate.
+        let (rate, raised) = self.sampler.settle().map_err(|error| SourceError::Read(error.to_string()))?;
         reading.now_ns = self.now_ns();
         reading.counters.clear();
         reading.counters.extend((0..sites.min(MAX_SITES as usize)).map(|site| {
             let [alloc_bytes, alloc_objects, free_bytes, free_objects] = self.counters.get(site);
             BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects }
         }));
+        reading.sample = (rate > 1).then(|| SampleReading {
+            rate,
+            raised,
+            frees: (0..sites.min(MAX_SITES as usize)).map(|site| self.frees_of(site)).collect(),
+        });
         reading.loss = LossCause::ALL
             .iter()
             .map(|cause| LossCount { cause: *cause, count: self.loss.get(cause.code() as usize)[0] })
@@ -362,7 +386,7 @@ fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> 
 }
 
 pub(super) fn load(options: &LoadOptions, (rows, pages): (u32, u32)) -> Result<(Ebpf, Option<UringLayout>), BpfError> {
-    let LoadOptions { max_live, kernel_log, programs: _, mode: _, fds, ranges: _, follow_forks } = *options;
+    let LoadOptions { max_live, sample: _, kernel_log, programs: _, mode: _, fds, ranges: _, follow_forks } = *options;
     // Before 5.11 maps count as locked memory.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
@@ -408,6 +432,19 @@ pub(super) fn load(options: &LoadOptions, (rows, pages): (u32, u32)) -> Result<(
 /// than half a million, because their memory is taken at once.
 fn near_buckets(max_live: u32) -> u32 {
     (max_live / 4 / BUCKET as u32).clamp(1, 1 << 16).next_power_of_two()
+}
+
+fn block_maps(ebpf: &Ebpf, max_live: u32) -> Result<BlockMaps<'_>, BpfError> {
+    Ok(BlockMaps {
+        near: data(ebpf, "NEAR")?,
+        near_blocks: data(ebpf, "NEAR_BLOCKS")?,
+        live: data(ebpf, "LIVE")?,
+        live_count: data(ebpf, "LIVE_COUNT")?,
+        counters: data(ebpf, "SITE_COUNTERS")?,
+        sampled_frees: data(ebpf, "SAMPLED_FREES")?,
+        buckets: near_buckets(max_live),
+        sites: MAX_SITES,
+    })
 }
 
 fn start_kernel_log(ebpf: &mut Ebpf) {

@@ -234,8 +234,8 @@ impl Tracing {
     }
 
     fn take_survey(&mut self, survey: Survey) {
-        let Survey { oldest_born_ns, blocks: _, time_ns, ages } = survey;
-        self.aggregator.apply_survey(oldest_born_ns);
+        let Survey { oldest_born_ns, evenness, blocks: _, time_ns, ages } = survey;
+        self.aggregator.apply_survey(oldest_born_ns, evenness);
         let looked_at = self.since_attach(time_ns);
         let lifetimes = ages.into_iter().map(|(site, (live, freed))| (site, Lifetimes { freed, live, looked_at }));
         self.analyst.take_heap_lifetimes(lifetimes.collect());

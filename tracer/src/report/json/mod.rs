@@ -4,6 +4,7 @@
 
 mod analysis;
 mod descriptors;
+mod sample;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +17,7 @@ use serde::{Serialize, Serializer};
 use self::{
     analysis::{JsonAnalysis, JsonVerdict},
     descriptors::{JsonDescriptors, JsonFdSite},
+    sample::{JsonSample, JsonSampled},
 };
 use super::{startup::is_startup, state_name};
 use crate::{
@@ -48,7 +50,7 @@ struct JsonDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     ending: Option<JsonEnding>,
     /// What the numbers do not say.
-    notes: Vec<&'static str>,
+    notes: Vec<&'a str>,
     /// What the processes are doing as a whole.
     analysis: Vec<JsonAnalysis<'a>>,
     /// Suppressions that were used.
@@ -58,6 +60,9 @@ struct JsonDocument<'a> {
     /// What is traced, of `heap` and `fds`: an empty list of what is not says nothing.
     traced: Vec<&'static str>,
     totals: JsonCounters,
+    /// When the numbers of memory are estimates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<JsonSample>,
     rates: JsonRates,
     loss: BTreeMap<&'static str, u64>,
     incomplete_stacks: BTreeMap<&'static str, u64>,
@@ -84,6 +89,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             heap_traced,
             sites: _,
             totals,
+            sample,
             rates,
             loss,
             incomplete,
@@ -100,7 +106,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             ending: ending.map(JsonEnding::from),
             suppressions: suppressions.iter().map(JsonSuppressed::from).collect(),
             analysis: analysis.iter().map(JsonAnalysis::from).collect(),
-            notes: notes.iter().map(|note| note.what).collect(),
+            notes: notes.iter().map(|note| &*note.what).collect(),
             started: started.to_string(),
             elapsed_s: elapsed.as_secs_f64(),
             traced: [("heap", *heap_traced), ("fds", descriptors.is_some())]
@@ -108,6 +114,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
                 .filter_map(|(what, traced)| traced.then_some(what))
                 .collect(),
             totals: (*totals).into(),
+            sample: sample.as_ref().map(JsonSample::from),
             rates: JsonRates::new(*rates, *window),
             incomplete_stacks: nonzero(
                 incomplete.iter().map(|&IncompleteCount { end, objects }| (end.name(), objects)),
@@ -282,6 +289,9 @@ struct JsonHeapSite<'a> {
     tgid: u32,
     #[serde(flatten)]
     counters: JsonCounters,
+    /// When these are estimates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<JsonSampled>,
     oldest_age_s: Option<f64>,
     /// Of the program's start, before any code of its own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -296,13 +306,14 @@ struct JsonHeapSite<'a> {
 
 impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
     fn from(site: &'a SiteSnapshot) -> Self {
-        let SiteSnapshot { id, tgid, kind, counters, oldest, stack, verdict, suppressed } = site;
+        let SiteSnapshot { id, tgid, kind, counters, sampled, oldest, stack, verdict, suppressed } = site;
         let Stack { frames, end } = &**stack;
         Self {
             id: id.0,
             kind: kind.name(),
             tgid: tgid.0,
             counters: (*counters).into(),
+            sample: sampled.as_deref().map(JsonSampled::from),
             oldest_age_s: oldest.map(|age| age.as_secs_f64()),
             startup: false,
             suppressed: *suppressed,

@@ -70,6 +70,7 @@ pub(crate) fn site(
         tgid: Tgid(4242),
         kind: SiteKind::Heap,
         counters,
+        sampled: None,
         oldest: oldest.map(Duration::from_millis),
         stack: Arc::new(Stack { frames, end }),
     }
@@ -87,6 +88,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
         suppressions: Vec::new(),
         ending: None,
         notes: Vec::new(),
+        sample: None,
         started: "2026-03-01T09:30:00Z".parse().expect("a timestamp"),
         elapsed: Duration::from_millis(245_500),
         window: Duration::from_secs(1),

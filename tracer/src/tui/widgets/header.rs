@@ -46,23 +46,28 @@ fn lines<'a>(state: &'a State, snapshot: &'a Snapshot, theme: Theme, width: u16)
 }
 
 fn heap(snapshot: &Snapshot, theme: Theme, width: u16) -> [Line<'static>; 2] {
-    let Snapshot { totals, rates, .. } = snapshot;
+    let Snapshot { totals, sample, rates, .. } = snapshot;
+    let mark = if sample.is_some() { "~" } else { "" };
     let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s } = *rates;
     [
         fitting(
             vec![
-                Span::styled(format!("{} outstanding", bytes(totals.inuse_bytes())), theme.bold()),
-                Span::raw(counted(totals.inuse_objects(), "object", "objects")),
-                Span::styled(format!("{}/s", signed_bytes(inuse_bytes_per_s)), theme.change(inuse_bytes_per_s)),
+                Span::styled(format!("{mark}{} outstanding", bytes(totals.inuse_bytes())), theme.bold()),
+                Span::raw(format!("{mark}{}", counted(totals.inuse_objects(), "object", "objects"))),
+                Span::styled(format!("{mark}{}/s", signed_bytes(inuse_bytes_per_s)), theme.change(inuse_bytes_per_s)),
             ],
             width,
         ),
         fitting(
-            vec![
-                Span::raw(format!("{} allocs/s", rate(allocs_per_s))),
-                Span::raw(format!("{} frees/s", rate(frees_per_s))),
-                Span::raw(format!("{}/s allocated", signed_bytes(alloc_bytes_per_s).trim_start_matches('+'))),
-            ],
+            sample
+                .iter()
+                .map(|sample| Span::styled(format!("sampled 1 in {}", sample.rate), theme.bold()))
+                .chain([
+                    Span::raw(format!("{mark}{} allocs/s", rate(allocs_per_s))),
+                    Span::raw(format!("{mark}{} frees/s", rate(frees_per_s))),
+                    Span::raw(format!("{mark}{}/s allocated", signed_bytes(alloc_bytes_per_s).trim_start_matches('+'))),
+                ])
+                .collect(),
             width,
         ),
     ]

@@ -1,0 +1,147 @@
+//! Sampling while it goes on: makes room in the table of blocks when it fills up, and says what each count stands for.
+//!
+//! When 80 % of the hash map are taken, the rate doubles, by the programs themselves or from here. Then nobody puts blocks
+//! in or takes blocks out that are no longer tracked, once the programs that were running have ended; so those can be
+//! taken out one by one.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use aya::maps::MapData;
+use tracer_common::sampling::{MAX_RAISED_RATE, SampleState, first_mark, next_mark};
+
+use super::{
+    BpfError,
+    purge::{BlockMaps, Ended, Purger, Words},
+};
+use crate::{aggregate::Raised, clock::monotonic_ns};
+
+/// How often the table is looked at. The programs can help themselves for much longer.
+const INTERVAL: Duration = Duration::from_millis(10);
+/// How long programs that were running may take to end where the kernel does not say.
+const GRACE: Duration = Duration::from_millis(100);
+
+// Words of a `SampleControl`.
+const STATE: usize = 0;
+const MARK: usize = 1;
+const LIMIT: usize = 2;
+
+/// Keeps the table of blocks from filling up.
+#[derive(Debug)]
+pub(super) struct Sampler {
+    control: Words,
+    /// Held by whoever takes blocks out.
+    table: Mutex<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    purger: Purger,
+    /// What all blocks in the table are tracked by.
+    settled: SampleState,
+    raised: Vec<Raised>,
+}
+
+impl Sampler {
+    /// Begins at this rate.
+    pub(super) fn new(control: &MapData, maps: &BlockMaps<'_>, rate: u32, limit: u32) -> Result<Self, BpfError> {
+        let control = Words::new("SAMPLE", control, 3)?;
+        let (settled, limit) = (SampleState::of(rate), u64::from(limit));
+        control.word(LIMIT).store(limit, Ordering::Relaxed);
+        control.word(MARK).store(first_mark(limit), Ordering::Relaxed);
+        control.word(STATE).store(settled.0, Ordering::Release);
+        let table = Table { purger: Purger::new(maps)?, settled, raised: Vec::new() };
+        Ok(Self { control, table: Mutex::new(table) })
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> SampleState {
+        SampleState(self.control.word(STATE).load(Ordering::Acquire))
+    }
+
+    /// Takes out the blocks of these processes that were born before a time each, and counts them as freed.
+    pub(super) fn purge(&self, gone: &HashMap<u32, u64>) -> Result<u64, BpfError> {
+        let table = self.table();
+        let freed = Ended::Freed(table.settled.rate());
+        table.purger.take_out(freed, |block| gone.get(&block.tgid).is_some_and(|before| block.born_ns < *before))
+    }
+
+    /// Brings the table to the present rate, and doubles it for as long as that takes to make room. Returns what the
+    /// blocks in the table stand for, and when the rate rose.
+    pub(super) fn settle(&self) -> Result<(u32, Vec<Raised>), BpfError> {
+        let mut table = self.table();
+        let limit = self.control.word(LIMIT).load(Ordering::Relaxed);
+        loop {
+            let mark = self.control.word(MARK).load(Ordering::Relaxed);
+            if table.purger.in_hash_map() > mark {
+                self.raise(mark, limit);
+            }
+            let state = self.state();
+            if state == table.settled {
+                return Ok((table.settled.rate(), table.raised.clone()));
+            }
+            table.coarsen(state)?;
+            if table.purger.in_hash_map() <= first_mark(limit) {
+                self.control.word(MARK).store(first_mark(limit), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// As the programs do: each mark is passed once.
+    fn raise(&self, mark: u64, limit: u64) {
+        let (next, now) = (next_mark(mark, limit) + 1, self.state());
+        let passed = self.control.word(MARK).compare_exchange(mark, next, Ordering::AcqRel, Ordering::Relaxed);
+        if passed.is_ok() && now.rate() < MAX_RAISED_RATE {
+            let word = self.control.word(STATE);
+            let _ = word.compare_exchange(now.0, now.doubled().0, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+
+    /// Looks after the table until the session ends.
+    pub(super) fn watch(self: &Arc<Self>, stopped: Receiver<()>) -> std::io::Result<()> {
+        let sampler = Arc::clone(self);
+        let work = move || {
+            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                if let Err(error) = sampler.settle() {
+                    log::warn!("the table of blocks cannot be thinned out: {error}");
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("sampling".into()).spawn(work).map(drop)
+    }
+}
+
+impl Table {
+    /// Takes out what is no longer tracked.
+    fn coarsen(&mut self, state: SampleState) -> Result<(), BpfError> {
+        let begun = Instant::now();
+        let time_ns = monotonic_ns();
+        wait_for_programs();
+        let forgotten = self.purger.take_out(Ended::Never, |block| !state.tracks(block.tgid, block.address))?;
+        log::debug!("sampling 1 in {}: {forgotten} blocks forgotten in {:?}", state.rate(), begun.elapsed());
+        self.settled = state;
+        self.raised.push(Raised { rate: state.rate(), time_ns });
+        Ok(())
+    }
+}
+
+/// Waits until every program that is running now has ended: they run in what RCU calls a critical section, and
+/// membarrier(2) of this kind waits for all of these.
+fn wait_for_programs() {
+    const MEMBARRIER_CMD_GLOBAL: i64 = 1;
+    // SAFETY: a system call without pointers.
+    if unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) } != 0 {
+        std::thread::sleep(GRACE);
+    }
+}
