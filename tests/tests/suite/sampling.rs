@@ -168,3 +168,22 @@ fn a_rate_of_one_is_exact() -> Result<()> {
     ensure!(ended.json()?.get("sample").is_none(), "estimates where all is known");
     leaker.finish()
 }
+
+/// A program that does little but allocate spends most of its time in probes, and the report says so.
+#[test]
+fn the_report_says_what_tracing_costs() -> Result<()> {
+    let traced = Traced::run(sampled(1_000_003)?, &[])?;
+    let Some(overhead) = traced.json.get("overhead") else {
+        ensure!(
+            traced.json["probes"]
+                .as_array()
+                .is_some_and(|probes| probes.iter().all(|probe| probe["cost_ns"].is_null())),
+            "costs are known, and no overhead"
+        );
+        return Ok(());
+    };
+    let percent = overhead["percent"].as_f64().context("no percentage")?;
+    ensure!((40.0..=100.0).contains(&percent), "{overhead}");
+    ensure!(overhead["probes_s"].as_f64() > Some(0.1), "{overhead}");
+    Ok(())
+}

@@ -16,8 +16,8 @@ use super::{
     ranges::Ranges,
     sampling::Sampled,
     snapshot::{
-        BlockCounters, Ending, IncompleteCount, Note, Rates, Sampling, SiteId, SiteSnapshot, Snapshot, TargetInfo,
-        TargetState,
+        BlockCounters, Ending, IncompleteCount, Note, Overhead, ProbeStatus, Rates, Sampling, SiteId, SiteSnapshot,
+        Snapshot, TargetInfo, TargetState,
     },
 };
 use crate::{
@@ -60,6 +60,8 @@ pub struct Aggregator {
     evenness: HashMap<SiteId, f64>,
     ranges: Ranges,
     previous: Option<(u64, BlockCounters)>,
+    /// Of the same moment: CPU time of the processes, and the hits of each probe.
+    previous_work: (Duration, Vec<u64>),
     processes: Processes,
     ending: Option<Ending>,
     notes: BTreeMap<&'static str, BTreeSet<Tgid>>,
@@ -81,6 +83,7 @@ impl Aggregator {
             evenness: HashMap::new(),
             ranges: Ranges::default(),
             previous: None,
+            previous_work: Default::default(),
             processes,
             ending: None,
             notes: BTreeMap::new(),
@@ -208,12 +211,14 @@ impl Aggregator {
     pub fn snapshot(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
         let snapshot = self.view(reading, state);
         self.previous = Some((reading.now_ns, snapshot.totals));
+        let hits = reading.probes.iter().map(|probe| probe.hits).collect();
+        self.previous_work = (reading.cpu.unwrap_or_default(), hits);
         snapshot
     }
 
     /// The same beside the others: the rates of the next one are over the time since the last one all the same.
     pub fn view(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
-        let Reading { now_ns, counters, sample, loss, stats, probes } = reading;
+        let Reading { now_ns, counters, sample, loss, stats, cpu, probes } = reading;
         let mut totals = BlockCounters::default();
         let mut sampled_totals = Sampled::default();
         let mut by_end = BTreeMap::new();
@@ -295,13 +300,27 @@ impl Aggregator {
             incomplete: incomplete(&by_end),
             stats: stats.clone(),
             probes: probes.clone(),
+            overhead: cpu.and_then(|cpu| self.overhead(cpu, probes)),
             descriptors,
         }
+    }
+
+    /// What the probes cost since the last Snapshot; `None` before their costs are known, and while nothing has run.
+    fn overhead(&self, cpu: Duration, probes: &[ProbeStatus]) -> Option<Overhead> {
+        let (cpu_before, hits_before) = &self.previous_work;
+        let mut in_probes = Duration::ZERO;
+        for (index, probe) in probes.iter().enumerate() {
+            let hits = probe.hits.saturating_sub(hits_before.get(index).copied().unwrap_or(0));
+            in_probes += probe.cost?.mul_f64(hits as f64);
+        }
+        let cpu = cpu.saturating_sub(*cpu_before);
+        (!cpu.is_zero() && !probes.is_empty()).then_some(Overhead { probes: in_probes, cpu })
     }
 
     /// Lets the rates of the next Snapshot be over the whole time since tracing began.
     pub fn widen_window(&mut self) {
         self.previous = None;
+        self.previous_work = Default::default();
     }
 
     /// The same Snapshot with the names known now.

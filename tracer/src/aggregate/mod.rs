@@ -24,6 +24,6 @@ pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use ranges::{RangeChange, RangeTurn, Ranges};
 pub use sampling::{Raised, Sampled, SampledFrees};
 pub use snapshot::{
-    BlockCounters, Ending, IncompleteCount, LossCount, Note, ProbeStatus, Rates, Sampling, SiteId, SiteSnapshot,
-    Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
+    BlockCounters, Ending, IncompleteCount, LossCount, Note, Overhead, ProbeStatus, Rates, Sampling, SiteId,
+    SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
 };

@@ -119,6 +119,22 @@ pub enum TargetState {
     Detached,
 }
 
+/// What the probes cost the traced processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overhead {
+    /// Time that the processes spent in probes.
+    pub probes: Duration,
+    /// CPU time that they used, with that.
+    pub cpu: Duration,
+}
+
+impl Overhead {
+    /// The share of the CPU time that is spent in probes, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        (self.probes.as_secs_f64() / self.cpu.as_secs_f64()).min(1.0)
+    }
+}
+
 /// A suppression that was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suppressed {
@@ -186,6 +202,8 @@ pub struct ProbeStatus {
     pub kind: &'static str,
     /// Times it was hit.
     pub hits: u64,
+    /// Time of the target that a hit takes; `None` where that has not been measured.
+    pub cost: Option<Duration>,
 }
 
 /// Events lost, by cause. Only causes with a count are listed.
@@ -257,6 +275,8 @@ pub struct Snapshot {
     pub stats: Vec<StatCount>,
     /// The probes in place.
     pub probes: Vec<ProbeStatus>,
+    /// What the allocator's probes cost the target over the window; `None` where that is not known.
+    pub overhead: Option<Overhead>,
     /// Descriptors; `None` when they are not traced.
     pub descriptors: Option<Descriptors>,
 }

@@ -13,6 +13,7 @@ mod hits;
 mod kernel_types;
 mod links;
 mod mapped;
+mod overhead;
 mod preflight;
 mod purge;
 mod sampler;

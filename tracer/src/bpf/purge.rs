@@ -7,11 +7,10 @@
 //! an address of the old one, so a block is known by its time of birth.
 
 use std::{
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya::maps::MapData;
 use memmap2::{MmapOptions, MmapRaw};
 use tracer_common::{
     heap::{BUCKET, Block, BlockKey},
@@ -19,9 +18,10 @@ use tracer_common::{
 };
 
 use super::{BpfError, sys};
+use crate::aggregate;
 
 /// Words of a [`SampledFrees`]: more bytes, more objects, and the two sketches.
-pub(super) const FREES_WORDS: usize = size_of::<SampledFrees>() / 8;
+const FREES_WORDS: usize = size_of::<SampledFrees>() / 8;
 
 /// An array of the kernel's as words that both sides change.
 #[derive(Debug)]
@@ -31,10 +31,10 @@ pub(super) struct Words {
 }
 
 impl Words {
-    pub(super) fn new(name: &'static str, map: &MapData, count: usize) -> Result<Self, BpfError> {
+    pub(super) fn new(name: &'static str, map: BorrowedFd<'_>, count: usize) -> Result<Self, BpfError> {
         let memory = MmapOptions::new()
             .len((count * 8).next_multiple_of(rustix::param::page_size()))
-            .map_raw(map.fd().as_fd().as_raw_fd())
+            .map_raw(map.as_raw_fd())
             .map_err(|source| BpfError::Map { map: name, what: "cannot map it into memory", source })?;
         Ok(Self { memory, count })
     }
@@ -78,13 +78,14 @@ pub(super) struct Found {
 }
 
 /// The maps that hold blocks, and the counters.
-pub(super) struct BlockMaps<'a> {
-    pub(super) near: &'a MapData,
-    pub(super) near_blocks: &'a MapData,
-    pub(super) live: &'a MapData,
-    pub(super) live_count: &'a MapData,
-    pub(super) counters: &'a MapData,
-    pub(super) sampled_frees: &'a MapData,
+#[derive(Debug)]
+pub(super) struct BlockMaps {
+    pub(super) near: OwnedFd,
+    pub(super) near_blocks: OwnedFd,
+    pub(super) live: OwnedFd,
+    pub(super) live_count: OwnedFd,
+    pub(super) counters: OwnedFd,
+    pub(super) sampled_frees: OwnedFd,
     /// Buckets of the near table.
     pub(super) buckets: u32,
     /// Sites there can be.
@@ -92,26 +93,32 @@ pub(super) struct BlockMaps<'a> {
 }
 
 impl Purger {
-    pub(super) fn new(maps: &BlockMaps<'_>) -> Result<Self, BpfError> {
-        let BlockMaps { near, near_blocks, live, live_count, counters, sampled_frees, buckets, sites } = *maps;
-        let places = buckets as usize * BUCKET;
+    pub(super) fn new(maps: &BlockMaps) -> Result<Self, BpfError> {
+        let BlockMaps { near, near_blocks, live, live_count, counters, sampled_frees, buckets, sites } = maps;
+        let (places, sites) = (*buckets as usize * BUCKET, *sites as usize);
         Ok(Self {
-            near: Words::new("NEAR", near, places)?,
-            blocks: Words::new("NEAR_BLOCKS", near_blocks, places * 3)?,
-            live: live.fd().as_fd().try_clone_to_owned().map_err(|source| BpfError::Map {
+            near: Words::new("NEAR", near.as_fd(), places)?,
+            blocks: Words::new("NEAR_BLOCKS", near_blocks.as_fd(), places * 3)?,
+            live: live.try_clone().map_err(|source| BpfError::Map {
                 map: "LIVE",
                 what: "cannot duplicate its descriptor",
                 source,
             })?,
-            live_count: Words::new("LIVE_COUNT", live_count, 1)?,
-            counters: Words::new("SITE_COUNTERS", counters, sites as usize * 4)?,
-            sampled_frees: Words::new("SAMPLED_FREES", sampled_frees, sites as usize * FREES_WORDS)?,
+            live_count: Words::new("LIVE_COUNT", live_count.as_fd(), 1)?,
+            counters: Words::new("SITE_COUNTERS", counters.as_fd(), sites * 4)?,
+            sampled_frees: Words::new("SAMPLED_FREES", sampled_frees.as_fd(), sites * FREES_WORDS)?,
         })
     }
 
-    /// Blocks in the hash map.
-    pub(super) fn in_hash_map(&self) -> u64 {
-        self.live_count.word(0).load(Ordering::Relaxed)
+    /// What was freed of the blocks of the first sites while not all blocks were tracked.
+    pub(super) fn frees(&self, sites: usize) -> Vec<aggregate::SampledFrees> {
+        let of_site = |site: usize| {
+            let word = |index: usize| self.sampled_frees.word(site * FREES_WORDS + index).load(Ordering::Relaxed);
+            let sketch = |first: usize| std::array::from_fn(|place| word(first + place) as i64);
+            let (bytes, objects) = (sketch(2), sketch(2 + SKETCH));
+            aggregate::SampledFrees { more_bytes: word(0), more_objects: word(1), bytes, objects }
+        };
+        (0..sites.min(self.sampled_frees.count / FREES_WORDS)).map(of_site).collect()
     }
 
     /// Takes out the blocks that are chosen. Returns how many there were.
@@ -177,7 +184,7 @@ impl Purger {
     }
 
     fn take_out_live(&self, ended: Ended, chosen: &impl Fn(&Found) -> bool) -> Result<u64, BpfError> {
-        if self.in_hash_map() == 0 {
+        if self.live_count.word(0).load(Ordering::Relaxed) == 0 {
             return Ok(0);
         }
         let mut found = Vec::new();

@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::Ordering,
@@ -14,14 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aya::maps::MapData;
 use tracer_common::sampling::{MAX_RAISED_RATE, SampleState, first_mark, next_mark};
 
 use super::{
     BpfError,
     purge::{BlockMaps, Ended, Purger, Words},
 };
-use crate::{aggregate::Raised, clock::monotonic_ns};
+use crate::{
+    aggregate::{Raised, SampledFrees},
+    clock::monotonic_ns,
+};
 
 /// How often the table is looked at. The programs can help themselves for much longer.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -37,13 +40,17 @@ const LIMIT: usize = 2;
 #[derive(Debug)]
 pub(super) struct Sampler {
     control: Words,
+    /// Blocks in the hash map.
+    live_count: Words,
     /// Held by whoever takes blocks out.
     table: Mutex<Table>,
 }
 
 #[derive(Debug)]
 struct Table {
-    purger: Purger,
+    maps: BlockMaps,
+    /// Mapped when there is something to take out: it is many pages.
+    purger: Option<Purger>,
     /// What all blocks in the table are tracked by.
     settled: SampleState,
     raised: Vec<Raised>,
@@ -51,14 +58,15 @@ struct Table {
 
 impl Sampler {
     /// Begins at this rate.
-    pub(super) fn new(control: &MapData, maps: &BlockMaps<'_>, rate: u32, limit: u32) -> Result<Self, BpfError> {
+    pub(super) fn new(control: BorrowedFd<'_>, maps: BlockMaps, rate: u32, limit: u32) -> Result<Self, BpfError> {
         let control = Words::new("SAMPLE", control, 3)?;
         let (settled, limit) = (SampleState::of(rate), u64::from(limit));
         control.word(LIMIT).store(limit, Ordering::Relaxed);
         control.word(MARK).store(first_mark(limit), Ordering::Relaxed);
         control.word(STATE).store(settled.0, Ordering::Release);
-        let table = Table { purger: Purger::new(maps)?, settled, raised: Vec::new() };
-        Ok(Self { control, table: Mutex::new(table) })
+        let live_count = Words::new("LIVE_COUNT", maps.live_count.as_fd(), 1)?;
+        let table = Table { maps, purger: None, settled, raised: Vec::new() };
+        Ok(Self { control, live_count, table: Mutex::new(table) })
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, Table> {
@@ -71,9 +79,9 @@ impl Sampler {
 
     /// Takes out the blocks of these processes that were born before a time each, and counts them as freed.
     pub(super) fn purge(&self, gone: &HashMap<u32, u64>) -> Result<u64, BpfError> {
-        let table = self.table();
+        let mut table = self.table();
         let freed = Ended::Freed(table.settled.rate());
-        table.purger.take_out(freed, |block| gone.get(&block.tgid).is_some_and(|before| block.born_ns < *before))
+        table.purger()?.take_out(freed, |block| gone.get(&block.tgid).is_some_and(|before| block.born_ns < *before))
     }
 
     /// Brings the table to the present rate, and doubles it for as long as that takes to make room. Returns what the
@@ -83,7 +91,7 @@ impl Sampler {
         let limit = self.control.word(LIMIT).load(Ordering::Relaxed);
         loop {
             let mark = self.control.word(MARK).load(Ordering::Relaxed);
-            if table.purger.in_hash_map() > mark {
+            if self.in_hash_map() > mark {
                 self.raise(mark, limit);
             }
             let state = self.state();
@@ -91,10 +99,19 @@ impl Sampler {
                 return Ok((table.settled.rate(), table.raised.clone()));
             }
             table.coarsen(state)?;
-            if table.purger.in_hash_map() <= first_mark(limit) {
+            if self.in_hash_map() <= first_mark(limit) {
                 self.control.word(MARK).store(first_mark(limit), Ordering::Relaxed);
             }
         }
+    }
+
+    /// What was freed of the blocks of the first sites while not all blocks were tracked.
+    pub(super) fn frees(&self, sites: usize) -> Result<Vec<SampledFrees>, BpfError> {
+        Ok(self.table().purger()?.frees(sites))
+    }
+
+    fn in_hash_map(&self) -> u64 {
+        self.live_count.word(0).load(Ordering::Relaxed)
     }
 
     /// As the programs do: each mark is passed once.
@@ -123,12 +140,20 @@ impl Sampler {
 }
 
 impl Table {
+    fn purger(&mut self) -> Result<&Purger, BpfError> {
+        let purger = match self.purger.take() {
+            Some(purger) => purger,
+            None => Purger::new(&self.maps)?,
+        };
+        Ok(self.purger.insert(purger))
+    }
+
     /// Takes out what is no longer tracked.
     fn coarsen(&mut self, state: SampleState) -> Result<(), BpfError> {
         let begun = Instant::now();
         let time_ns = monotonic_ns();
         wait_for_programs();
-        let forgotten = self.purger.take_out(Ended::Never, |block| !state.tracks(block.tgid, block.address))?;
+        let forgotten = self.purger()?.take_out(Ended::Never, |block| !state.tracks(block.tgid, block.address))?;
         log::debug!("sampling 1 in {}: {forgotten} blocks forgotten in {:?}", state.rate(), begun.elapsed());
         self.settled = state;
         self.raised.push(Raised { rate: state.rate(), time_ns });

@@ -18,7 +18,6 @@ use tracer_common::{
     counter::{LOSS_SLOTS, LossCause, Stat},
     heap::{AGE_BUCKETS, BUCKET},
     process::Image,
-    sampling::SKETCH,
     unwind::MappingRange,
     uring::UringOffsets,
 };
@@ -30,18 +29,19 @@ use super::{
     error::chain,
     fds::{self, FdReader},
     features::{AttachMode, Features},
-    hits::HitCounters,
+    hits::{HitCounters, HitKind},
     kernel_types::{self, Layout},
     links::Links,
     mapped::{self, MappedCounters},
     object,
-    purge::{BlockMaps, FREES_WORDS},
+    overhead::Meter,
+    purge::BlockMaps,
     sampler::Sampler,
     tables::{KernelTables, Tables},
     uring::UringLayout,
 };
 use crate::{
-    aggregate::{BlockCounters, LossCount, ProbeStatus, SampledFrees, SiteId, StatCount},
+    aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount},
     clock::monotonic_ns,
     event::{EventSource, RawEvent, Reading, SampleReading, SourceError, decode},
     probe::AttachPlan,
@@ -84,8 +84,9 @@ pub struct Session {
     max_live: u32,
     generation: u64,
     fd_reader: Option<FdReader>,
+    /// Where links are of many probes each: there a trial is quick.
+    meter: Option<Meter>,
     sampler: Arc<Sampler>,
-    sampled_frees: MappedCounters<FREES_WORDS>,
     /// Dropping it ends the thread that looks after the table of blocks.
     _stop_sampling: Sender<()>,
     ebpf: Ebpf,
@@ -120,12 +121,18 @@ impl Session {
             }
             None => None,
         };
+        let meter = links.programs().filter(|_| programs == ProgramSet::Counting).and_then(|programs| {
+            let programs = programs.try_clone().map_err(|error| BpfError::Load { reason: error.to_string() });
+            let meter = programs.and_then(|programs| Meter::start(&ebpf, programs));
+            meter.map_err(|error| log::debug!("what the probes cost will not be known: {error}")).ok()
+        });
         // Takes its map out of the object, which all programs must have found there before.
         if kernel_log {
             start_kernel_log(&mut ebpf);
         }
         let tables = KernelTables::new(data(&ebpf, "ROWS")?, data(&ebpf, "PAGES")?, data(&ebpf, "MAPPINGS")?, tables)?;
-        let sampler = Arc::new(Sampler::new(data(&ebpf, "SAMPLE")?, &block_maps(&ebpf, max_live)?, sample, max_live)?);
+        let control = data(&ebpf, "SAMPLE")?.fd().as_fd();
+        let sampler = Arc::new(Sampler::new(control, block_maps(&ebpf, max_live)?, sample, max_live)?);
         let (stop, stopped) = channel();
         sampler.watch(stopped).map_err(|source| BpfError::Map {
             map: "SAMPLE",
@@ -145,8 +152,8 @@ impl Session {
             max_live,
             generation: 0,
             fd_reader,
+            meter,
             sampler,
-            sampled_frees: MappedCounters::new("SAMPLED_FREES", data(&ebpf, "SAMPLED_FREES")?, MAX_SITES)?,
             _stop_sampling: stop,
             ebpf,
         };
@@ -319,12 +326,6 @@ impl Session {
         self.fd_reader.take()
     }
 
-    fn frees_of(&self, site: usize) -> SampledFrees {
-        let words = self.sampled_frees.get(site);
-        let sketch = |first: usize| std::array::from_fn(|place| words[first + place] as i64);
-        SampledFrees { more_bytes: words[0], more_objects: words[1], bytes: sketch(2), objects: sketch(2 + SKETCH) }
-    }
-
     /// Takes the probes out. Counters can still be read.
     pub fn detach(&mut self) {
         let begun = std::time::Instant::now();
@@ -348,11 +349,11 @@ impl EventSource for Session {
             let [alloc_bytes, alloc_objects, free_bytes, free_objects] = self.counters.get(site);
             BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects }
         }));
-        reading.sample = (rate > 1).then(|| SampleReading {
-            rate,
-            raised,
-            frees: (0..sites.min(MAX_SITES as usize)).map(|site| self.frees_of(site)).collect(),
-        });
+        reading.sample = None;
+        if rate > 1 {
+            let frees = self.sampler.frees(sites).map_err(|error| SourceError::Read(error.to_string()))?;
+            reading.sample = Some(SampleReading { rate, raised, frees });
+        }
         reading.loss = LossCause::ALL
             .iter()
             .map(|cause| LossCount { cause: *cause, count: self.loss.get(cause.code() as usize)[0] })
@@ -366,8 +367,9 @@ impl EventSource for Session {
             }
         }
         reading.probes.clear();
-        for (status, slot) in self.points.iter() {
-            reading.probes.push(ProbeStatus { hits: sum(&self.hits, slot)?, ..status.clone() });
+        for (status, slot, HitKind { program, kind, cost }) in self.points.iter() {
+            let cost = self.meter.as_ref().and_then(|meter| meter.cost(program, kind, cost));
+            reading.probes.push(ProbeStatus { hits: sum(&self.hits, slot)?, cost, ..status.clone() });
         }
         Ok(())
     }
@@ -434,14 +436,21 @@ fn near_buckets(max_live: u32) -> u32 {
     (max_live / 4 / BUCKET as u32).clamp(1, 1 << 16).next_power_of_two()
 }
 
-fn block_maps(ebpf: &Ebpf, max_live: u32) -> Result<BlockMaps<'_>, BpfError> {
+fn block_maps(ebpf: &Ebpf, max_live: u32) -> Result<BlockMaps, BpfError> {
+    let descriptor = |name: &'static str| {
+        data(ebpf, name)?.fd().as_fd().try_clone_to_owned().map_err(|source| BpfError::Map {
+            map: name,
+            what: "cannot duplicate its descriptor",
+            source,
+        })
+    };
     Ok(BlockMaps {
-        near: data(ebpf, "NEAR")?,
-        near_blocks: data(ebpf, "NEAR_BLOCKS")?,
-        live: data(ebpf, "LIVE")?,
-        live_count: data(ebpf, "LIVE_COUNT")?,
-        counters: data(ebpf, "SITE_COUNTERS")?,
-        sampled_frees: data(ebpf, "SAMPLED_FREES")?,
+        near: descriptor("NEAR")?,
+        near_blocks: descriptor("NEAR_BLOCKS")?,
+        live: descriptor("LIVE")?,
+        live_count: descriptor("LIVE_COUNT")?,
+        counters: descriptor("SITE_COUNTERS")?,
+        sampled_frees: descriptor("SAMPLED_FREES")?,
         buckets: near_buckets(max_live),
         sites: MAX_SITES,
     })

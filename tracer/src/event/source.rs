@@ -1,6 +1,6 @@
 //! Where events and counters come from.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use thiserror::Error;
 
@@ -32,6 +32,8 @@ pub struct Reading {
     pub loss: Vec<LossCount>,
     /// What else was seen.
     pub stats: Vec<StatCount>,
+    /// CPU time of the traced processes since the attach, where it was read.
+    pub cpu: Option<Duration>,
     /// The probes and their hits.
     pub probes: Vec<ProbeStatus>,
 }

@@ -103,6 +103,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         incomplete,
         stats: _,
         probes: _,
+        overhead,
         descriptors: _,
     } = snapshot;
     let TargetInfo { pid, comm, exe, cmdline } = target;
@@ -120,6 +121,10 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         heap_numbers(snapshot, out)?;
     } else {
         writeln!(out, "memory       not traced: started with --fds")?;
+    }
+    if let Some(overhead) = overhead {
+        let percent = overhead.share() * 100.0;
+        writeln!(out, "overhead     {percent:.1} % of the CPU time used is spent in the allocator's probes")?;
     }
     for Note { what, pids } in notes {
         let whose = match (pids.as_slice(), processes.len()) {

@@ -22,8 +22,8 @@ use self::{
 use super::{startup::is_startup, state_name};
 use crate::{
     aggregate::{
-        BlockCounters, Ending, FdSite, IncompleteCount, LossCount, ProbeStatus, ProcessSnapshot, Rates, SiteSnapshot,
-        Snapshot, StatCount, Suppressed, TargetInfo,
+        BlockCounters, Ending, FdSite, IncompleteCount, LossCount, Overhead, ProbeStatus, ProcessSnapshot, Rates,
+        SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo,
     },
     symbolize::{Frame, Stack},
 };
@@ -68,6 +68,9 @@ struct JsonDocument<'a> {
     incomplete_stacks: BTreeMap<&'static str, u64>,
     stats: BTreeMap<&'static str, u64>,
     probes: Vec<JsonProbe<'a>>,
+    /// What the allocator's probes cost the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overhead: Option<JsonOverhead>,
     sites: JsonSites<'a>,
     #[serde(flatten)]
     descriptors: JsonDescriptors<'a>,
@@ -95,6 +98,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             incomplete,
             stats,
             probes,
+            overhead,
             descriptors,
         } = snapshot;
         let descriptors = descriptors.as_ref();
@@ -122,6 +126,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             loss: nonzero(loss.iter().map(|&LossCount { cause, count }| (cause.name(), count))),
             stats: nonzero(stats.iter().map(|&StatCount { stat, count }| (stat.name(), count))),
             probes: probes.iter().map(JsonProbe::from).collect(),
+            overhead: overhead.as_ref().map(JsonOverhead::from),
             sites: JsonSites { snapshot, fds: descriptors.map_or(&[], |descriptors| &descriptors.sites) },
             descriptors: descriptors.into(),
         }
@@ -273,12 +278,31 @@ struct JsonProbe<'a> {
     offset: u64,
     kind: &'static str,
     hits: u64,
+    /// Nanoseconds of the target that a hit takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_ns: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct JsonOverhead {
+    /// Of the target's CPU time, over the window.
+    percent: f64,
+    probes_s: f64,
+    cpu_s: f64,
+}
+
+impl From<&Overhead> for JsonOverhead {
+    fn from(overhead: &Overhead) -> Self {
+        let Overhead { probes, cpu } = overhead;
+        Self { percent: overhead.share() * 100.0, probes_s: probes.as_secs_f64(), cpu_s: cpu.as_secs_f64() }
+    }
 }
 
 impl<'a> From<&'a ProbeStatus> for JsonProbe<'a> {
     fn from(probe: &'a ProbeStatus) -> Self {
-        let ProbeStatus { module, symbol, offset, kind, hits } = probe;
-        Self { module, symbol, offset: *offset, kind, hits: *hits }
+        let ProbeStatus { module, symbol, offset, kind, hits, cost } = probe;
+        let cost_ns = cost.map(|cost| cost.as_nanos() as u64);
+        Self { module, symbol, offset: *offset, kind, hits: *hits, cost_ns }
     }
 }
 
