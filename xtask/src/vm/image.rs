@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
-use leaktrace_tests::{leaker, programs};
+use leaktrace_tests::{labelled, leaker, programs};
 use serde::Deserialize;
 
 use super::{cpio::Archive, packages::Unpacked};
@@ -57,6 +57,8 @@ impl Base {
             dynamic.push(program);
         }
         sources(&mut archive, &leaker::leakers_dir())?;
+        let header = labelled::labelled_dir().join("labelled.h");
+        archive.copy(text(&header)?, &header)?;
         for library in libraries(&dynamic)? {
             archive.copy(text(&library)?, &library)?;
         }
