@@ -137,13 +137,8 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     }
     write_analysis(snapshot, out)?;
     for Suppressed { pattern, sites, inuse_bytes, inuse_objects } in suppressions {
-        let held = amount(*inuse_bytes, *inuse_objects);
-        writeln!(
-            out,
-            "suppressed   {mark}{held} of {} by leak:{}",
-            counted(*sites, "site", "sites"),
-            displayable(pattern)
-        )?;
+        let held = marked(mark, &amount(*inuse_bytes, *inuse_objects));
+        writeln!(out, "suppressed   {held} of {} by leak:{}", counted(*sites, "site", "sites"), displayable(pattern))?;
     }
     if loss.is_empty() {
         writeln!(out, "loss         none")?;
@@ -199,7 +194,7 @@ fn write_processes(processes: &[ProcessSnapshot], mark: &str, out: &mut dyn Writ
     for (index, process) in processes.iter().take(PROCESSES).enumerate() {
         let ProcessSnapshot { info, parent, state, began: _, ended, unseen, totals, fds } = process;
         let label = if index == 0 { "processes" } else { "" };
-        let held = amount(totals.inuse_bytes(), totals.inuse_objects());
+        let held = marked(mark, &amount(totals.inuse_bytes(), totals.inuse_objects()));
         let fds = fds.map(|fds| format!(", {}", counted(fds, "descriptor", "descriptors"))).unwrap_or_default();
         let ended = ended.map(|ended| format!(" after {}", duration(ended))).unwrap_or_default();
         let parent = parent.map(|Tgid(pid)| format!(" of {pid}")).unwrap_or_default();
@@ -207,7 +202,7 @@ fn write_processes(processes: &[ProcessSnapshot], mark: &str, out: &mut dyn Writ
             if unseen.is_zero() { String::new() } else { format!(", {:.1} ms unseen", unseen.as_secs_f64() * 1e3) };
         let (comm, pid, state) = (displayable(&info.comm), info.pid.0, state_name(state));
         let what = command(&info.exe, &info.cmdline, TITLE_COLUMNS);
-        writeln!(out, "{label:<12} {comm}[{pid}]{parent} {state}{ended}, {mark}{held}{fds}{unseen} ({what})")?;
+        writeln!(out, "{label:<12} {comm}[{pid}]{parent} {state}{ended}, {held}{fds}{unseen} ({what})")?;
     }
     if processes.len() > PROCESSES {
         writeln!(out, "{:<12} … {} more", "", processes.len() - PROCESSES)?;
@@ -242,6 +237,11 @@ fn amount(size: u64, objects: u64) -> String {
 /// What stands before a number that is estimated.
 fn mark(is_estimated: bool) -> &'static str {
     if is_estimated { "~" } else { "" }
+}
+
+/// An amount that may be an estimate.
+fn marked(mark: &str, amount: &str) -> String {
+    format!("{mark}{}", amount.replacen(" in ", &format!(" in {mark}"), 1))
 }
 
 /// What is outstanding, with its errors where it is estimated.
@@ -389,19 +389,19 @@ impl<'a> Listing<'a> {
         let sites = |number: usize| counted(number as u64, "site", "sites");
         let mut rest = Vec::new();
         if *below_sites > 0 {
-            let held = amount(below.inuse_bytes(), below.inuse_objects());
-            rest.push(format!("{} holding {mark}{held} (--top {})", sites(*below_sites), options.top));
+            let held = marked(mark, &amount(below.inuse_bytes(), below.inuse_objects()));
+            rest.push(format!("{} holding {held} (--top {})", sites(*below_sites), options.top));
         }
         if *startup_sites > 0 {
-            let held = amount(startup.inuse_bytes(), startup.inuse_objects());
+            let held = marked(mark, &amount(startup.inuse_bytes(), startup.inuse_objects()));
             let whose = "of the loader and the libraries' start, before the program's own code";
-            rest.push(format!("{} {whose}, holding {mark}{held}", sites(*startup_sites)));
+            rest.push(format!("{} {whose}, holding {held}", sites(*startup_sites)));
         }
         if *young_sites > 0 {
-            let held = amount(young.inuse_bytes(), young.inuse_objects());
+            let held = marked(mark, &amount(young.inuse_bytes(), young.inuse_objects()));
             let age = duration(options.min_age);
             rest.push(format!(
-                "{} holding {mark}{held}, without a block known to be {age} old (--min-age)",
+                "{} holding {held}, without a block known to be {age} old (--min-age)",
                 sites(*young_sites)
             ));
         }
@@ -432,6 +432,11 @@ mod tests {
     #[test]
     fn normal() {
         insta::assert_snapshot!(report(&testing::normal(), &ReportOptions::default()));
+    }
+
+    #[test]
+    fn estimates_are_marked_and_have_their_errors() {
+        insta::assert_snapshot!(report(&testing::sampled(), &ReportOptions { top: 3, ..Default::default() }));
     }
 
     #[test]
