@@ -126,6 +126,11 @@ impl Purger {
         Ok(self.take_out_near(ended, &chosen) + self.take_out_live(ended, &chosen)?)
     }
 
+    /// Takes out of the hash map what counts as never tracked.
+    pub(super) fn thin_out(&self, chosen: impl Fn(&Found) -> bool) -> Result<u64, BpfError> {
+        self.take_out_live(Ended::Never, &chosen)
+    }
+
     fn count(&self, ended: Ended, block: &Found) {
         let Found { tgid, address, size, born_ns: _, site } = *block;
         let counters = site as usize * 4;

@@ -28,6 +28,8 @@ use crate::{
 
 /// How often the table is looked at. The programs can help themselves for much longer.
 const INTERVAL: Duration = Duration::from_millis(10);
+/// The same of a small table.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// How long programs that were running may take to end where the kernel does not say.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -51,7 +53,9 @@ struct Table {
     maps: BlockMaps,
     /// Mapped when there is something to take out: it is many pages.
     purger: Option<Purger>,
-    /// What all blocks in the table are tracked by.
+    /// What the hash map was last thinned out for.
+    thinned: SampleState,
+    /// What all blocks in both tables are tracked by.
     settled: SampleState,
     raised: Vec<Raised>,
 }
@@ -65,7 +69,7 @@ impl Sampler {
         control.word(MARK).store(first_mark(limit), Ordering::Relaxed);
         control.word(STATE).store(settled.0, Ordering::Release);
         let live_count = Words::new("LIVE_COUNT", maps.live_count.as_fd(), 1)?;
-        let table = Table { maps, purger: None, settled, raised: Vec::new() };
+        let table = Table { maps, purger: None, thinned: settled, settled, raised: Vec::new() };
         Ok(Self { control, live_count, table: Mutex::new(table) })
     }
 
@@ -84,9 +88,25 @@ impl Sampler {
         table.purger()?.take_out(freed, |block| gone.get(&block.tgid).is_some_and(|before| block.born_ns < *before))
     }
 
-    /// Brings the table to the present rate, and doubles it for as long as that takes to make room. Returns what the
-    /// blocks in the table stand for, and when the rate rose.
+    /// Brings the tables to the present rate. Returns what the blocks in them stand for, and when the rate rose.
     pub(super) fn settle(&self) -> Result<(u32, Vec<Raised>), BpfError> {
+        loop {
+            self.make_room()?;
+            let state = {
+                let table = self.table();
+                if table.settled == table.thinned {
+                    return Ok((table.settled.rate(), table.raised.clone()));
+                }
+                table.thinned
+            };
+            wait_for_programs();
+            self.table().settle(state)?;
+        }
+    }
+
+    /// Thins out the hash map if the rate has risen, and doubles it if the mark is passed. This need not wait for programs
+    /// that are running: whoever deletes a block counts it.
+    fn make_room(&self) -> Result<(), BpfError> {
         let mut table = self.table();
         let limit = self.control.word(LIMIT).load(Ordering::Relaxed);
         loop {
@@ -95,14 +115,23 @@ impl Sampler {
                 self.raise(mark, limit);
             }
             let state = self.state();
-            if state == table.settled {
-                return Ok((table.settled.rate(), table.raised.clone()));
+            if state == table.thinned {
+                return Ok(());
             }
-            table.coarsen(state)?;
+            table.raised.push(Raised { rate: state.rate(), time_ns: monotonic_ns() });
+            table.purger()?.thin_out(|block| !state.tracks(block.tgid, block.address))?;
+            table.thinned = state;
             if self.in_hash_map() <= first_mark(limit) {
                 self.control.word(MARK).store(first_mark(limit), Ordering::Relaxed);
             }
         }
+    }
+
+    /// How long it takes to fill what room there is, at a million allocations a second, within bounds.
+    fn until_next_look(&self) -> Duration {
+        let room = self.control.word(LIMIT).load(Ordering::Relaxed).saturating_sub(self.in_hash_map());
+        let allocations = room.saturating_mul(self.state().rate().into());
+        Duration::from_nanos(allocations.saturating_mul(250)).clamp(SHORTEST, INTERVAL)
     }
 
     /// What was freed of the blocks of the first sites while not all blocks were tracked.
@@ -128,8 +157,8 @@ impl Sampler {
     pub(super) fn watch(self: &Arc<Self>, stopped: Receiver<()>) -> std::io::Result<()> {
         let sampler = Arc::clone(self);
         let work = move || {
-            while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                if let Err(error) = sampler.settle() {
+            while stopped.recv_timeout(sampler.until_next_look()) == Err(RecvTimeoutError::Timeout) {
+                if let Err(error) = sampler.make_room() {
                     log::warn!("the table of blocks cannot be thinned out: {error}");
                     return;
                 }
@@ -149,14 +178,11 @@ impl Table {
     }
 
     /// Takes out what is no longer tracked.
-    fn coarsen(&mut self, state: SampleState) -> Result<(), BpfError> {
+    fn settle(&mut self, state: SampleState) -> Result<(), BpfError> {
         let begun = Instant::now();
-        let time_ns = monotonic_ns();
-        wait_for_programs();
         let forgotten = self.purger()?.take_out(Ended::Never, |block| !state.tracks(block.tgid, block.address))?;
-        log::debug!("sampling 1 in {}: {forgotten} blocks forgotten in {:?}", state.rate(), begun.elapsed());
+        log::debug!("sampling 1 in {}: {forgotten} more blocks forgotten in {:?}", state.rate(), begun.elapsed());
         self.settled = state;
-        self.raised.push(Raised { rate: state.rate(), time_ns });
         Ok(())
     }
 }
