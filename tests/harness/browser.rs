@@ -2,17 +2,17 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
+    folder::Folder,
     network::Network,
     process::{Guarded, Lines},
-    wait_for, work_dir,
+    wait_for,
 };
 
 /// Hosts that Chromium itself asks for, whatever it shows.
@@ -33,20 +33,17 @@ pub struct Shown {
 
 /// Shows a file of this name and content.
 pub fn show(name: &str, content: &[u8]) -> Result<Shown> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let folder = Folder(work_dir()?.join(format!("browser-{}-{number}", std::process::id())));
-    fs::create_dir(&folder.0).with_context(|| format!("cannot create {}", folder.0.display()))?;
-    let page = folder.0.join(name);
+    let folder = Folder::new("browser")?;
+    let page = folder.path().join(name);
     fs::write(&page, content)?;
     let network = Network::new()?;
-    let picture = folder.0.join("picture.png");
-    chromium(&network, &folder.0, &page, &format!("--screenshot={}", picture.display()))?;
-    let (dom, log) = chromium(&network, &folder.0, &page, "--dump-dom")?;
+    let picture = folder.path().join("picture.png");
+    chromium(&network, folder.path(), &page, &format!("--screenshot={}", picture.display()))?;
+    let (dom, log) = chromium(&network, folder.path(), &page, "--dump-dom")?;
     let console = log.lines().filter(|line| line.contains(":CONSOLE")).map(str::to_owned).collect();
     // A process of its own writes it, which ends after the others.
     let log = wait_for("Chromium's log of requests", || {
-        let log = fs::read_to_string(folder.0.join("requests.json")).unwrap_or_default();
+        let log = fs::read_to_string(folder.path().join("requests.json")).unwrap_or_default();
         Ok(serde_json::from_str::<serde_json::Value>(&log).is_ok().then_some(log))
     })?;
     let requests = requests(&log);
@@ -84,13 +81,4 @@ fn requests(log: &str) -> Vec<String> {
         OWN_HOSTS.iter().any(|own| host.ends_with(own))
     };
     urls.filter(|url| !is_own(url)).map(str::to_owned).collect()
-}
-
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A folder left behind is no reason to fail.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

@@ -1,7 +1,7 @@
 //! Labelled programs: what real services do with memory, each with what its sites should be called.
 //!
 //! In: the sources in `labelled/`, whose first comment says what is right (see `labelled.h`). Out: [`Labelled`]s that can be
-//! started, and the [`Finding`]s about each, compared with a report.
+//! started, and what is expected of each site of a report.
 
 use std::{
     ffi::OsStr,

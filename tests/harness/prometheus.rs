@@ -4,9 +4,8 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -14,8 +13,9 @@ use serde_json::Value;
 
 use crate::{
     DEADLINE,
+    folder::Folder,
     process::{Guarded, Lines},
-    wait_for, work_dir,
+    wait_for,
 };
 
 /// It scrapes one target, every second.
@@ -46,11 +46,8 @@ impl Series {
 impl Prometheus {
     /// Starts one that scrapes this address by these rules.
     pub fn scraping(target: &str, rules: &Path) -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = Folder(work_dir()?.join(format!("prometheus-{}-{number}", std::process::id())));
-        fs::create_dir(&folder.0).with_context(|| format!("cannot create {}", folder.0.display()))?;
-        let config = folder.0.join("prometheus.yml");
+        let folder = Folder::new("prometheus")?;
+        let config = folder.path().join("prometheus.yml");
         let rules = fs::canonicalize(rules).with_context(|| format!("no {}", rules.display()))?;
         fs::write(
             &config,
@@ -63,7 +60,7 @@ impl Prometheus {
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.0.join("data").display()))
+            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
             .arg("--web.listen-address=127.0.0.1:0");
         let mut process = Guarded::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()))?;
         let mut log = Lines::read(process.child().stderr.take().context("no stderr")?);
@@ -142,14 +139,4 @@ pub fn promtool(arguments: &[&str], input: &str) -> Result<String> {
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "promtool {arguments:?}: {}\n{said}", output.status);
     Ok(said)
-}
-
-#[derive(Debug)]
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A folder left behind is no reason to fail.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
