@@ -203,8 +203,8 @@ fn the_time_that_is_left_is_foretold() -> Result<()> {
         eprintln!("{what}: {left:.1} s were left, {eta:?}");
         ensure!((eta.expected_s / left - 1.0).abs() <= OFF, "{what}: {left:.1} s were left, not {eta:?}");
         let latest = eta.latest_s.with_context(|| format!("{what}: no latest time: {eta:?}"))?;
-        // The time of the last reading is known to a quarter of a second.
-        ensure!((eta.earliest_s - 0.25..=latest + 0.25).contains(&left), "{what}: {left:.1} s were left, not {eta:?}");
+        // The time of the last reading is known to a tenth of a second.
+        ensure!((eta.earliest_s - 0.1..=latest + 0.1).contains(&left), "{what}: {left:.1} s were left, not {eta:?}");
         leaker.finish()?;
     }
     Ok(())

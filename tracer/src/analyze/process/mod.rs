@@ -13,7 +13,7 @@ mod tests;
 use super::{
     Estimate,
     history::{ProcessReading, ProcessWindow},
-    trend::{Point, Trend, trend},
+    trend::{Point, Trend, slope_in_steps, trend},
 };
 
 pub use eta::{Eta, eta};
@@ -49,5 +49,6 @@ pub fn growth(windows: &[ProcessWindow], quantity: impl Fn(&ProcessReading) -> O
     let series: Vec<Point> = points.into_iter().map(|(point, _)| point).collect();
     let found: Trend = trend(&series, 0.95)?;
     let certain = found.rises(ERROR) && found.slope.is_positive();
-    Some(Growth { per_s: found.slope, per_hour: found.slope.scaled(3_600.0), certain, now })
+    let per_s = slope_in_steps(&series, found.slope);
+    Some(Growth { per_s, per_hour: per_s.scaled(3_600.0), certain, now })
 }

@@ -95,6 +95,17 @@ pub fn trend(points: &[Point], confidence: f64) -> Option<Trend> {
     Some(Trend { slope, tau: test.tau, z, p: two_sided(z), points: points.len(), method })
 }
 
+/// The slope of a quantity that rises in steps, with an interval that is wider by what readings at other times would have
+/// seen: a step (a block, a burst, or what comes between two readings) more or less over the series.
+pub fn slope_in_steps(points: &[Point], slope: Estimate) -> Estimate {
+    let rises = points.windows(2).map(|pair| pair[1].value - pair[0].value).filter(|step| *step > 0.0);
+    let (sum, count) = rises.fold((0.0, 0), |(sum, count), step| (sum + step, count + 1));
+    let span = points.first().zip(points.last()).map_or(0.0, |(first, last)| last.at - first.at);
+    let margin = if count > 0 && span > 0.0 { sum / f64::from(count) / span } else { 0.0 };
+    let Estimate { value, low, high } = slope;
+    Estimate { value, low: low - margin, high: high + margin }
+}
+
 /// The points that count, in strictly rising order of time.
 fn ordered(points: &[Point]) -> Vec<Point> {
     let mut kept: Vec<Point> = Vec::with_capacity(points.len());

@@ -8,7 +8,7 @@ use crate::analyze::{
     Estimate,
     history::SitePoint,
     survival::{AGE_BUCKETS, bucket_ages},
-    trend::{Point, trend},
+    trend::{Point, slope_in_steps, trend},
 };
 use std::time::Duration;
 
@@ -164,8 +164,7 @@ fn fine_enough<'a>(evidence: &Evidence<'a>, window: f64) -> &'a [SitePoint] {
     if reaches(evidence.recent) || !reaches(evidence.whole) { evidence.recent } else { evidence.whole }
 }
 
-/// The slopes of what is outstanding over the window. Readings at other times would have seen a step (a block, a burst, or
-/// what comes between two readings) more or less.
+/// The slopes of what is outstanding over the window.
 fn of_points(points: &[SitePoint], window: f64) -> Option<Rate> {
     let now = points.last()?.at;
     let inside: Vec<&SitePoint> =
@@ -173,11 +172,7 @@ fn of_points(points: &[SitePoint], window: f64) -> Option<Rate> {
     let slope = |value: fn(&SitePoint) -> u64| -> Option<Estimate> {
         let series: Vec<Point> =
             inside.iter().map(|point| Point { at: point.at.as_secs_f64(), value: value(point) as f64 }).collect();
-        let steps: Vec<f64> =
-            series.windows(2).map(|pair| pair[1].value - pair[0].value).filter(|step| *step > 0.0).collect();
-        let margin = steps.iter().sum::<f64>() / steps.len().max(1) as f64 / window;
-        let Estimate { value, low, high } = trend(&series, 0.95)?.slope;
-        Some(Estimate { value, low: low - margin, high: high + margin })
+        Some(slope_in_steps(&series, trend(&series, 0.95)?.slope))
     };
     Some(Rate {
         bytes: slope(|point| point.counters.inuse_bytes())?,
