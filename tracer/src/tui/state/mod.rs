@@ -169,7 +169,7 @@ impl State {
             self.tab = Tab::Descriptors;
         }
         // In a recording, the window before need not have been shown.
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| self.recorded.is_some()) {
             self.trails.push(before);
         }
         self.trails.push(&next);

@@ -33,7 +33,8 @@ pub(in crate::tui) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>, a
         (Focus::List, Tab::Peers) => "Tab call sites",
         (Focus::List, Tab::Timeline | Tab::Flame | Tab::Health) => "",
     };
-    let mut keys = vec!["? help", "q quit", other, "s sort", "1-6 tabs"];
+    let sort = if matches!(state.tab, Tab::Timeline | Tab::Health) { "" } else { "s sort" };
+    let mut keys = vec!["? help", "q quit", other, sort, "1-6 tabs"];
     keys.retain(|key| !key.is_empty());
     if state.recorded.is_some() {
         keys.insert(2, ", . time");

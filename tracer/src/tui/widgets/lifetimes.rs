@@ -2,7 +2,7 @@
 
 use ratatui::text::{Line, Span};
 
-use super::fitting;
+use super::{fitting, sparkline::bar};
 use crate::{
     analyze::survival::{Ages, Median},
     report::units::latency,
@@ -11,18 +11,13 @@ use crate::{
 
 /// The interval of the shares.
 const CONFIDENCE: f64 = 0.95;
-/// Heights of a curve.
-const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// The survival curve, one character for each doubling of age, with what it comes to. `None` when nothing is known.
 pub(super) fn line(ages: &Ages, theme: Theme, width: u16) -> Option<Line<'static>> {
     let survival = ages.survival(CONFIDENCE);
     let steps = survival.steps();
     let last = steps.last()?;
-    let curve: String = steps
-        .iter()
-        .map(|step| HEIGHTS[((step.share.value * HEIGHTS.len() as f64) as usize).min(HEIGHTS.len() - 1)])
-        .collect();
+    let curve: String = steps.iter().map(|step| bar(step.share.value)).collect();
     let share = last.share;
     let mut segments = vec![
         Span::styled(curve, theme.bold()),

@@ -22,9 +22,11 @@ pub(super) fn sparkline(trails: &[&Trail], now: f64, span: f64, width: usize) ->
         values.iter().fold((f64::MAX, f64::MIN), |(low, high), &value| (low.min(value), high.max(value)));
     // A wiggle of a large amount is none.
     let least = if most - least < most * 0.05 { 0.0 } else { least };
-    let height = |value: f64| {
-        let share = if most > least { (value - least) / (most - least) } else { 0.0 };
-        HEIGHTS[((share * HEIGHTS.len() as f64) as usize).min(HEIGHTS.len() - 1)]
-    };
+    let height = |value: f64| bar(if most > least { (value - least) / (most - least) } else { 0.0 });
     values.into_iter().map(height).collect()
+}
+
+/// A bar of this share of a line's height.
+pub(super) fn bar(share: f64) -> char {
+    HEIGHTS[((share * HEIGHTS.len() as f64) as usize).min(HEIGHTS.len() - 1)]
 }

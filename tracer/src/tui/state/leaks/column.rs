@@ -87,29 +87,9 @@ impl From<Sort> for Column {
     }
 }
 
-/// The lower, the more urgent. What is not judged yet is among what does not grow: of those, the largest come first.
-fn urgency(row: &Row) -> u8 {
-    if row.suppressed {
-        return 9;
-    }
-    match row.verdict.as_ref().map(|verdict| verdict.label) {
-        Some(Label::Leaking) => 0,
-        Some(Label::Growing) => 1,
-        None | Some(Label::Bounded | Label::Steady | Label::PreExisting) => 3,
-        Some(Label::Churn) => 4,
-        Some(Label::StartUp) => 5,
-    }
-}
-
-/// The more urgent of two verdicts' labels, for rows of several sites.
-pub(super) fn more_urgent(a: Label, b: Label) -> bool {
-    let rank = |label| match label {
-        Label::Leaking => 0,
-        Label::Growing => 1,
-        Label::Bounded => 2,
-        Label::Steady | Label::PreExisting => 3,
-        Label::Churn => 4,
-        Label::StartUp => 5,
-    };
-    rank(a) < rank(b)
+/// The lower, the more urgent: labels are in that order. What is not judged yet is among what does not grow, of which the
+/// largest come first.
+fn urgency(row: &Row) -> impl Ord + use<> {
+    let label = row.verdict.as_ref().map_or(Label::Bounded, |verdict| verdict.label);
+    (row.suppressed, if label > Label::Growing && label <= Label::Steady { Label::Bounded } else { label })
 }

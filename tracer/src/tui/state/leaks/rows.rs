@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Change, column::more_urgent};
+use super::Change;
 use crate::{
     aggregate::{BlockCounters, SiteId, SiteSnapshot, Snapshot},
     analyze::verdict::{Label, Verdict},
@@ -167,7 +167,7 @@ impl Row {
         self.sites.extend(sites);
         self.counters += counters;
         let label = |verdict: &Option<Arc<Verdict>>| verdict.as_ref().map(|verdict| verdict.label);
-        let urgent = |a: Option<Label>, b: Option<Label>| a.is_some_and(|a| b.is_none_or(|b| more_urgent(a, b)));
+        let urgent = |a: Option<Label>, b: Option<Label>| a.is_some_and(|a| b.is_none_or(|b| a < b));
         if urgent(label(&verdict), label(&self.verdict)) {
             self.verdict = verdict;
         }
