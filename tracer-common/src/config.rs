@@ -16,6 +16,9 @@ pub const MAX_CONNECTING: u32 = 16_384;
 pub const MAX_URING_PENDING: u32 = 16_384;
 /// Attached probe points whose hits are counted apart.
 pub const MAX_PROBES: u32 = 1_024;
+/// Page faults of which one is looked at. A prime number, so that a loop that touches the same places in turn does not
+/// always show the same one.
+pub const FAULT_PERIOD: u64 = 97;
 /// Bytes of the ring buffer for new sites and lifecycle events.
 pub const EVENT_RING_BYTES: u32 = 8 << 20;
 

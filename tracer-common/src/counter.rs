@@ -36,6 +36,9 @@ wire_enum! {
         /// A change of the mappings could not be announced: the event ring buffer or the table of sites was full. The next
         /// look at the mappings takes out what is gone; what was mapped then is in no counter.
         RangeLost = 24 => "range_lost",
+        /// The table of sites or the event ring buffer was full when a page fault was looked at: what it stands for is in
+        /// no counter.
+        FaultLost = 32 => "fault_lost",
     }
 }
 

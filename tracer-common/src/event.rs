@@ -55,6 +55,8 @@ wire_enum! {
         MmapStack = 5 => "mmap_stack",
         /// Addresses alone: mapped without any access.
         MmapReserved = 6 => "mmap_reserved",
+        /// Pages, by the code that touched them first: estimated from page faults.
+        PageFault = 7 => "page_fault",
     }
 }
 
@@ -62,6 +64,11 @@ impl SiteKind {
     /// Whether it is memory from the kernel itself.
     pub const fn is_range(self) -> bool {
         matches!(self, Self::Mmap | Self::MmapShared | Self::MmapFile | Self::MmapStack | Self::MmapReserved)
+    }
+
+    /// Whether its bytes are estimated from page faults.
+    pub const fn is_faulted(self) -> bool {
+        matches!(self, Self::PageFault)
     }
 
     /// Whether its bytes are the process's own memory once they are written to: not what a file backs, nor addresses

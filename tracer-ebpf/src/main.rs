@@ -18,6 +18,7 @@ mod count;
 mod emit;
 mod empty;
 mod fd;
+mod growth;
 mod heap;
 mod kernel;
 mod lifecycle;

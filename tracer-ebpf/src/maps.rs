@@ -22,6 +22,7 @@ use tracer_common::{
 use crate::{
     fd::{FdThread, Pending, UringKey},
     thread::Thread,
+    walker::Walker,
 };
 
 /// Traced processes, by thread group id, and where their mappings are.
@@ -120,6 +121,18 @@ pub(crate) static DEATHS: Array<Deaths> = Array::with_max_entries(MAX_SITES, BPF
 /// Events lost, by [`tracer_common::counter::LossCause`].
 #[map]
 pub(crate) static LOSS: Array<u64> = Array::with_max_entries(LOSS_SLOTS, BPF_F_MMAPABLE);
+
+/// Page faults that were looked at, by site. Their own counters, so that nothing else need be in place to read them.
+#[map]
+pub(crate) static FAULTS: Array<u64> = Array::with_max_entries(MAX_SITES, BPF_F_MMAPABLE);
+
+/// Page faults of this CPU since the last one that was looked at.
+#[map]
+pub(crate) static FAULT_COUNT: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// What the walk from a page fault needs, for each program.
+#[map]
+pub(crate) static FAULT_WALKERS: PerCpuArray<Walker> = PerCpuArray::with_max_entries(2, 0);
 
 /// What else was seen, by [`tracer_common::counter::Stat`].
 #[map]

@@ -57,6 +57,12 @@ impl StackMemory {
         self.count = 0;
     }
 
+    /// Lets no walk be taken for the last one.
+    #[inline(always)]
+    pub(crate) fn forget(&mut self) {
+        self.count = NOT_REMEMBERED;
+    }
+
     /// The word at an address, remembered.
     #[inline(always)]
     pub(crate) fn word(&mut self, address: u64) -> Result<u64, StackEnd> {

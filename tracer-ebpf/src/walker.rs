@@ -30,6 +30,13 @@ pub(crate) struct Walker {
 }
 
 impl Walker {
+    /// Forgets whose walk the last one was.
+    #[inline(always)]
+    pub(crate) fn forget(&mut self) {
+        self.generation = 0;
+        self.memory.forget();
+    }
+
     /// Where the mappings of the thread's process are.
     #[inline(always)]
     pub(crate) fn mappings(&mut self, tgid: u32) -> MappingRange {

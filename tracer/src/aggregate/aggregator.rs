@@ -12,6 +12,7 @@ use tracer_common::{event::SiteKind, stack::StackEnd};
 use super::{
     Tgid,
     fds::{FdCounters, OpenFds},
+    growth::{Faulted, PageFaults, ProcessFaults, Resident},
     processes::Processes,
     ranges::Ranges,
     snapshot::{
@@ -36,6 +37,8 @@ pub struct Session {
     pub targets: Vec<TargetInfo>,
     /// Whether memory is traced.
     pub heap: bool,
+    /// When page faults are followed: how many there are for each that is looked at.
+    pub growth: Option<u64>,
     /// When descriptors are traced: the time without traffic after which a connection is stale.
     pub fds: Option<Duration>,
     /// What of the kernel is in use.
@@ -58,6 +61,8 @@ pub struct Aggregator {
     sites: Vec<Option<Site>>,
     oldest_born_ns: HashMap<SiteId, u64>,
     ranges: Ranges,
+    /// Resident memory of each process.
+    resident: BTreeMap<Tgid, Resident>,
     previous: Option<(u64, BlockCounters)>,
     processes: Processes,
     ending: Option<Ending>,
@@ -78,6 +83,7 @@ impl Aggregator {
             sites,
             oldest_born_ns,
             ranges: Ranges::default(),
+            resident: BTreeMap::new(),
             previous: None,
             processes,
             ending: None,
@@ -161,6 +167,16 @@ impl Aggregator {
         }
     }
 
+    /// Takes a reading of a process's resident memory; the first one is that of the attach.
+    pub fn take_resident(&mut self, tgid: Tgid, now: u64) {
+        self.resident.entry(tgid).or_insert(Resident { at_attach: now, now }).now = now;
+    }
+
+    /// What is resident now is given back at the exec that is waited for: the program begins with nothing.
+    pub fn begins_with_nothing(&mut self) {
+        self.resident.values_mut().for_each(|resident| resident.at_attach = 0);
+    }
+
     /// Takes a look at the outstanding blocks.
     pub fn apply_survey(&mut self, oldest_born_ns: HashMap<SiteId, u64>) {
         self.oldest_born_ns = oldest_born_ns;
@@ -201,17 +217,23 @@ impl Aggregator {
 
     /// The same beside the others: the rates of the next one are over the time since the last one all the same.
     pub fn view(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
-        let Reading { now_ns, counters, loss, stats, probes } = reading;
+        let Reading { now_ns, counters, faults, loss, stats, probes } = reading;
         let mut totals = BlockCounters::default();
         let mut by_end = BTreeMap::new();
         let mut sites = Vec::with_capacity(self.sites.len());
         let mut fd_sites = Vec::new();
         let oldest_ranges = self.ranges.oldest_born_ns();
         self.processes.begin_tally();
-        for (site, counters) in self.sites.iter().zip(counters) {
+        let mut by_process: BTreeMap<Tgid, Faulted> = BTreeMap::new();
+        for (index, (site, counters)) in self.sites.iter().zip(counters).enumerate() {
             let Some(site) = site else { continue };
             let is_range = site.raw.kind.is_range();
-            let counters = if is_range { &self.ranges.counters(site.raw.id) } else { counters };
+            let faulted = self.faulted(site.raw.kind, faults.get(index).copied());
+            let counters = match faulted {
+                Some(faulted) => &faulted.counters(),
+                None if is_range => &self.ranges.counters(site.raw.id),
+                None => counters,
+            };
             // A site that connects opens nothing, and is named where it is referred to.
             if counters.alloc_objects == 0 && site.raw.kind != SiteKind::Fd {
                 continue;
@@ -221,7 +243,9 @@ impl Aggregator {
                 fd_sites.push(FdCounters { raw: &site.raw, stack: &site.stack, counters: *counters });
                 continue;
             }
-            if !is_range {
+            if let Some(faulted) = faulted {
+                *by_process.entry(site.raw.tgid).or_default() += faulted;
+            } else if !is_range {
                 totals += *counters;
                 self.processes.tally((site.raw.tgid, site.raw.image), *counters);
             }
@@ -231,6 +255,7 @@ impl Aggregator {
                 tgid: site.raw.tgid,
                 kind: site.raw.kind,
                 counters: *counters,
+                faulted,
                 oldest: oldest(born_ns, site.raw.id, counters, *now_ns),
                 stack: Arc::clone(&site.stack),
                 verdict: None,
@@ -257,6 +282,7 @@ impl Aggregator {
                 .map(|(what, pids)| Note { what: (*what).into(), pids: pids.iter().copied().collect() })
                 .collect(),
             heap_traced: self.session.heap,
+            growth: self.session.growth.map(|period| self.page_faults(period, &by_process)),
             state,
             sites,
             totals,
@@ -269,6 +295,22 @@ impl Aggregator {
             own_cost: None,
             descriptors,
         }
+    }
+
+    /// What a site of page faults rests on; `None` for one of another kind.
+    fn faulted(&self, kind: SiteKind, samples: Option<u64>) -> Option<Faulted> {
+        let period = self.session.growth.filter(|_| kind.is_faulted())?;
+        Some(Faulted { samples: samples.unwrap_or(0), period })
+    }
+
+    fn page_faults(&self, period: u64, by_process: &BTreeMap<Tgid, Faulted>) -> PageFaults {
+        let known: BTreeSet<Tgid> = by_process.keys().chain(self.resident.keys()).copied().collect();
+        let of = |tgid: Tgid| ProcessFaults {
+            tgid,
+            faulted: by_process.get(&tgid).copied().unwrap_or(Faulted { samples: 0, period }),
+            resident: self.resident.get(&tgid).copied(),
+        };
+        PageFaults { period, processes: known.into_iter().map(of).collect() }
     }
 
     /// Lets the rates of the next Snapshot be over the whole time since tracing began.
@@ -352,6 +394,7 @@ mod tests {
             started_ns: 0,
             targets: vec![target],
             heap: true,
+            growth: None,
             fds: None,
             features: Vec::new(),
         })

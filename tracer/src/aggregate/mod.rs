@@ -7,6 +7,7 @@ mod aggregator;
 mod descriptors;
 mod fd_tables;
 mod fds;
+mod growth;
 mod peers;
 mod processes;
 mod ranges;
@@ -19,6 +20,7 @@ pub use descriptors::{
 };
 pub use fd_tables::{Comparison, FdTables, OpenRecord};
 pub use fds::counted_by;
+pub use growth::{Balance, Faulted, PageFaults, ProcessFaults, Resident};
 pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use ranges::{RangeChange, RangeTurn, Ranges};
 pub use snapshot::{

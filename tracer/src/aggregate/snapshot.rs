@@ -8,7 +8,7 @@ use tracer_common::{
     stack::StackEnd,
 };
 
-use super::{Descriptors, ProcessSnapshot};
+use super::{Descriptors, Faulted, PageFaults, ProcessSnapshot};
 use crate::{
     analyze::{ProcessAnalysis, survival::Ages, verdict::Verdict},
     symbolize::Stack,
@@ -68,6 +68,9 @@ pub struct SiteSnapshot {
     pub kind: SiteKind,
     /// Its counters.
     pub counters: BlockCounters,
+    /// Of a site of page faults: what its counters, which are estimates then, rest on. Nobody sees pages being given back, so
+    /// nothing of it is ever freed.
+    pub faulted: Option<Faulted>,
     /// Age of its oldest outstanding block, as of the last look at the block table; `None` before the first look or
     /// when nothing is outstanding.
     pub oldest: Option<Duration>,
@@ -245,6 +248,8 @@ pub struct Snapshot {
     pub notes: Vec<Note>,
     /// Whether memory is traced; if not, everything about blocks is empty.
     pub heap_traced: bool,
+    /// What page faults say, when they are followed in place of allocators.
+    pub growth: Option<PageFaults>,
     /// All sites that ever allocated, most outstanding bytes first, then most allocated, then by id.
     pub sites: Vec<SiteSnapshot>,
     /// Sum over the sites.
@@ -265,4 +270,17 @@ pub struct Snapshot {
     pub own_cost: Option<OwnCost>,
     /// Descriptors; `None` when they are not traced.
     pub descriptors: Option<Descriptors>,
+}
+
+impl Snapshot {
+    /// Whether anything is known of memory by call site.
+    pub fn has_memory(&self) -> bool {
+        self.heap_traced || self.growth.is_some()
+    }
+
+    /// The sites whose bytes are the process's own memory, each byte once: what was faulted in was mapped before.
+    pub fn own_memory(&self) -> impl Iterator<Item = &SiteSnapshot> + Clone {
+        let faulted = self.growth.is_some();
+        self.sites.iter().filter(move |site| site.kind.is_own_memory() && (!faulted || site.kind.is_faulted()))
+    }
 }

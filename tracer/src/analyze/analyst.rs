@@ -1,7 +1,7 @@
 //! Keeps what was seen, and judges: each site in turn, and the processes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,13 +9,14 @@ use std::{
 use tracer_common::{counter::Stat, event::SiteKind};
 
 use super::{
+    Estimate,
     history::{History, ProcessReading, ProcessWindow},
     process::{Explanation, Growth, ProcessSignal, ResidentMemory, Runtime, explain, growth, signals},
     survival::{Ages, Lifetimes, age_bucket},
-    verdict::{Context, Evidence, Verdicts, judge},
+    verdict::{Context, Evidence, FaultCourse, FaultEvidence, Verdicts, judge, judge_faulted, of_mappings_alone},
 };
 use crate::{
-    aggregate::{BlockCounters, SiteId, Snapshot, Tgid},
+    aggregate::{BlockCounters, Faulted, SiteId, Snapshot, Tgid},
     target::limits::MemoryLimit,
 };
 
@@ -82,6 +83,8 @@ pub struct Analyst {
     /// The counters with which a site was judged, and when.
     judged: HashMap<SiteId, (BlockCounters, Duration)>,
     processes: BTreeMap<Tgid, (ProcessAnalysis, Context)>,
+    /// Where page faults are followed: of each process.
+    faults: BTreeMap<Tgid, FaultCourse>,
 }
 
 impl Analyst {
@@ -94,6 +97,7 @@ impl Analyst {
             others: HashMap::new(),
             judged: HashMap::new(),
             processes: BTreeMap::new(),
+            faults: BTreeMap::new(),
         }
     }
 
@@ -133,6 +137,9 @@ impl Analyst {
 
     fn take(&mut self, snapshot: &Snapshot, observed: BTreeMap<Tgid, Observed>) {
         self.history.push_snapshot(snapshot);
+        for process in snapshot.growth.iter().flat_map(|growth| &growth.processes) {
+            self.faults.entry(process.tgid).or_default().push(snapshot.elapsed, process.faulted);
+        }
         self.forget_others(&observed);
         let held = self.held(snapshot);
         for (tgid, observed) in observed {
@@ -149,6 +156,7 @@ impl Analyst {
         let gone: Vec<Tgid> = self.processes.keys().filter(|tgid| !observed.contains_key(tgid)).copied().collect();
         for tgid in gone {
             self.processes.remove(&tgid);
+            self.faults.remove(&tgid);
             self.history.forget(tgid, []);
         }
     }
@@ -162,7 +170,7 @@ impl Analyst {
                 held.blocks += site.counters.inuse_objects();
                 held.freed_old +=
                     self.heap.get(&site.id).map_or(0, |lifetimes| lifetimes.freed_from(age_bucket(OLD_NS)));
-            } else if site.kind.is_own_memory() {
+            } else if site.kind.is_own_memory() && !site.kind.is_faulted() {
                 held.mapped += site.counters.inuse_bytes();
             }
         }
@@ -200,6 +208,8 @@ impl Analyst {
             resident: resident_growth.map(|growth| growth.per_s),
             outstanding: outstanding_growth.map(|growth| growth.per_s),
         };
+        // What is a block and what is not cannot be told without allocators.
+        let resident = resident.filter(|_| snapshot.growth.is_none());
         let explanation = resident.map(|memory| explain(&ResidentMemory { outstanding, blocks, mapped, ..memory }));
         let before = self.processes.remove(&tgid).map(|(analysis, _)| analysis).unwrap_or_default();
         let analysis = ProcessAnalysis {
@@ -219,6 +229,12 @@ impl Analyst {
         let begun = Instant::now();
         let now = snapshot.elapsed;
         let heap = snapshot.sites.iter().map(|site| (site.id, site.tgid, site.counters));
+        let faulted: HashMap<SiteId, Faulted> =
+            snapshot.sites.iter().filter_map(|site| Some((site.id, site.faulted?))).collect();
+        let mapped: HashSet<SiteId> = match &snapshot.growth {
+            Some(_) => snapshot.sites.iter().filter(|site| site.kind.is_range()).map(|site| site.id).collect(),
+            None => HashSet::new(),
+        };
         let fds = snapshot.descriptors.iter().flat_map(|descriptors| &descriptors.sites).map(|site| {
             let counters =
                 BlockCounters { alloc_objects: site.opened, free_objects: site.closed, ..BlockCounters::default() };
@@ -241,7 +257,10 @@ impl Analyst {
             if begun.elapsed() >= budget {
                 return;
             }
-            self.judge_site(id, tgid, now);
+            match faulted.get(&id) {
+                Some(faulted) => self.judge_faulted(id, tgid, *faulted, now),
+                None => self.judge_site(id, tgid, now, mapped.contains(&id)),
+            }
             self.judged.insert(id, (counters, now));
         }
     }
@@ -250,12 +269,37 @@ impl Analyst {
         self.heap.get(&id).or_else(|| self.others.get(&id))
     }
 
-    fn judge_site(&mut self, id: SiteId, tgid: Tgid, now: Duration) {
+    /// How fast the resident memory of a process grows, if it does for sure.
+    fn resident_growth(&self, tgid: Tgid) -> Option<Estimate> {
+        let (analysis, _) = self.processes.get(&tgid)?;
+        analysis.resident.filter(|growth| growth.certain).map(|growth| growth.per_s)
+    }
+
+    fn judge_faulted(&mut self, id: SiteId, tgid: Tgid, faulted: Faulted, now: Duration) {
+        let (recent, whole) = (self.history.site(id, RECENT), self.history.site(id, now));
+        let course = FaultCourse::default();
+        let evidence = FaultEvidence {
+            recent: &recent,
+            whole: &whole,
+            faulted,
+            process: self.faults.get(&tgid).unwrap_or(&course),
+            resident: self.resident_growth(tgid),
+            ran_before: self.processes.get(&tgid).and_then(|(_, context)| context.ran_before),
+        };
+        if let Some(judgement) = judge_faulted(&evidence) {
+            self.verdicts.update(id, now, judgement);
+        }
+    }
+
+    /// `mapped` says that mappings are all that is known of it.
+    fn judge_site(&mut self, id: SiteId, tgid: Tgid, now: Duration, mapped: bool) {
         let context = self.processes.get(&tgid).map(|(_, context)| *context).unwrap_or_default();
         let (recent, whole) = (self.history.site(id, RECENT), self.history.site(id, now));
         let lifetimes = self.lifetimes(id);
         let evidence = Evidence { recent: &recent, whole: &whole, lifetimes, context: &context };
         if let Some(judgement) = judge(&evidence) {
+            let alone = |judgement| of_mappings_alone(judgement, self.resident_growth(tgid));
+            let judgement = if mapped { alone(judgement) } else { judgement };
             self.verdicts.update(id, now, judgement);
         }
     }

@@ -7,6 +7,7 @@ use super::{
     calls::{self, Watched},
     fds,
     features::{AttachMode, Features, has_uprobe_multi},
+    growth::Growth,
     hazards, links, preflight,
     session::{LoadOptions, ProgramSet, load},
     uprobe_multi::Programs,
@@ -143,6 +144,11 @@ pub fn checkup() -> Checkup {
             add("descriptors", State::Missing, format!("system calls cannot be traced: {error}"));
         }
     }
+    let (state, meaning) = match Growth::attach(&mut ebpf) {
+        Ok(_) => (State::Works, "growth can be followed by page faults, without any probe (--growth)".to_owned()),
+        Err(error) => (State::Missing, error.to_string()),
+    };
+    add("page faults", state, meaning);
     Checkup { release, checks }
 }
 

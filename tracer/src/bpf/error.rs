@@ -53,6 +53,17 @@ pub enum BpfError {
         /// The kernel's word.
         reason: String,
     },
+    /// The kernel does not take the programs that run at page faults.
+    #[error(
+        "this kernel ({release}) cannot follow page faults, which takes Linux 5.17 with its types in /sys/kernel/btf/vmlinux: \
+         leave --growth out to trace the allocator; it said: {reason}"
+    )]
+    NoGrowth {
+        /// The kernel's.
+        release: String,
+        /// The kernel's word.
+        reason: String,
+    },
     /// The target ended while the probes went in.
     #[error("process {pid} exited while the probes were being attached; nothing was traced")]
     TargetGone {

@@ -8,6 +8,7 @@ mod checkup;
 mod error;
 mod fds;
 mod features;
+mod growth;
 mod hazards;
 mod hits;
 mod kernel_types;

@@ -23,6 +23,7 @@ use super::{
     error::chain,
     fds::{self, FdReader},
     features::{AttachMode, Features, InUse},
+    growth::{self, Growth},
     hits::HitCounters,
     kernel_types::{self, Layout},
     links::Links,
@@ -74,6 +75,8 @@ pub struct Session {
     max_live: u32,
     generation: u64,
     fd_reader: Option<FdReader>,
+    faults: MappedCounters<1>,
+    growth: Option<Growth>,
     purger: Option<Purger>,
     features: Vec<Feature>,
     ebpf: Ebpf,
@@ -131,6 +134,8 @@ impl Session {
             max_live,
             generation: 0,
             fd_reader,
+            faults: MappedCounters::new("FAULTS", data(&ebpf, "FAULTS")?, MAX_SITES)?,
+            growth: None,
             purger: None,
             features: in_use,
             ebpf,
@@ -222,6 +227,26 @@ impl Session {
             })?);
         }
         self.purger.as_ref().map_or(Ok(0), |purger| purger.purge(gone))
+    }
+
+    /// Looks at page faults of the targets from now on.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn start_growth(&mut self) -> Result<(), BpfError> {
+        if self.growth.is_none() {
+            self.growth = Some(Growth::attach(&mut self.ebpf)?);
+            self.features.push(growth::feature());
+        }
+        Ok(())
+    }
+
+    /// Looks at them no more. What they told can still be read.
+    pub fn stop_growth(&mut self) {
+        let begun = std::time::Instant::now();
+        if self.growth.take().is_some() {
+            log::debug!("page faults are not followed any more, after {:?}", begun.elapsed());
+        }
     }
 
     /// Sees to it that a target which was forked has its image.
@@ -322,6 +347,7 @@ impl Session {
 
     /// Takes the probes out. Counters can still be read.
     pub fn detach(&mut self) {
+        self.stop_growth();
         let begun = std::time::Instant::now();
         self.links.detach(&mut self.ebpf);
         log::debug!("detached in {:?}", begun.elapsed());
@@ -341,6 +367,8 @@ impl EventSource for Session {
             let [alloc_bytes, alloc_objects, free_bytes, free_objects] = self.counters.get(site);
             BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects }
         }));
+        reading.faults.clear();
+        reading.faults.extend((0..sites.min(self.faults.len())).map(|site| self.faults.get(site)[0]));
         reading.loss = LossCause::ALL
             .iter()
             .map(|cause| LossCount { cause: *cause, count: self.loss.get(cause.code() as usize)[0] })

@@ -134,6 +134,10 @@ pub struct LiveArguments {
     /// Trace file descriptors and connections only; with --heap, both [default: both].
     #[arg(long)]
     pub fds: bool,
+    /// Follow page faults instead of allocators: what makes the process grow, at no cost that can be measured, as an estimate
+    /// by call site of the memory that it touches first. No probe is put into the process. With --fds, descriptors as well.
+    #[arg(long, conflicts_with_all = ["heap", "empty_probes", "allocator", "attach"])]
+    pub growth: bool,
     /// Trace the children of the processes too, those that are there and those that come, and the programs they become.
     #[arg(long)]
     pub follow_forks: bool,
@@ -214,12 +218,12 @@ pub struct LiveArguments {
 impl LiveArguments {
     /// Whether memory is traced.
     pub fn traces_heap(&self) -> bool {
-        self.heap || !self.fds
+        !self.growth && (self.heap || !self.fds)
     }
 
     /// Whether descriptors are traced.
     pub fn traces_fds(&self) -> bool {
-        (self.fds || !self.heap) && !self.empty_probes
+        (self.fds || !self.heap && !self.growth) && !self.empty_probes
     }
 
     /// Whether the options go together.
@@ -228,7 +232,7 @@ impl LiveArguments {
     /// Says which do not, and what to do.
     pub fn check(&self) -> Result<(), clap::Error> {
         let format = self.format.unwrap_or(Format::Text);
-        if format.is_of_memory() && !self.traces_heap() {
+        if format.is_of_memory() && !self.traces_heap() && !self.growth {
             return conflict(
                 "this format shows memory, which --fds alone does not trace; use --format html, or add --heap",
             );
@@ -366,6 +370,9 @@ mod tests {
         assert_eq!(traced("leaktrace -p 41 --heap"), (true, false));
         assert_eq!(traced("leaktrace -p 41 --fds"), (false, true));
         assert_eq!(traced("leaktrace -p 41 --fds --heap"), (true, true));
+        assert_eq!(traced("leaktrace -p 41 --growth"), (false, false));
+        assert_eq!(traced("leaktrace -p 41 --growth --fds"), (false, true));
+        assert!(parse("leaktrace -p 41 --growth --heap").is_err());
         assert!(parse("leaktrace demo -p 41").is_err());
     }
 
@@ -383,8 +390,13 @@ mod tests {
         refused("leaktrace -p 41 --format json --by alloc", "--sort");
         refused("leaktrace -p 41 --format svg --fds", "--heap");
         refused("leaktrace -p 41 --format pprof --by growth", "-base");
-        for fine in ["--format svg --by growth", "--format pprof --fds --heap", "--format html --fds", "--format text"]
-        {
+        for fine in [
+            "--format svg --by growth",
+            "--format pprof --fds --heap",
+            "--format html --fds",
+            "--format text",
+            "--format svg --growth",
+        ] {
             check(&format!("leaktrace -p 41 {fine}")).expect(fine);
         }
     }

@@ -28,6 +28,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<Exit
         arguments.duration.or(if on_terminal && arguments.format.is_none() { None } else { Some(UNATTENDED) });
     eprintln!("leaktrace: started a server with known leaks as process {}", server.0.id());
     let live = LiveArguments {
+        growth: false,
         heap: false,
         fds: false,
         stale: Duration::from_secs(60),

@@ -136,6 +136,9 @@ async fn trace(
         None => prepared.summary.clone(),
     };
     let mut tracing = Tracing::new(prepared, arguments.traces_heap())?;
+    if launched.is_some() {
+        tracing.aggregator.begins_with_nothing();
+    }
     if arguments.follow_forks {
         let children = tracing.follow_children()?;
         summary.push_str(&format!("; following children, {children} so far"));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tracer_common::process::stops;
+use tracer_common::{config::FAULT_PERIOD, process::stops};
 
 use super::{
     LiveArguments,
@@ -87,10 +87,13 @@ fn attach(
         programs: if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting },
         mode: arguments.attach,
         fds: nofile,
-        ranges: heap && !arguments.empty_probes,
+        ranges: (heap || arguments.growth) && !arguments.empty_probes,
         follow_forks: arguments.follow_forks,
     };
     let mut session = Session::load(tables, options)?;
+    if arguments.growth {
+        session.start_growth()?;
+    }
     for (target, (modules, _, plan, probed)) in targets.iter().zip(&planned) {
         let pid = target.info().pid.0;
         session.add_target(pid, plan, probed, modules).map_err(|error| or_gone(target, error.into()))?;
@@ -114,6 +117,7 @@ fn attach(
         started_ns,
         targets: targets.iter().map(|target| target.info().clone()).collect(),
         heap,
+        growth: arguments.growth.then_some(FAULT_PERIOD),
         fds: fds.is_some().then_some(arguments.stale),
         features: session.features().to_vec(),
     };
@@ -126,7 +130,17 @@ fn attach(
         probes.1.extend(used.map(|module| module.path.to_string_lossy().into_owned()));
         processes.push(process(target, modules, known, &symbolizer));
     }
-    let summary = summary(&about.targets, heap.then_some(probes), fds.is_some(), begun);
+    let mut what = Vec::new();
+    if heap {
+        what.push(probes_words(probes));
+    }
+    if arguments.growth {
+        what.push(format!("1 page fault in {FAULT_PERIOD}"));
+    }
+    if fds.is_some() {
+        what.push("descriptors".to_owned());
+    }
+    let summary = summary(&about.targets, &what, begun);
     Ok(Prepared { processes, session, fds, symbolizer, allocators, about, summary })
 }
 
@@ -150,20 +164,20 @@ fn process(target: Target, modules: ModuleMap, planned: Planned, symbolizer: &Sy
 }
 
 /// What is said when tracing has begun.
-fn summary(targets: &[aggregate::TargetInfo], heap: Option<(usize, Vec<String>)>, fds: bool, begun: Instant) -> String {
+fn summary(targets: &[aggregate::TargetInfo], what: &[String], begun: Instant) -> String {
     let who: Vec<String> = targets.iter().map(|target| format!("{} ({})", target.pid.0, target.comm)).collect();
-    let heap = heap.map(|(probes, mut places)| {
-        let mut seen = HashSet::new();
-        places.retain(|place| seen.insert(place.clone()));
-        format!("{probes} probes in {}", places.join(", "))
-    });
-    let descriptors = fds.then(|| "descriptors".to_owned());
     format!(
         "tracing {who}: {what}, attached in {time:.0?}",
         who = who.join(", "),
-        what = [heap, descriptors].into_iter().flatten().collect::<Vec<_>>().join(", "),
+        what = what.join(", "),
         time = begun.elapsed(),
     )
+}
+
+fn probes_words((probes, mut places): (usize, Vec<String>)) -> String {
+    let mut seen = HashSet::new();
+    places.retain(|place| seen.insert(place.clone()));
+    format!("{probes} probes in {}", places.join(", "))
 }
 
 /// A process that ends meanwhile makes any of the steps fail, in its own way: says what it means.

@@ -70,6 +70,8 @@ pub(super) struct Tracing {
     latest: Option<SharedSnapshot>,
     analyst: Analyst,
     watches: MemoryWatches,
+    /// Page faults are followed, and compared with resident memory.
+    growth: bool,
 }
 
 impl Tracing {
@@ -79,11 +81,12 @@ impl Tracing {
         processes.iter().try_for_each(|process| exits.add(&process.target))?;
         let (stop, stopped) = channel();
         let surveys = start_surveys(session.surveyor()?, stopped)?;
+        let growth = about.growth.is_some();
         let mut aggregator = Aggregator::new(about);
         for process in &processes {
             aggregator.ranges().begin(process.target.info().pid, process.follower.whole().data_end);
         }
-        Ok(Self {
+        let mut tracing = Self {
             session,
             aggregator,
             symbolizer,
@@ -102,7 +105,23 @@ impl Tracing {
             latest: None,
             analyst: Analyst::new(WINDOW),
             watches: MemoryWatches::new(),
-        })
+            growth,
+        };
+        tracing.read_resident();
+        Ok(tracing)
+    }
+
+    /// Tells what is resident as of now, where that is compared with what is faulted in.
+    fn read_resident(&mut self) {
+        if self.growth {
+            let resident = |process: &Process| process.target.memory().and_then(|memory| memory.resident()).ok();
+            for (pid, process) in &self.processes {
+                // Nothing is resident of one that has just ended: what it had last stays.
+                if let Some(resident) = resident(process).filter(|resident| *resident > 0) {
+                    self.aggregator.take_resident(Tgid(*pid), resident);
+                }
+            }
+        }
     }
 
     /// A descriptor that is readable when a walk has come to an address that the tables do not know.
@@ -276,6 +295,7 @@ impl Tracing {
     fn look(&mut self) -> anyhow::Result<(Snapshot, BTreeMap<Tgid, Observed>)> {
         self.drain()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
+        self.read_resident();
         let view = self.aggregator.view(&self.reading, self.state.clone());
         let mut observed = self.watches.observe(self.processes.values());
         for (tgid, observed) in &mut observed {
@@ -302,6 +322,7 @@ impl Tracing {
         self.drain()?;
         self.purge()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
+        self.read_resident();
         for (pid, process) in &self.processes {
             for runtime in &process.planned.runtimes {
                 self.aggregator.note(Tgid(*pid), runtime.note());

@@ -28,6 +28,9 @@ struct Step {
     events: Vec<Event>,
     /// By site: bytes and objects allocated, bytes and objects freed.
     counters: Vec<[u64; 4]>,
+    /// By site: page faults that were looked at.
+    #[serde(default)]
+    faults: Vec<u64>,
     loss: Vec<(u32, u64)>,
     stats: Vec<(u32, u64)>,
 }
@@ -130,7 +133,7 @@ impl<R: BufRead> Replay<R> {
     }
 
     fn step(line: &str) -> Result<(Vec<RawEvent>, Reading), SourceError> {
-        let Step { now_ns, events, counters, loss, stats } =
+        let Step { now_ns, events, counters, faults, loss, stats } =
             serde_json::from_str(line).map_err(|error| SourceError::Read(format!("replay: {error}")))?;
         let events = events.into_iter().map(RawEvent::try_from).collect::<Result<_, _>>()?;
         let counters = counters
@@ -150,7 +153,7 @@ impl<R: BufRead> Replay<R> {
             .into_iter()
             .map(|(stat, count)| Ok(StatCount { stat: Stat::try_from(stat)?, count }))
             .collect::<Result<_, super::DecodeError>>()?;
-        Ok((events, Reading { now_ns, counters, loss, stats, probes: Vec::new() }))
+        Ok((events, Reading { now_ns, faults, counters, loss, stats, probes: Vec::new() }))
     }
 }
 
@@ -250,8 +253,9 @@ impl From<&RawEvent> for Event {
 /// # Errors
 /// When writing fails.
 pub fn write_step(out: &mut impl Write, events: &[RawEvent], reading: &Reading) -> io::Result<()> {
-    let Reading { now_ns, counters, loss, stats, probes: _ } = reading;
+    let Reading { now_ns, faults, counters, loss, stats, probes: _ } = reading;
     let step = Step {
+        faults: faults.clone(),
         now_ns: *now_ns,
         events: events.iter().map(Event::from).collect(),
         counters: counters.iter().map(|c| [c.alloc_bytes, c.alloc_objects, c.free_bytes, c.free_objects]).collect(),
@@ -299,6 +303,7 @@ mod tests {
         let first = Reading {
             now_ns: 1_000,
             counters: vec![counters],
+            faults: vec![13],
             loss: vec![LossCount { cause: LossCause::LiveFull, count: 3 }],
             stats: vec![StatCount { stat: Stat::NullFree, count: 5 }],
             probes: Vec::new(),

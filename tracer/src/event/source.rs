@@ -26,6 +26,8 @@ pub struct Reading {
     pub now_ns: u64,
     /// By site id.
     pub counters: Vec<BlockCounters>,
+    /// Page faults that were looked at, by site id; empty where none are.
+    pub faults: Vec<u64>,
     /// Losses that happened.
     pub loss: Vec<LossCount>,
     /// What else was seen.

@@ -89,6 +89,7 @@ impl Synthetic {
 impl EventSource for Synthetic {
     fn read(&mut self, sites: usize, reading: &mut Reading) -> Result<(), SourceError> {
         *reading = Reading {
+            faults: Vec::new(),
             now_ns: self.elapsed.as_nanos() as u64,
             counters: self.patterns.iter().take(sites).map(|pattern| pattern.counters(self.elapsed)).collect(),
             ..Reading::default()

@@ -4,6 +4,7 @@
 //! name that it has in JSON. Text of the target is displayable before it is escaped.
 
 mod descriptors;
+mod growth;
 mod heap;
 mod process;
 mod text;
@@ -43,6 +44,9 @@ impl Collector for Exposition {
         run(snapshot, &mut writer)?;
         if snapshot.heap_traced {
             heap::write(snapshot, &mut writer)?;
+        }
+        if let Some(faults) = &snapshot.growth {
+            growth::write(snapshot, faults, &mut writer)?;
         }
         process::write(snapshot, &mut writer)?;
         match &snapshot.descriptors {

@@ -54,7 +54,7 @@ pub fn listed(snapshot: &Snapshot) -> Vec<SiteId> {
 
 /// Those that hold most of the process's own memory.
 fn largest(snapshot: &Snapshot) -> impl Iterator<Item = &SiteSnapshot> {
-    let own = snapshot.sites.iter().filter(|site| site.kind.is_own_memory() && site.counters.inuse_objects() > 0);
+    let own = snapshot.own_memory().filter(|site| site.counters.inuse_objects() > 0);
     own.take(LISTED)
 }
 

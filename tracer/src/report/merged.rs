@@ -105,9 +105,12 @@ impl Mergeable for SiteSnapshot {
     }
 
     fn add(&mut self, other: &Self) {
-        let Self { id: _, tgid: _, kind: _, counters, oldest, stack: _, verdict, ages, suppressed } = other;
+        let Self { id: _, tgid: _, kind: _, counters, faulted, oldest, stack: _, verdict, ages, suppressed } = other;
         self.suppressed &= *suppressed;
         self.counters += *counters;
+        if let Some(faulted) = faulted {
+            *self.faulted.get_or_insert_default() += *faulted;
+        }
         self.ages = match (self.ages.take(), ages) {
             (Some(own), Some(others)) => Some(Arc::new(own.with(others))),
             (own, others) => own.or_else(|| others.clone()),

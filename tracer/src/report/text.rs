@@ -9,13 +9,16 @@ use std::{
 use tracer_common::event::SiteKind;
 
 use super::{
-    FrameText, Sort, library_runs,
+    FrameText, Sort,
+    growth_words::faulted_words,
+    library_runs,
     merged::{Merged, merge, owner_words, parts_words},
     sort_indices, stack_end_words,
     startup::is_startup,
     state_name, state_words,
     text_analysis::{write_analysis, write_verdict},
     text_fds::write_descriptors,
+    text_growth::{write_faulted_sites, write_growth},
     units::{bytes, count, counted, duration, rate, signed_bytes},
     untrusted::{LONGEST, clean, displayable},
     words::{ending_words, kind_words, loss_words},
@@ -58,7 +61,15 @@ impl Default for ReportOptions {
 /// show.
 pub fn write_text(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
     header(snapshot, out)?;
-    if snapshot.heap_traced {
+    if let Some(faults) = &snapshot.growth {
+        write_faulted_sites(snapshot, faults, options, out)?;
+    }
+    let mapped = snapshot.growth.is_some() && snapshot.sites.iter().any(|site| site.kind.is_range());
+    if mapped {
+        writeln!(out)?;
+        writeln!(out, "Mapped meanwhile, exactly. What was touched of it is among the page faults above.")?;
+    }
+    if snapshot.heap_traced || mapped {
         heap_sites(snapshot, options, out)?;
     }
     match &snapshot.descriptors {
@@ -71,7 +82,7 @@ pub fn write_text(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Wr
 
 fn heap_sites(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Write) -> io::Result<()> {
     let processes = snapshot.processes.len();
-    let merged = merge(snapshot.sites.iter(), processes);
+    let merged = merge(snapshot.sites.iter().filter(|site| !site.kind.is_faulted()), processes);
     let listing = Listing::new(snapshot, &merged, options);
     for (rank, entry) in listing.shown.iter().enumerate() {
         writeln!(out)?;
@@ -94,6 +105,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         suppressions,
         notes,
         heap_traced,
+        growth,
         sites: _,
         totals: _,
         rates: _,
@@ -115,7 +127,10 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     write_processes(processes, out)?;
     let since = started.strftime("%Y-%m-%d %H:%M:%S UTC");
     writeln!(out, "traced       {} since {since}", duration(*elapsed))?;
-    if *heap_traced {
+    if let Some(faults) = growth {
+        write_growth(snapshot, faults, out)?;
+        write_mapped(&snapshot.sites, true, out)?;
+    } else if *heap_traced {
         heap_numbers(snapshot, out)?;
     } else {
         writeln!(out, "memory       not traced: started with --fds")?;
@@ -156,7 +171,7 @@ fn heap_numbers(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "outstanding  {} from {from}", amount(totals.inuse_bytes(), totals.inuse_objects()))?;
     writeln!(out, "allocated    {}", amount(alloc_bytes, alloc_objects))?;
     writeln!(out, "freed        {}", amount(free_bytes, free_objects))?;
-    write_mapped(sites, out)?;
+    write_mapped(sites, false, out)?;
     let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s } = *rates;
     writeln!(
         out,
@@ -199,15 +214,16 @@ fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Re
     Ok(())
 }
 
-/// What is mapped besides, by kind.
-fn write_mapped(sites: &[SiteSnapshot], out: &mut dyn Write) -> io::Result<()> {
+/// What is mapped, by kind: with what allocators map, or besides.
+fn write_mapped(sites: &[SiteSnapshot], with_allocators: bool, out: &mut dyn Write) -> io::Result<()> {
     let mut kinds: BTreeMap<SiteKind, BlockCounters> = BTreeMap::new();
     for site in sites.iter().filter(|site| site.kind.is_range() && site.counters.inuse_objects() > 0) {
         *kinds.entry(site.kind).or_default() += site.counters;
     }
     for (index, (kind, counters)) in kinds.into_iter().enumerate() {
         let label = if index == 0 { "mapped" } else { "" };
-        writeln!(out, "{label:<12} {}, {}", amount_of(kind, &counters), kind_words(kind))?;
+        let what = if with_allocators && kind == SiteKind::Mmap { "anonymous memory" } else { kind_words(kind) };
+        writeln!(out, "{label:<12} {}, {what}", amount_of(kind, &counters))?;
     }
     Ok(())
 }
@@ -236,7 +252,8 @@ fn amount_of_all(kind: SiteKind, size: u64, objects: u64) -> String {
 }
 
 fn write_site(rank: usize, entry: &Merged<SiteSnapshot>, processes: usize, out: &mut dyn Write) -> io::Result<()> {
-    let SiteSnapshot { id: _, tgid: _, kind, counters, oldest, stack, verdict, ages: _, suppressed } = &entry.sum;
+    let SiteSnapshot { id: _, tgid: _, kind, counters, faulted: _, oldest, stack, verdict, ages: _, suppressed } =
+        &entry.sum;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let age = oldest.map_or_else(|| "unknown".to_owned(), duration);
     let amount_allocated = amount_of_all(*kind, alloc_bytes, alloc_objects);
@@ -266,10 +283,13 @@ pub(crate) fn site_text(site: &SiteSnapshot) -> String {
     let age = site.oldest.map_or_else(|| "unknown".to_owned(), duration);
     let held = amount_of(site.kind, &site.counters);
     let allocated = amount_of_all(site.kind, alloc_bytes, alloc_objects);
-    let written =
-        writeln!(text, "{held} outstanding, oldest {age}, of {allocated} allocated (process {})", site.tgid.0)
-            .and_then(|()| site.verdict.as_ref().map_or(Ok(()), |verdict| write_verdict(verdict, &mut text)))
-            .and_then(|()| write_stack(&site.stack, &mut text));
+    let head = match site.faulted {
+        Some(faulted) => format!("{} faulted in", faulted_words(faulted)),
+        None => format!("{held} outstanding, oldest {age}, of {allocated} allocated"),
+    };
+    let written = writeln!(text, "{head} (process {})", site.tgid.0)
+        .and_then(|()| site.verdict.as_ref().map_or(Ok(()), |verdict| write_verdict(verdict, &mut text)))
+        .and_then(|()| write_stack(&site.stack, &mut text));
     written.expect("writes to memory");
     String::from_utf8_lossy(&text).into_owned()
 }
@@ -403,6 +423,11 @@ mod tests {
     #[test]
     fn normal() {
         insta::assert_snapshot!(report(&testing::normal(), &ReportOptions::default()));
+    }
+
+    #[test]
+    fn growth_is_estimated_from_page_faults() {
+        insta::assert_snapshot!(report(&testing::growth(), &ReportOptions { top: 2, ..Default::default() }));
     }
 
     #[test]

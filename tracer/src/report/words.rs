@@ -28,6 +28,9 @@ pub(crate) fn loss_words(cause: LossCause) -> &'static str {
         LossCause::RangeLost => {
             "changes of the mappings lost, the event buffer was full: what was mapped is not counted"
         }
+        LossCause::FaultLost => {
+            "page faults not counted, the table of call sites or the event buffer was full; each stands for many"
+        }
         LossCause::TargetsFull => "children not followed, the table of processes was full",
         LossCause::FdReadFault => {
             "descriptors without a call site, their number could not be read from the target's memory"
@@ -50,6 +53,7 @@ pub(crate) fn loss_advice(cause: LossCause) -> &'static str {
         LossCause::FdsFull => "They are shown as open, without who opened them. Start again.",
         LossCause::SocketEventLost => "Open connections are exact; the counters of peers are too low.",
         LossCause::RangeLost => "What is mapped now is looked at again; what was mapped in between is missing.",
+        LossCause::FaultLost => "What is shown as faulted in is too low by these. Trace for a shorter time.",
         LossCause::TargetsFull => "Trace fewer processes at once, or without --follow-forks.",
         LossCause::FdReadFault => "They are shown as open, without who opened them.",
     }
@@ -89,6 +93,7 @@ pub(super) fn kind_words(kind: SiteKind) -> &'static str {
         SiteKind::MmapFile => "files",
         SiteKind::MmapStack => "stacks of threads",
         SiteKind::MmapReserved => "addresses without access",
+        SiteKind::PageFault => "touched for the first time",
     }
 }
 

@@ -177,3 +177,13 @@ fn the_mouse_shows_tabs_selects_rows_and_scrolls() {
     let shown = point(&mut app, click, health, 4).to_string();
     assert!(shown.contains("STACKS") && !shown.contains("CALL SITE"), "{shown}");
 }
+
+fn growth() -> App {
+    app([testing::growth()])
+}
+
+golden!(growth_80x24, growth(), &[], 80 x 24);
+golden!(growth_120x40, growth(), &[], 120 x 40);
+golden!(growth_220x60, growth(), &[], 220 x 60);
+golden!(growth_40x8, growth(), &[], 40 x 8);
+golden!(growth_by_function, growth(), &[KeyCode::Char('o')], 120 x 40);

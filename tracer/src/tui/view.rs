@@ -64,7 +64,7 @@ pub(super) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>) {
 fn draw_tab(state: &mut State, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
     let Some(snapshot) = state.snapshot.clone() else { return say(sites::WAITING, frame, body) };
     match (state.tab, &snapshot.descriptors) {
-        (Tab::Leaks | Tab::Flame, _) if !snapshot.heap_traced => say(NO_HEAP, frame, body),
+        (Tab::Leaks | Tab::Flame, _) if !snapshot.has_memory() => say(NO_HEAP, frame, body),
         (Tab::Leaks, _) => draw_leaks(state, &snapshot, theme, frame, body),
         (Tab::Descriptors | Tab::Peers, None) => say(NO_DESCRIPTORS, frame, body),
         (Tab::Descriptors, Some(descriptors)) => draw_descriptors(state, descriptors, theme, frame, body),

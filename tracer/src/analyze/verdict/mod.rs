@@ -13,6 +13,7 @@
 
 mod accumulation;
 mod births;
+mod faulted;
 mod level;
 mod words;
 
@@ -24,6 +25,7 @@ mod verdicts;
 
 use std::time::Duration;
 
+pub use faulted::{FaultCourse, FaultEvidence, judge_faulted, of_mappings_alone};
 pub use verdicts::{Verdict, Verdicts};
 
 use self::{accumulation::Accumulation, level::Level};

@@ -44,7 +44,7 @@ pub(in crate::cli) fn run(arguments: &ReportArguments) -> anyhow::Result<ExitCod
         suppressions.apply(&mut window.snapshot);
     }
     let options = ReportOptions { top: *top, sort: *sort, min_age: *min_age };
-    if format.is_of_memory() && !window.snapshot.heap_traced {
+    if format.is_of_memory() && !window.snapshot.has_memory() {
         bail!("this format shows memory, which was not traced; use --format html");
     }
     let mut output = Output::open(output.as_deref(), *format, options)?.measuring(by.unwrap_or_default());

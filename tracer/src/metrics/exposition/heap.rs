@@ -39,7 +39,7 @@ fn totals(snapshot: &Snapshot, writer: &mut Writer<'_>) -> fmt::Result {
 }
 
 /// The labels of a call site.
-fn labels(site: &SiteSnapshot) -> [Labelled<'_>; 4] {
+pub(super) fn labels(site: &SiteSnapshot) -> [Labelled<'_>; 4] {
     [
         ("site", site.id.0.to_string().into()),
         ("call_site", label(&call_site_words(&site.stack)).into_owned().into()),
@@ -63,7 +63,7 @@ fn sites(snapshot: &Snapshot, writer: &mut Writer<'_>) -> fmt::Result {
     let leaking = listed.iter().map(|site| (labels(site), u64::from(is_leaking(site))));
     writer.gauge("leaktrace_site_leaking", "Whether they are judged to leak.", leaking)?;
 
-    let holding = snapshot.sites.iter().filter(|site| site.kind.is_own_memory() && site.counters.inuse_objects() > 0);
+    let holding = snapshot.own_memory().filter(|site| site.counters.inuse_objects() > 0);
     let all = holding.clone().count() as u64;
     let rest: u64 = holding.map(|site| site.counters.inuse_bytes()).sum::<u64>()
         - listed.iter().map(|site| site.counters.inuse_bytes()).sum::<u64>();

@@ -10,6 +10,7 @@ mod analysis;
 pub(super) mod codes;
 mod descriptors;
 mod endpoint;
+mod growth;
 mod signals;
 mod sums;
 mod time;
@@ -33,8 +34,8 @@ use super::{
 };
 use crate::{
     aggregate::{
-        BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, OwnCost, ProbeStatus, ProcessSnapshot, Rates,
-        SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
+        BlockCounters, Ending, Faulted, Feature, IncompleteCount, LossCount, Note, OwnCost, ProbeStatus,
+        ProcessSnapshot, Rates, SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
     },
     analyze::{survival::Ages, verdict::Verdict},
     symbolize::Stack,
@@ -58,6 +59,7 @@ mod kind {
     pub(super) const AGES: u32 = 14;
     pub(super) const FEATURE: u32 = 16;
     pub(super) const OWN_COST: u32 = 17;
+    pub(super) const GROWTH: u32 = 40;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -226,6 +228,9 @@ struct SiteRow {
     oldest: Option<i64>,
     #[prost(bool, tag = "8")]
     suppressed: bool,
+    /// Page faults that were looked at.
+    #[prost(uint64, optional, tag = "16")]
+    samples: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -272,6 +277,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         suppressions,
         notes,
         heap_traced,
+        growth,
         sites,
         totals,
         rates,
@@ -351,8 +357,11 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
     if let Some(OwnCost { cpu, resident }) = *own_cost {
         rows.add(kind::OWN_COST, 0, &OwnCostRow { cpu_ns: nanos(cpu), resident });
     }
+    if let Some(growth) = growth {
+        growth::to_row(kind::GROWTH, growth, &mut rows);
+    }
     for site in sites {
-        let SiteSnapshot { id, tgid, kind, counters, oldest, stack: _, verdict, ages, suppressed } = site;
+        let SiteSnapshot { id, tgid, kind, counters, faulted, oldest, stack: _, verdict, ages, suppressed } = site;
         let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *counters;
         let row = SiteRow {
             tgid: tgid.0,
@@ -363,6 +372,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
             free_objects,
             oldest: oldest.map(|age| now.before(age)),
             suppressed: *suppressed,
+            samples: faulted.map(|faulted| faulted.samples),
         };
         rows.add(kind::SITE, u64::from(id.0), &row);
         verdicts::to_row(kind::VERDICT, *id, verdict.as_deref(), &mut rows);
@@ -443,6 +453,8 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
         ages: ages::from_rows(&mut reader, kind::AGES)?,
     };
     let mut unknown = 0;
+    let growth = growth::from_rows(&reader, kind::GROWTH)?;
+    let period = growth.as_ref().map_or(0, |growth| growth.period);
     let snapshot = Snapshot {
         started: jiff::Timestamp::new(session.started_s, session.started_subsec_ns)
             .map_err(|_| Malformed("it began at no possible time"))?,
@@ -461,7 +473,8 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
             Some(Note { what: what.into(), pids: pids.into_iter().map(Tgid).collect() })
         })?,
         heap_traced: session.heap_traced,
-        sites: reader.all(kind::SITE, |key, row| site(key, &row, now, &stack, &mut judged))?,
+        growth,
+        sites: reader.all(kind::SITE, |key, row| site(key, &row, period, now, &stack, &mut judged))?,
         totals: head.totals.unwrap_or_default().into(),
         rates: Rates {
             allocs_per_s: head.allocs_per_s,
@@ -522,17 +535,20 @@ struct Judged {
 fn site(
     key: u64,
     row: &SiteRow,
+    period: u64,
     now: Moment,
     stack: impl Fn(SiteId) -> Arc<Stack>,
     Judged { verdicts, ages }: &mut Judged,
 ) -> Option<SiteSnapshot> {
-    let SiteRow { tgid, kind, alloc_bytes, alloc_objects, free_bytes, free_objects, oldest, suppressed } = *row;
+    let SiteRow { tgid, kind, alloc_bytes, alloc_objects, free_bytes, free_objects, oldest, suppressed, samples } =
+        *row;
     let id = SiteId(u32::try_from(key).ok()?);
     Some(SiteSnapshot {
         id,
         tgid: Tgid(tgid),
         kind: SiteKind::try_from(kind).ok()?,
         counters: BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects },
+        faulted: samples.map(|samples| Faulted { samples, period }),
         oldest: oldest.map(|born| now.since(born)),
         stack: stack(id),
         verdict: verdicts.remove(&id),

@@ -10,7 +10,8 @@ use crate::{
 
 /// Whether all counts of a Snapshot together are a number that also fits with a sign.
 pub(super) fn check(snapshot: &Snapshot) -> Result<(), Malformed> {
-    let Snapshot { processes, suppressions, sites, totals, loss, incomplete, stats, descriptors, .. } = snapshot;
+    let Snapshot { processes, suppressions, growth, sites, totals, loss, incomplete, stats, descriptors, .. } =
+        snapshot;
     let process = |process: &ProcessSnapshot| of_blocks(&process.totals) + process.fds.map_or(0, u128::from);
     let sum = of_blocks(totals)
         + processes.iter().map(process).sum::<u128>()
@@ -19,6 +20,7 @@ pub(super) fn check(snapshot: &Snapshot) -> Result<(), Malformed> {
         + sum(loss.iter().map(|LossCount { cause: _, count }| *count))
         + sum(incomplete.iter().map(|IncompleteCount { end: _, objects }| *objects))
         + sum(stats.iter().map(|StatCount { stat: _, count }| *count))
+        + growth.as_ref().map_or(0, super::growth::sum)
         + descriptors.as_ref().map_or(0, of_descriptors);
     if sum > i64::MAX as u128 { Err(Malformed("its numbers are larger than any count")) } else { Ok(()) }
 }

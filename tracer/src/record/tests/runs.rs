@@ -12,9 +12,10 @@ use tracer_common::{
 
 use crate::{
     aggregate::{
-        BlockCounters, Corrections, Descriptors, Direction, Ending, Endpoint, Fd, FdKind, FdLimits, FdSignal, FdSite,
-        Feature, IncompleteCount, LossCount, Note, OpenFd, Origin, OwnCost, Peer, ProbeStatus, ProcessSnapshot, Rates,
-        SiteId, SiteSnapshot, Snapshot, Socket, StatCount, Suppressed, TargetInfo, TargetState, TcpState, Tgid,
+        BlockCounters, Corrections, Descriptors, Direction, Ending, Endpoint, Faulted, Fd, FdKind, FdLimits, FdSignal,
+        FdSite, Feature, IncompleteCount, LossCount, Note, OpenFd, Origin, OwnCost, PageFaults, Peer, ProbeStatus,
+        ProcessFaults, ProcessSnapshot, Rates, Resident, SiteId, SiteSnapshot, Snapshot, Socket, StatCount, Suppressed,
+        TargetInfo, TargetState, TcpState, Tgid,
     },
     analyze::{
         Estimate, ProcessAnalysis,
@@ -126,6 +127,8 @@ fn site() -> BoxedStrategy<SiteSnapshot> {
             id: SiteId(id),
             tgid: Tgid(tgid),
             kind,
+            // What page faults say is made up with the whole.
+            faulted: None,
             counters,
             oldest,
             stack,
@@ -461,10 +464,24 @@ fn counts<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strate
     vec((select(all), number()), 0..3)
 }
 
+fn page_faults() -> impl Strategy<Value = PageFaults> {
+    let resident = (0..1_u64 << 45, 0..1_u64 << 45).prop_map(|(at_attach, now)| Resident { at_attach, now });
+    let process = (any::<u32>(), 0..1_u64 << 30, maybe(resident));
+    (1..1_000_u64, vec(process, 0..3)).prop_map(|(period, processes)| {
+        let process = |(tgid, samples, resident)| ProcessFaults {
+            tgid: Tgid(tgid),
+            faulted: Faulted { samples, period },
+            resident,
+        };
+        PageFaults { period, processes: processes.into_iter().map(process).collect() }
+    })
+}
+
 /// A Snapshot as the aggregator makes them.
 pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
     let ending = prop_oneof![any::<i32>().prop_map(Ending::Code), any::<i32>().prop_map(Ending::Signal)];
-    let about = (-1_000_000_000_000..200_000_000_000_000_i64, target(), state(), maybe(ending), any::<bool>());
+    let begun = (-1_000_000_000_000..200_000_000_000_000_i64, target());
+    let about = (begun, state(), maybe(ending), any::<bool>(), maybe(page_faults()));
     let lists = (vec(process(), 0..3), vec(note(), 0..3), vec(site(), 0..8), vec(probe(), 0..3));
     let counted = (counts(LossCause::ALL), counts(StackEnd::ALL), counts(Stat::ALL));
     let rates = (real(), real(), real(), real());
@@ -472,7 +489,7 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
     (about, span(), span(), lists, counters(), rates, counted, maybe(descriptors()), found)
         .prop_map(
             |(
-                (started, target, state, ending, heap_traced),
+                ((started, target), state, ending, heap_traced, growth),
                 elapsed,
                 window,
                 (processes, notes, mut sites, probes),
@@ -485,6 +502,11 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
                 sites.sort_by_key(|site| site.id);
                 sites.dedup_by_key(|site| site.id);
                 sites.sort_by_key(SiteSnapshot::order);
+                if let Some(PageFaults { period, .. }) = growth {
+                    for site in sites.iter_mut().filter(|site| site.kind.is_faulted()) {
+                        site.faulted = Some(Faulted { samples: site.counters.alloc_objects, period });
+                    }
+                }
                 Snapshot {
                     started: jiff::Timestamp::from_millisecond(started).expect("within the years 1938 to 8307"),
                     elapsed,
@@ -497,6 +519,7 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
                     suppressions,
                     notes,
                     heap_traced,
+                    growth,
                     sites,
                     totals,
                     rates: Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s },

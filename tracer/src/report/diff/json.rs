@@ -38,8 +38,8 @@ struct JsonSide<'a> {
 
 impl<'a> From<&'a Side> for JsonSide<'a> {
     fn from(side: &'a Side) -> Self {
-        let Side { source, comm, pid, started, elapsed, heap, fds, sites: _ } = side;
-        let traced = [("heap", *heap), ("fds", *fds)];
+        let Side { source, comm, pid, started, elapsed, heap, growth, fds, sites: _ } = side;
+        let traced = [("heap", *heap), ("growth", *growth), ("fds", *fds)];
         Self {
             file: source,
             pid: pid.0,

@@ -107,6 +107,7 @@ pub fn parse_report(source: String, reader: impl Read) -> Result<Side, ParseErro
         started,
         elapsed: Duration::try_from_secs_f64(elapsed_s).unwrap_or_default(),
         heap: is_traced("heap"),
+        growth: is_traced("growth"),
         fds: is_traced("fds"),
         sites: sites.into_iter().filter_map(site).collect(),
     })

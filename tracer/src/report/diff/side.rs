@@ -66,6 +66,8 @@ pub struct Side {
     pub elapsed: Duration,
     /// Whether memory was.
     pub heap: bool,
+    /// Whether page faults were followed.
+    pub growth: bool,
     /// Whether descriptors were.
     pub fds: bool,
     /// Its sites.
@@ -99,20 +101,29 @@ impl Side {
             started: snapshot.started.to_string(),
             elapsed: snapshot.elapsed,
             heap: snapshot.heap_traced,
+            growth: snapshot.growth.is_some(),
             fds: snapshot.descriptors.is_some(),
             sites: heap.chain(fds).collect(),
         }
     }
 
     pub(super) fn traces(&self, kind: SiteKind) -> bool {
-        if kind == SiteKind::Fd { self.fds } else { self.heap }
+        match kind {
+            SiteKind::Fd => self.fds,
+            SiteKind::PageFault => self.growth,
+            _ => self.heap,
+        }
     }
 }
 
 /// What to bear in mind about two sides.
 pub(super) fn notes(before: &Side, after: &Side) -> Vec<String> {
     let mut notes = Vec::new();
-    for (what, of_before, of_after) in [("memory", before.heap, after.heap), ("descriptors", before.fds, after.fds)] {
+    for (what, of_before, of_after) in [
+        ("memory", before.heap, after.heap),
+        ("page faults", before.growth, after.growth),
+        ("descriptors", before.fds, after.fds),
+    ] {
         match (of_before, of_after) {
             (true, false) => notes.push(format!("{what} not compared: traced only before")),
             (false, true) => notes.push(format!("{what} not compared: traced only after")),

@@ -145,6 +145,7 @@ fn anonymous() -> impl Strategy<Value = Snapshot> {
         snapshot.target.exe.clear();
         snapshot.processes.clear();
         snapshot.heap_traced = true;
+        snapshot.growth.get_or_insert_default();
         snapshot
     })
 }

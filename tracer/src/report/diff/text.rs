@@ -17,7 +17,7 @@ use crate::report::{
 /// Those of `out`.
 pub fn write_diff_text(diff: &Diff, before: &Side, after: &Side, top: usize, out: &mut dyn Write) -> io::Result<()> {
     for (label, side) in [("before", before), ("after", after)] {
-        let Side { source, comm, pid, started, elapsed, heap: _, fds: _, sites: _ } = side;
+        let Side { source, comm, pid, started, elapsed, heap: _, growth: _, fds: _, sites: _ } = side;
         let started = match started.parse::<jiff::Timestamp>() {
             Ok(time) => time.strftime("%F %T UTC").to_string(),
             Err(_) => started.clone(),
@@ -84,6 +84,7 @@ fn words(kind: SiteKind) -> (&'static str, Unit) {
         SiteKind::MmapFile => ("mmap_file", mapping),
         SiteKind::MmapStack => ("mmap_stack", mapping),
         SiteKind::MmapReserved => ("mmap_reserved", mapping),
+        SiteKind::PageFault => ("page_fault", Unit { one: "page", many: "pages", has_bytes: true }),
     }
 }
 

@@ -39,7 +39,7 @@ fn stack_of(snapshot: &Snapshot, site: &SiteSnapshot) -> String {
     if snapshot.processes.len() > 1 {
         push(&mut stack, &process_of(snapshot, site));
     }
-    if site.kind != SiteKind::Heap {
+    if site.kind != SiteKind::Heap && !site.kind.is_faulted() {
         push(&mut stack, &format!("[{}]", site.kind.name()));
     }
     if site.stack.end != StackEnd::Complete {

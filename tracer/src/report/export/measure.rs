@@ -57,6 +57,13 @@ impl Measure<'_> {
 
     /// In words.
     pub fn words(&self, snapshot: &Snapshot) -> Cow<'static, str> {
+        if snapshot.growth.is_some() {
+            return match self.by {
+                By::Inuse | By::Alloc => "bytes faulted in since attach, estimated from page faults".into(),
+                By::Objects => "pages faulted in since attach, estimated from page faults".into(),
+                By::Growth => "bytes faulted in over the second half of the run, estimated from page faults".into(),
+            };
+        }
         match (self.by, self.history) {
             (By::Inuse, _) => "bytes outstanding".into(),
             (By::Objects, _) => "objects outstanding".into(),

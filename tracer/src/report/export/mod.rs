@@ -22,7 +22,7 @@ use crate::aggregate::{SiteSnapshot, Snapshot};
 
 /// What the exports are about.
 fn own_memory(snapshot: &Snapshot) -> impl Iterator<Item = &SiteSnapshot> {
-    snapshot.sites.iter().filter(|site| site.kind.is_own_memory())
+    snapshot.own_memory()
 }
 
 /// When the Snapshot was taken, by the wall clock.

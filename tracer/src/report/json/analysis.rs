@@ -15,7 +15,7 @@ use crate::{
 
 /// A value with its 95 % interval.
 #[derive(Serialize)]
-struct JsonEstimate {
+pub(super) struct JsonEstimate {
     value: f64,
     low: f64,
     high: f64,

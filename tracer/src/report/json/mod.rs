@@ -4,6 +4,7 @@
 
 mod analysis;
 mod descriptors;
+mod growth;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +17,7 @@ use serde::{Serialize, Serializer};
 use self::{
     analysis::{JsonAnalysis, JsonVerdict},
     descriptors::{JsonDescriptors, JsonFdSite},
+    growth::{JsonFaulted, JsonGrowth},
 };
 use super::{startup::is_startup, state_name};
 use crate::{
@@ -55,10 +57,13 @@ struct JsonDocument<'a> {
     suppressions: Vec<JsonSuppressed<'a>>,
     started: String,
     elapsed_s: f64,
-    /// What is traced, of `heap` and `fds`: an empty list of what is not says nothing.
+    /// What is traced, of `heap`, `growth` and `fds`: an empty list of what is not says nothing.
     traced: Vec<&'static str>,
     totals: JsonCounters,
     rates: JsonRates,
+    /// What page faults say, when they are followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    growth: Option<JsonGrowth>,
     loss: BTreeMap<&'static str, u64>,
     incomplete_stacks: BTreeMap<&'static str, u64>,
     stats: BTreeMap<&'static str, u64>,
@@ -86,6 +91,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             suppressions,
             notes,
             heap_traced,
+            growth,
             sites: _,
             totals,
             rates,
@@ -109,12 +115,13 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             notes: notes.iter().map(|note| note.what.as_ref()).collect(),
             started: started.to_string(),
             elapsed_s: elapsed.as_secs_f64(),
-            traced: [("heap", *heap_traced), ("fds", descriptors.is_some())]
+            traced: [("heap", *heap_traced), ("growth", growth.is_some()), ("fds", descriptors.is_some())]
                 .into_iter()
                 .filter_map(|(what, traced)| traced.then_some(what))
                 .collect(),
             totals: (*totals).into(),
             rates: JsonRates::new(*rates, *window),
+            growth: growth.as_ref().map(JsonGrowth::from),
             incomplete_stacks: nonzero(
                 incomplete.iter().map(|&IncompleteCount { end, objects }| (end.name(), objects)),
             ),
@@ -316,6 +323,9 @@ struct JsonHeapSite<'a> {
     tgid: u32,
     #[serde(flatten)]
     counters: JsonCounters,
+    /// What a site of page faults rests on; its other numbers are estimates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    faulted: Option<JsonFaulted>,
     oldest_age_s: Option<f64>,
     /// Of the program's start, before any code of its own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -330,13 +340,14 @@ struct JsonHeapSite<'a> {
 
 impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
     fn from(site: &'a SiteSnapshot) -> Self {
-        let SiteSnapshot { id, tgid, kind, counters, oldest, stack, verdict, ages: _, suppressed } = site;
+        let SiteSnapshot { id, tgid, kind, counters, faulted, oldest, stack, verdict, ages: _, suppressed } = site;
         let Stack { frames, end } = &**stack;
         Self {
             id: id.0,
             kind: kind.name(),
             tgid: tgid.0,
             counters: (*counters).into(),
+            faulted: faulted.map(JsonFaulted::from),
             oldest_age_s: oldest.map(|age| age.as_secs_f64()),
             startup: false,
             suppressed: *suppressed,

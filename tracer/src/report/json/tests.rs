@@ -139,6 +139,24 @@ fn nothing_seen_is_an_empty_list() {
 }
 
 #[test]
+fn page_faults_come_with_their_intervals() {
+    let document = parsed(&testing::growth());
+    assert_eq!(document["traced"], json!(["growth"]));
+    let growth = &document["growth"];
+    assert_eq!((&growth["period"], &growth["faulted"]["samples"]), (&json!(97), &json!(2_557)));
+    assert_eq!(growth["rss_growth_bytes"], 200 << 20);
+    assert_eq!(growth["given_back_bytes"], 2_557 * 97 * 4096 - (200 << 20));
+    let sites = document["sites"].as_array().expect("sites");
+    for site in sites {
+        assert_eq!(site["kind"] == "page_fault", site["faulted"].is_object(), "{site}");
+        if let Some(bytes) = site["faulted"].get("bytes") {
+            let [low, value, high] = ["low", "value", "high"].map(|field| bytes[field].as_f64().expect(field));
+            assert!(low < value && value < high && Some(value) == site["alloc_bytes"].as_f64(), "{site}");
+        }
+    }
+}
+
+#[test]
 fn every_report_is_as_the_published_schema_has_it() {
     let schema: Value =
         serde_json::from_str(include_str!("../../../../docs/leaktrace-report.schema.json")).expect("JSON");
@@ -155,6 +173,7 @@ fn every_report_is_as_the_published_schema_has_it() {
         testing::no_fds,
         testing::fds_alone,
         testing::hostile_fds,
+        testing::growth,
     ];
     for report in reports {
         let report = parsed(&report());

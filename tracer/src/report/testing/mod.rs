@@ -1,6 +1,7 @@
 //! Synthetic Snapshots for tests of the views. Counts are primes where they can be, so that a coincidence shows.
 
 mod descriptors;
+mod growth;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,6 +20,7 @@ use crate::{
 };
 
 pub(crate) use descriptors::{fds_alone, hostile_fds, many_fds, no_fds, normal_fds};
+pub(crate) use growth::growth;
 
 const PROGRAM: &str = "/usr/bin/imgserver";
 
@@ -71,6 +73,7 @@ pub(crate) fn site(
         tgid: Tgid(4242),
         kind: SiteKind::Heap,
         counters,
+        faulted: None,
         oldest: oldest.map(Duration::from_millis),
         stack: Arc::new(Stack { frames, end }),
     }
@@ -100,6 +103,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
         processes: Vec::new(),
         state: TargetState::Running,
         heap_traced: true,
+        growth: None,
         sites,
         totals,
         rates: Rates::default(),

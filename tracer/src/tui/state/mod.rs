@@ -165,7 +165,7 @@ impl State {
     }
 
     fn show(&mut self, before: Option<&Snapshot>, next: Arc<Snapshot>) {
-        if self.snapshot.is_none() && !next.heap_traced {
+        if self.snapshot.is_none() && !next.has_memory() {
             self.tab = Tab::Descriptors;
         }
         // In a recording, the window before need not have been shown.

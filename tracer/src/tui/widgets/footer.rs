@@ -51,7 +51,7 @@ fn place(state: &State) -> String {
         format!("{} of {}", count(row), counted(len as u64, one, many))
     };
     match state.tab {
-        Tab::Leaks if state.snapshot.as_ref().is_some_and(|snapshot| !snapshot.heap_traced) => String::new(),
+        Tab::Leaks if state.snapshot.as_ref().is_some_and(|snapshot| !snapshot.has_memory()) => String::new(),
         Tab::Descriptors | Tab::Peers if state.descriptors().is_none() => String::new(),
         Tab::Leaks => {
             let Leaks { browser, young, min_age, .. } = &state.leaks;

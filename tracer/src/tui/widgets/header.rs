@@ -97,6 +97,10 @@ fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
         });
         segments.extend(left.min().map(|left| Span::styled(format!("none left in {}", duration(left)), theme.loss())));
     }
+    if let Some(faults) = &snapshot.growth {
+        segments.push(Span::raw(format!("1 page fault in {}", count(faults.period))));
+        segments.push(Span::styled("estimates; no probes", theme.dim()));
+    }
     if snapshot.heap_traced {
         let Rates { allocs_per_s, frees_per_s, .. } = snapshot.rates;
         segments.push(Span::raw(format!("{} allocs/s", rate(allocs_per_s))));

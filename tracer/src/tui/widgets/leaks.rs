@@ -7,6 +7,7 @@ use crate::{
     aggregate::Snapshot,
     analyze::verdict::Label,
     report::{
+        growth_words::{faulted_words, resident_words},
         units::{bytes, count, counted, duration, signed_bytes},
         untrusted::clean,
     },
@@ -17,13 +18,21 @@ use crate::{
 const WORDS: usize = 24;
 
 pub(in crate::tui) fn summary(snapshot: &Snapshot, leaks: &Leaks, theme: Theme, width: u16) -> Line<'static> {
-    let Snapshot { totals, rates, sites, .. } = snapshot;
+    let Snapshot { totals, rates, sites, growth, .. } = snapshot;
     let change = rates.inuse_bytes_per_s;
-    let mut segments = vec![
-        Span::styled(format!("{} outstanding", bytes(totals.inuse_bytes())), theme.bold()),
-        Span::raw(counted(totals.inuse_objects(), "object", "objects")),
-        Span::styled(format!("{}/s", signed_bytes(change)), theme.change(change)),
-    ];
+    let mut segments = match growth {
+        Some(faults) => {
+            let mut segments =
+                vec![Span::styled(format!("{} faulted in", faulted_words(faults.faulted())), theme.bold())];
+            segments.extend(resident_words(faults).map(Span::raw));
+            segments
+        }
+        None => vec![
+            Span::styled(format!("{} outstanding", bytes(totals.inuse_bytes())), theme.bold()),
+            Span::raw(counted(totals.inuse_objects(), "object", "objects")),
+            Span::styled(format!("{}/s", signed_bytes(change)), theme.change(change)),
+        ],
+    };
     for label in [Label::Leaking, Label::Growing] {
         let judged = sites.iter().filter(|site| !site.suppressed).filter_map(|site| site.verdict.as_ref());
         let found = judged.filter(|verdict| verdict.label == label).count() as u64;

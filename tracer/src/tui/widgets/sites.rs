@@ -55,6 +55,8 @@ pub(in crate::tui) const COLUMNS: &[(&str, &str)] = &[
     ("VERDICT", "what the site does, and how sure that is"),
     ("INUSE", "bytes outstanding"),
     ("OBJECTS", "blocks outstanding"),
+    ("FAULTED", "bytes touched first, estimated"),
+    ("PAGES", "the same in pages (--growth)"),
     ("CHANGE/S", "bytes outstanding, change per second"),
     ("1 MIN 10 MIN", "the same over the last minutes"),
     ("SINCE b", "the same since the baseline"),
@@ -65,8 +67,11 @@ pub(in crate::tui) const COLUMNS: &[(&str, &str)] = &[
     ("TREND", "bytes outstanding in the last ten minutes"),
 ];
 
-fn name(column: Column) -> &'static str {
+fn name(column: Column, faults: bool) -> &'static str {
     match column {
+        Column::Inuse if faults => "FAULTED",
+        Column::Objects if faults => "PAGES",
+        Column::AllocRate if faults => "PAGES/S",
         Column::Verdict => "VERDICT",
         Column::Inuse => "INUSE",
         Column::Objects => "OBJECTS",
@@ -104,13 +109,14 @@ fn signed(change: Option<f64>, theme: Theme) -> (String, Style) {
     }
 }
 
-fn cell(column: Column, row: &Row, trend: impl Fn() -> String, theme: Theme) -> (String, Style) {
+/// `about` stands before numbers that are estimated.
+fn cell(column: Column, row: &Row, about: &str, trend: impl Fn() -> String, theme: Theme) -> (String, Style) {
     let counters = &row.counters;
     let plain = Style::new();
     match column {
         Column::Verdict => verdict(row, theme),
-        Column::Inuse => (bytes(counters.inuse_bytes()), theme.bold()),
-        Column::Objects => (short_count(counters.inuse_objects()), plain),
+        Column::Inuse => (format!("{about}{}", bytes(counters.inuse_bytes())), theme.bold()),
+        Column::Objects => (format!("{about}{}", short_count(counters.inuse_objects())), plain),
         Column::Change => signed(row.change.map(|change| change.inuse_bytes_per_s), theme),
         Column::Minute => signed(row.minute, theme),
         Column::TenMinutes => signed(row.ten_minutes, theme),
@@ -141,11 +147,13 @@ fn verdict(row: &Row, theme: Theme) -> (String, Style) {
 }
 
 /// The columns that leave enough of `width` to the call site; the one that is sorted by is always among them.
-fn columns(width: usize, leaks: &Leaks) -> Vec<Column> {
+fn columns(width: usize, leaks: &Leaks, faults: bool) -> Vec<Column> {
     let least = CALL_SITE.max(width * CALL_SITE_PERCENT / 100);
     let room = width.saturating_sub(least + MARK.len());
     let wanted = [leaks.sort].into_iter().chain(BY_IMPORTANCE);
     let wanted = wanted.filter(|column| *column != Column::Baseline || leaks.baseline.is_some());
+    // Of pages nobody sees the end: as many are outstanding as were ever touched, and how old they are is not known.
+    let wanted = wanted.filter(|column| !faults || !matches!(column, Column::Allocs | Column::Oldest));
     choose(&Column::ALL, wanted, width_of, room)
 }
 
@@ -158,7 +166,8 @@ pub(in crate::tui) fn draw(
     area: Rect,
 ) {
     let width = usize::from(area.width);
-    let columns = columns(width, leaks);
+    let faults = snapshot.growth.is_some();
+    let columns = columns(width, leaks, faults);
     leaks.browser.fit(rows_below_heading(area));
     let focused = leaks.browser.focus == Focus::List;
     let drawn = Drawn { snapshot, trails, columns: &columns, width, innermost: leaks.innermost, theme };
@@ -166,7 +175,7 @@ pub(in crate::tui) fn draw(
         let selected = row == leaks.browser.row();
         (selected, drawn.line(leaks.row(place), selected))
     });
-    draw_table(heading(&columns, leaks, theme), rows, focused, theme, frame, area);
+    draw_table(heading(&columns, leaks, faults, theme), rows, focused, theme, frame, area);
     if leaks.browser.len() == 0 {
         say(nothing(snapshot, leaks), frame, area);
     }
@@ -175,18 +184,19 @@ pub(in crate::tui) fn draw(
 fn nothing(snapshot: &Snapshot, leaks: &Leaks) -> &'static str {
     match snapshot.state {
         _ if leaks.filtered > 0 => "no site has these words: / changes them",
+        TargetState::Running if snapshot.growth.is_some() => "waiting for the first page faults",
         _ if leaks.young > 0 => "no block is old enough yet",
         TargetState::Running => WAITING,
         TargetState::Exited | TargetState::Detached => "no allocation was seen",
     }
 }
 
-fn heading(columns: &[Column], leaks: &Leaks, theme: Theme) -> Line<'static> {
+fn heading(columns: &[Column], leaks: &Leaks, faults: bool, theme: Theme) -> Line<'static> {
     let mut spans = vec![Span::raw(" ".repeat(MARK.len()))];
     spans.extend(columns.iter().map(|&column| {
         let mark = if leaks.reversed { "▲" } else { "▼" };
         let sorted = if column == leaks.sort { mark } else { "" };
-        let (heading, width) = (format!("{sorted}{}", name(column)), width_of(column));
+        let (heading, width) = (format!("{sorted}{}", name(column, faults)), width_of(column));
         let cell = if is_numeric(column) { format!("{heading:>width$} ") } else { format!("{heading:<width$} ") };
         Span::styled(cell, theme.heading())
     }));
@@ -213,8 +223,9 @@ impl Drawn<'_> {
         let theme = self.theme;
         let mut spans = vec![mark(selected)];
         let mut room = self.width.saturating_sub(MARK.len());
+        let about = if self.snapshot.sites[row.sites[0]].kind.is_faulted() { "~" } else { "" };
         for &column in self.columns {
-            let (cell, style) = cell(column, row, || self.trend(row), theme);
+            let (cell, style) = cell(column, row, about, || self.trend(row), theme);
             let width = width_of(column);
             let cell = if is_numeric(column) { format!("{cell:>width$} ") } else { format!("{cell:<width$} ") };
             spans.push(Span::styled(cell, style));

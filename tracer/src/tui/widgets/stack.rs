@@ -19,6 +19,7 @@ use crate::{
     aggregate::{BlockCounters, SiteSnapshot, Snapshot},
     report::{
         basename, call_site,
+        growth_words::faulted_words,
         units::{UNKNOWN, bytes, count, counted, duration, signed_bytes},
         untrusted::{clean, columns},
     },
@@ -71,6 +72,14 @@ pub(in crate::tui) fn draw(
 
 fn numbers(site: &SiteSnapshot, width: u16) -> Vec<Line<'static>> {
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = site.counters;
+    if let Some(faulted) = site.faulted {
+        let words = format!("{} faulted in", faulted_words(faulted));
+        let samples = counted(faulted.samples, "sample", "samples");
+        return vec![
+            fitting(vec![words.into()], width),
+            fitting(vec![format!("by {samples}").into(), "what is given back is not seen".into()], width),
+        ];
+    }
     let amount = |bytes: u64, objects: u64| format!("{} B in {}", count(bytes), counted(objects, "object", "objects"));
     let age = site.oldest.map_or_else(|| UNKNOWN.to_owned(), duration);
     let held = amount(site.counters.inuse_bytes(), site.counters.inuse_objects());

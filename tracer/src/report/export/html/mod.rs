@@ -17,9 +17,11 @@ pub(super) use self::markup::escaped;
 use self::markup::{Markup, Picture};
 use super::{Measure, flame::inline_flame_graph, names::target_name, taken};
 use crate::{
-    aggregate::{BlockCounters, LossCount, Rates, Snapshot, Suppressed},
+    aggregate::{BlockCounters, LossCount, PageFaults, Rates, Snapshot, Suppressed},
     report::{
-        ReportOptions, stack_end_words, state_words,
+        ReportOptions,
+        growth_words::{NOTE, balance_words, total_words},
+        stack_end_words, state_words,
         text_analysis::{WARNING, analysis_lines},
         units::{bytes, count, counted, duration, rate, signed_bytes},
         words::loss_words,
@@ -49,8 +51,11 @@ pub fn write_html(
     let mut page = Markup::default();
     page.raw(HEAD).element("title", &format!("leaktrace: {}", target_name(snapshot))).raw("\n</head>\n<body>\n");
     header(snapshot, &mut page);
-    if snapshot.heap_traced {
-        totals(snapshot, &mut page);
+    if snapshot.has_memory() {
+        match &snapshot.growth {
+            Some(faults) => growth(faults, &mut page),
+            None => totals(snapshot, &mut page),
+        }
         page.raw("<h2>Flame graph</h2>\n<div class=\"flame wide\">");
         page.picture(&Picture(inline_flame_graph(snapshot, measure)?)).raw("</div>\n");
         sites::write(snapshot, options, measure.history, &mut page);
@@ -60,6 +65,15 @@ pub fn write_html(
     }
     page.raw("<footer>").text(&format!("leaktrace {}", env!("CARGO_PKG_VERSION"))).raw("</footer>\n</body>\n</html>\n");
     out.write_all(page.into_string().as_bytes())
+}
+
+/// What page faults say.
+fn growth(faults: &PageFaults, page: &mut Markup) {
+    page.element("p", &format!("Faulted in: {}.", total_words(faults)));
+    if let Some(words) = balance_words(faults) {
+        page.element("p", &format!("{words}."));
+    }
+    page.classed("p", "dim", NOTE);
 }
 
 fn header(snapshot: &Snapshot, page: &mut Markup) {

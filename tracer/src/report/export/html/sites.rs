@@ -13,6 +13,7 @@ use crate::{
     report::{
         FrameText, ReportOptions,
         fd_words::call_site_words,
+        growth_words::faulted_words,
         merged::{Merged, merge, owner_words, parts_words},
         stack_end_words,
         text::Listing,
@@ -49,11 +50,23 @@ fn always(_: &Snapshot, _: Option<&History>) -> bool {
     true
 }
 
+fn of_blocks(snapshot: &Snapshot, _: Option<&History>) -> bool {
+    snapshot.growth.is_none()
+}
+
 const COLUMNS: &[Column] = &[
+    Column {
+        title: "Faulted in",
+        cell: NUMBER,
+        is_shown: |snapshot, _| snapshot.growth.is_some(),
+        write: |row, page| {
+            page.text(&row.site.faulted.map_or_else(String::new, faulted_words));
+        },
+    },
     Column {
         title: "Outstanding",
         cell: NUMBER,
-        is_shown: always,
+        is_shown: of_blocks,
         write: |row, page| {
             page.text(&bytes(row.site.counters.inuse_bytes()));
         },
@@ -61,7 +74,7 @@ const COLUMNS: &[Column] = &[
     Column {
         title: "Objects",
         cell: NUMBER,
-        is_shown: always,
+        is_shown: of_blocks,
         write: |row, page| {
             page.text(&count(row.site.counters.inuse_objects()));
         },
@@ -93,7 +106,7 @@ const COLUMNS: &[Column] = &[
     Column {
         title: "Allocated",
         cell: NUMBER,
-        is_shown: always,
+        is_shown: of_blocks,
         write: |row, page| {
             page.text(&bytes(row.site.counters.alloc_bytes));
         },
@@ -101,7 +114,7 @@ const COLUMNS: &[Column] = &[
     Column {
         title: "Oldest",
         cell: NUMBER,
-        is_shown: always,
+        is_shown: of_blocks,
         write: |row, page| {
             page.text(&row.site.oldest.map_or_else(|| "unknown".to_owned(), duration));
         },
@@ -119,7 +132,8 @@ const COLUMNS: &[Column] = &[
 
 pub(super) fn write(snapshot: &Snapshot, options: &ReportOptions, history: Option<&History>, page: &mut Markup) {
     let processes = snapshot.processes.len();
-    let merged = merge(snapshot.sites.iter(), processes);
+    let merged =
+        merge(snapshot.sites.iter().filter(|site| snapshot.growth.is_none() || site.kind.is_faulted()), processes);
     let listing = Listing::new(snapshot, &merged, options);
     page.raw("<h2>Call sites</h2>\n");
     if !listing.shown.is_empty() {
@@ -164,7 +178,8 @@ fn points(history: &History, entry: &Merged<SiteSnapshot>, snapshot: &Snapshot) 
 fn write_call_site(row: &Row<'_>, page: &mut Markup) {
     let Row { site, entry, processes, points } = row;
     page.raw("<details><summary>").text(&call_site_words(&site.stack)).raw("</summary>\n");
-    let kind = if site.kind.is_range() { format!(", {}", site.kind.name()) } else { String::new() };
+    let is_heap = !site.kind.is_range() && !site.kind.is_faulted();
+    let kind = if is_heap { String::new() } else { format!(", {}", site.kind.name()) };
     page.classed("p", "dim", &format!("{}{kind}", owner_words(entry, *processes)));
     if let Some(words) = parts_words(entry, bytes) {
         page.classed("p", "dim", &words);

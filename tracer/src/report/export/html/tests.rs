@@ -37,6 +37,14 @@ fn everything_about_the_run_is_there() {
 }
 
 #[test]
+fn page_faults_are_told_as_estimates() {
+    let text = page(&testing::growth(), None);
+    for part in ["Faulted in: ~968.9 MiB ±4 % by 2,557 samples of 1 page fault in 97.", "given back", "page_fault"] {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+}
+
+#[test]
 fn names_do_not_become_markup() {
     let plain = testing::hostile();
     let mut hostile = plain.clone();

@@ -2,7 +2,7 @@
 //!
 //! The values of each site are `alloc_objects`, `alloc_space`, `inuse_objects` and `inuse_space`; its labels are `tgid`,
 //! `kind`, `verdict` where there is one, and `incomplete` where the stack is not whole. Frames without a function are named by module and offset, since
-//! most readers leave out what has no name.
+//! most readers leave out what has no name. Of page faults the values are `faults` and `faulted`, both estimates.
 
 mod message;
 mod tables;
@@ -37,14 +37,20 @@ fn profile(snapshot: &Snapshot, by: By) -> Profile {
     let mut tables = Tables::new(Mappings::of(snapshot));
     let sample = own_memory(snapshot).map(|site| sample(site, &mut tables)).collect();
     let mut value = |name, unit| ValueType { r#type: tables.text(name), unit: tables.text(unit) };
-    let sample_type = vec![
-        value("alloc_objects", "count"),
-        value("alloc_space", "bytes"),
-        value("inuse_objects", "count"),
-        value("inuse_space", "bytes"),
-    ];
-    let period_type = Some(value("space", "bytes"));
+    let sample_type = if snapshot.growth.is_some() {
+        vec![value("faults", "count"), value("faulted", "bytes")]
+    } else {
+        vec![
+            value("alloc_objects", "count"),
+            value("alloc_space", "bytes"),
+            value("inuse_objects", "count"),
+            value("inuse_space", "bytes"),
+        ]
+    };
+    let period_type = Some(if snapshot.growth.is_some() { value("faults", "count") } else { value("space", "bytes") });
     let default_sample_type = tables.text(match by {
+        By::Objects if snapshot.growth.is_some() => "faults",
+        _ if snapshot.growth.is_some() => "faulted",
         By::Inuse | By::Growth => "inuse_space",
         By::Objects => "inuse_objects",
         By::Alloc => "alloc_space",
@@ -63,17 +69,20 @@ fn profile(snapshot: &Snapshot, by: By) -> Profile {
         time_nanos: i64::try_from(snapshot.started.as_nanosecond()).unwrap_or_default(),
         duration_nanos: i64::try_from(snapshot.elapsed.as_nanos()).unwrap_or(i64::MAX),
         period_type,
-        // Every block is counted.
-        period: 1,
+        // Every block is counted, and one page fault in many.
+        period: snapshot.growth.as_ref().map_or(1, |faults| i64::try_from(faults.period).unwrap_or(i64::MAX)),
         comment,
         default_sample_type,
     }
 }
 
 fn sample(site: &SiteSnapshot, tables: &mut Tables<'_>) -> Sample {
-    let SiteSnapshot { id: _, tgid, kind, counters, oldest: _, stack, verdict, ages: _, suppressed: _ } = site;
+    let SiteSnapshot { id: _, tgid, kind, counters, faulted, oldest: _, stack, verdict, ages: _, suppressed: _ } = site;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
-    let values = [alloc_objects, alloc_bytes, counters.inuse_objects(), counters.inuse_bytes()];
+    let values = match faulted {
+        Some(_) => vec![alloc_objects, alloc_bytes],
+        None => vec![alloc_objects, alloc_bytes, counters.inuse_objects(), counters.inuse_bytes()],
+    };
     let mut label = vec![
         Label { key: tables.text("tgid"), num: tgid.0.into(), ..Default::default() },
         Label { key: tables.text("kind"), str: tables.text(kind.name()), ..Default::default() },
@@ -88,7 +97,7 @@ fn sample(site: &SiteSnapshot, tables: &mut Tables<'_>) -> Sample {
     }
     Sample {
         location_id: tables.stack(stack),
-        value: values.map(|value| i64::try_from(value).unwrap_or(i64::MAX)).to_vec(),
+        value: values.into_iter().map(|value| i64::try_from(value).unwrap_or(i64::MAX)).collect(),
         label,
     }
 }

@@ -56,6 +56,15 @@ fn sums_are_the_totals() {
 }
 
 #[test]
+fn page_faults_are_a_profile_of_their_own() {
+    let profile = written(&testing::growth());
+    assert_eq!(profile.sample_type.len(), 2);
+    assert_eq!((profile.total("faults"), profile.period), (2_557 * 97, 97));
+    assert_eq!(profile.total("faulted"), 2_557 * 97 * 4096, "what was mapped is no second time in it");
+    assert_eq!(profile.text(profile.default_sample_type), "faulted");
+}
+
+#[test]
 fn an_address_is_a_location_with_what_is_inlined_there() {
     let profile = written(&testing::normal());
     let expected: [&[&str]; 4] = [

@@ -62,7 +62,7 @@ impl Tree {
         }
         self.nodes.iter_mut().for_each(|node| node.value = 0);
         self.leaves.values_mut().for_each(|leaf| leaf.value = 0);
-        for site in snapshot.sites.iter().filter(|site| site.kind.is_own_memory()) {
+        for site in snapshot.own_memory() {
             let value = value(site);
             // What holds nothing takes no place.
             if value > 0 {
@@ -96,7 +96,7 @@ impl Tree {
         if snapshot.processes.len() > 1 {
             node = self.child(node, &process_of(snapshot, site));
         }
-        if site.kind != SiteKind::Heap {
+        if site.kind != SiteKind::Heap && !site.kind.is_faulted() {
             node = self.child(node, &format!("[{}]", site.kind.name()));
         }
         if site.stack.end != StackEnd::Complete {

@@ -133,6 +133,10 @@ impl Sources<'_> {
     }
 
     fn group(&self, site: &SiteSnapshot, grouping: Grouping) -> Arc<str> {
+        // What was faulted in was mapped before: the two do not add up.
+        if site.kind.is_range() && self.snapshot.growth.is_some() {
+            return Arc::from(format!("[{}]", site.kind.name()));
+        }
         let frame = call_site(&site.stack);
         match grouping {
             Grouping::Site | Grouping::Function => frame.map_or_else(|| Arc::from("[no stack]"), function),
