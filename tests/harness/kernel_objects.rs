@@ -9,8 +9,17 @@ use aya::{
 };
 
 /// Names of programs and maps of leaktrace's, as far as the kernel keeps them.
-const PROGRAMS: &[&str] = &["alloc_enter", "alloc_return", "free_enter", "process_exit", "process_exec", "sys_exit"];
-const MAPS: &[&str] = &["LIVE", "NEAR", "THREADS", "SITES", "EVENTS", "FDS", "TARGETS"];
+const PROGRAMS: &[&str] = &[
+    "alloc_enter",
+    "alloc_return",
+    "free_enter",
+    "process_exit",
+    "process_exec",
+    "sys_exit",
+    "page_fault_user",
+    "page_fault_kern",
+];
+const MAPS: &[&str] = &["LIVE", "NEAR", "THREADS", "SITES", "EVENTS", "FDS", "TARGETS", "FAULTS"];
 
 /// What fdinfo says of descriptors.
 #[derive(Debug, Default)]

@@ -155,6 +155,11 @@ impl Tracer {
         self.stderr.seen.iter().find_map(|line| line.split_once(words)).map(|(_, rest)| rest)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.process.signal(signal)

@@ -17,13 +17,13 @@ use leaktrace_tests::{
 };
 
 /// A redis-server of our own, without persistence, on a unix socket.
-struct Redis {
-    server: Guarded,
-    socket: PathBuf,
+pub(crate) struct Redis {
+    pub(crate) server: Guarded,
+    pub(crate) socket: PathBuf,
 }
 
 impl Redis {
-    fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         // A socket's path must be short, which a target directory's need not be.
         let name = report_path()?;
         let name = name.file_stem().and_then(|name| name.to_str()).context("a path that is not text")?;
@@ -37,7 +37,7 @@ impl Redis {
     }
 
     /// One command on a connection of its own.
-    fn command(&self, words: &[&str]) -> Result<String> {
+    pub(crate) fn command(&self, words: &[&str]) -> Result<String> {
         Connection::new(&self.socket)?.command(words)
     }
 }
@@ -49,17 +49,17 @@ impl Drop for Redis {
     }
 }
 
-struct Connection(BufReader<UnixStream>);
+pub(crate) struct Connection(BufReader<UnixStream>);
 
 impl Connection {
-    fn new(socket: &Path) -> Result<Self> {
+    pub(crate) fn new(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket)?;
         stream.set_read_timeout(Some(leaktrace_tests::DEADLINE))?;
         Ok(Self(BufReader::new(stream)))
     }
 
     /// Sends a command as an array of bulk strings; returns the answer's first line.
-    fn command(&mut self, words: &[&str]) -> Result<String> {
+    pub(crate) fn command(&mut self, words: &[&str]) -> Result<String> {
         let mut request = format!("*{}\r\n", words.len());
         for word in words {
             request += &format!("${}\r\n{word}\r\n", word.len());
