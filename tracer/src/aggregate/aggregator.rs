@@ -172,6 +172,11 @@ impl Aggregator {
         self.resident.entry(tgid).or_insert(Resident { at_attach: now, now }).now = now;
     }
 
+    /// Whether a process's resident memory was read at all.
+    pub fn has_resident(&self, tgid: Tgid) -> bool {
+        self.resident.contains_key(&tgid)
+    }
+
     /// What is resident now is given back at the exec that is waited for: the program begins with nothing.
     pub fn begins_with_nothing(&mut self) {
         self.resident.values_mut().for_each(|resident| resident.at_attach = 0);

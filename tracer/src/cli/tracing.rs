@@ -150,6 +150,10 @@ impl Tracing {
     pub(super) fn take_events(&mut self) -> anyhow::Result<()> {
         self.session.poll(&mut self.events)?;
         self.live_through()?;
+        // What a child has from its parent is there when it comes.
+        if self.growth && self.processes.keys().any(|pid| !self.aggregator.has_resident(Tgid(*pid))) {
+            self.read_resident();
+        }
         for pid in self.events.iter().filter_map(left_tables) {
             if let Some(process) = self.processes.get_mut(&pid.0) {
                 process.follower.want();
