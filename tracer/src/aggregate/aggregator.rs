@@ -235,6 +235,7 @@ impl Aggregator {
                 stack: Arc::clone(&site.stack),
                 verdict: None,
                 ages: None,
+                sizes: None,
                 suppressed: false,
             });
         }

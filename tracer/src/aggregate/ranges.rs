@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tracer_common::heap::{AGE_BUCKETS, age_bucket};
 
 use super::{BlockCounters, SiteId, Tgid};
-use crate::analyze::survival::LiveAges;
+use crate::analyze::{sizes::Sizes, survival::LiveAges};
 
 /// Bytes of a page: the kernel rounds lengths up to it.
 const PAGE: u64 = 4096;
@@ -232,6 +232,15 @@ impl Ranges {
             live.add(now_ns.saturating_sub(mapping.born_ns), mapping.bytes);
         }
         ages
+    }
+
+    /// The sizes of each site's mappings that are left.
+    pub fn sizes(&self) -> HashMap<SiteId, Sizes> {
+        let mut sizes: HashMap<SiteId, Sizes> = HashMap::new();
+        for mapping in self.processes.values().flat_map(|process| process.mappings.values()) {
+            sizes.entry(mapping.site).or_default().add(mapping.bytes);
+        }
+        sizes
     }
 
     /// What comparing has put right.

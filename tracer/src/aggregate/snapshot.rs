@@ -10,7 +10,7 @@ use tracer_common::{
 
 use super::{Descriptors, ProcessSnapshot};
 use crate::{
-    analyze::{ProcessAnalysis, survival::Ages, verdict::Verdict},
+    analyze::{ProcessAnalysis, sizes::Sizes, survival::Ages, verdict::Verdict},
     symbolize::Stack,
 };
 
@@ -77,6 +77,8 @@ pub struct SiteSnapshot {
     pub verdict: Option<Arc<Verdict>>,
     /// Ages of its blocks; `None` before the first look at them, or when none is outstanding.
     pub ages: Option<Arc<Ages>>,
+    /// Sizes of its outstanding blocks, as of the same look.
+    pub sizes: Option<Arc<Sizes>>,
     /// The user says that it is no leak.
     pub suppressed: bool,
 }

@@ -11,6 +11,7 @@ use tracer_common::{counter::Stat, event::SiteKind};
 use super::{
     history::{History, ProcessReading, ProcessWindow},
     process::{Explanation, Growth, ProcessSignal, ResidentMemory, Runtime, explain, growth, signals},
+    sizes::Sizes,
     survival::{Ages, Lifetimes, age_bucket},
     verdict::{Context, Evidence, Verdicts, judge},
 };
@@ -75,10 +76,10 @@ pub struct ProcessAnalysis {
 pub struct Analyst {
     history: History,
     verdicts: Verdicts,
-    /// Ages of blocks, as of a look at all of them.
-    heap: HashMap<SiteId, Lifetimes>,
-    /// Ages of what can be looked at at any time: ranges and descriptors.
-    others: HashMap<SiteId, Lifetimes>,
+    /// Of blocks, as of a look at all of them.
+    heap: HashMap<SiteId, Looked>,
+    /// Of what can be looked at at any time: ranges and descriptors.
+    others: HashMap<SiteId, Looked>,
     /// The counters with which a site was judged, and when.
     judged: HashMap<SiteId, (BlockCounters, Duration)>,
     processes: BTreeMap<Tgid, (ProcessAnalysis, Context)>,
@@ -107,14 +108,14 @@ impl Analyst {
         self.history
     }
 
-    /// Takes the ages of blocks, as of a look at all of them.
-    pub fn take_heap_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>) {
-        self.heap = lifetimes;
+    /// Takes the ages and sizes of blocks, as of a look at all of them.
+    pub fn take_heap_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>, sizes: HashMap<SiteId, Sizes>) {
+        self.heap = looked(lifetimes, sizes);
     }
 
-    /// Takes the ages of ranges and descriptors.
-    pub fn take_other_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>) {
-        self.others = lifetimes;
+    /// Takes the ages of ranges and descriptors, and the sizes of ranges.
+    pub fn take_other_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>, sizes: HashMap<SiteId, Sizes>) {
+        self.others = looked(lifetimes, sizes);
     }
 
     /// Takes what a Snapshot says and what was read of its processes, and judges sites for no longer than `budget`.
@@ -161,7 +162,7 @@ impl Analyst {
                 held.outstanding += site.counters.inuse_bytes();
                 held.blocks += site.counters.inuse_objects();
                 held.freed_old +=
-                    self.heap.get(&site.id).map_or(0, |lifetimes| lifetimes.freed_from(age_bucket(OLD_NS)));
+                    self.heap.get(&site.id).map_or(0, |looked| looked.lifetimes.freed_from(age_bucket(OLD_NS)));
             } else if site.kind.is_own_memory() {
                 held.mapped += site.counters.inuse_bytes();
             }
@@ -246,14 +247,14 @@ impl Analyst {
         }
     }
 
-    fn lifetimes(&self, id: SiteId) -> Option<&Lifetimes> {
+    fn looked(&self, id: SiteId) -> Option<&Looked> {
         self.heap.get(&id).or_else(|| self.others.get(&id))
     }
 
     fn judge_site(&mut self, id: SiteId, tgid: Tgid, now: Duration) {
         let context = self.processes.get(&tgid).map(|(_, context)| *context).unwrap_or_default();
         let (recent, whole) = (self.history.site(id, RECENT), self.history.site(id, now));
-        let lifetimes = self.lifetimes(id);
+        let lifetimes = self.looked(id).map(|looked| &looked.lifetimes);
         let evidence = Evidence { recent: &recent, whole: &whole, lifetimes, context: &context };
         if let Some(judgement) = judge(&evidence) {
             self.verdicts.update(id, now, judgement);
@@ -265,13 +266,32 @@ impl Analyst {
         let verdict = |id: SiteId| self.verdicts.get(id).cloned().map(Arc::new);
         for site in &mut snapshot.sites {
             site.verdict = verdict(site.id);
-            site.ages = self.lifetimes(site.id).map(|lifetimes| Arc::new(Ages::from(lifetimes)));
+            let looked = self.looked(site.id);
+            site.ages = looked.map(|looked| Arc::clone(&looked.ages));
+            site.sizes = looked.and_then(|looked| looked.sizes.clone());
         }
         for site in snapshot.descriptors.iter_mut().flat_map(|descriptors| &mut descriptors.sites) {
             site.verdict = verdict(site.id);
         }
         snapshot.analysis = self.processes.iter().map(|(tgid, (analysis, _))| (*tgid, analysis.clone())).collect();
     }
+}
+
+/// What a look at a site's blocks found. Snapshots share it until the next look.
+#[derive(Debug)]
+struct Looked {
+    lifetimes: Lifetimes,
+    ages: Arc<Ages>,
+    /// `None` for descriptors, which have none.
+    sizes: Option<Arc<Sizes>>,
+}
+
+fn looked(lifetimes: HashMap<SiteId, Lifetimes>, mut sizes: HashMap<SiteId, Sizes>) -> HashMap<SiteId, Looked> {
+    let looked = lifetimes.into_iter().map(|(id, lifetimes)| {
+        let (ages, sizes) = (Arc::new(Ages::from(&lifetimes)), sizes.remove(&id).map(Arc::new));
+        (id, Looked { lifetimes, ages, sizes })
+    });
+    looked.collect()
 }
 
 /// What a process holds.

@@ -1,4 +1,4 @@
-//! Surveys of the table of outstanding blocks: the ages of each site's blocks.
+//! Surveys of the table of outstanding blocks: the ages and sizes of each site's blocks.
 //!
 //! A survey reads the whole table, so it runs on a thread of its own and rests a multiple of the time it took.
 
@@ -10,7 +10,12 @@ use std::{
 use tracer_common::heap::{AGE_BUCKETS, BUCKET, Block, BlockKey};
 
 use super::{BpfError, mapped::MappedCounters, sys};
-use crate::{aggregate::SiteId, analyze::survival::LiveAges, clock::monotonic_ns, event::Survey};
+use crate::{
+    aggregate::SiteId,
+    analyze::{sizes::Sizes, survival::LiveAges},
+    clock::monotonic_ns,
+    event::Survey,
+};
 
 /// Reads the table of outstanding blocks.
 #[derive(Debug)]
@@ -26,14 +31,23 @@ pub struct Surveyor {
 struct Seen {
     time_ns: u64,
     blocks: u64,
-    sites: HashMap<SiteId, (u64, LiveAges)>,
+    sites: HashMap<SiteId, SeenSite>,
+}
+
+#[derive(Debug)]
+struct SeenSite {
+    oldest_ns: u64,
+    ages: LiveAges,
+    sizes: Sizes,
 }
 
 impl Seen {
     fn add(&mut self, site: u32, born_ns: u64, size: u64) {
-        let (oldest, ages) = self.sites.entry(SiteId(site)).or_insert((born_ns, LiveAges::default()));
-        *oldest = (*oldest).min(born_ns);
-        ages.add(self.time_ns.saturating_sub(born_ns), size);
+        let new = || SeenSite { oldest_ns: born_ns, ages: LiveAges::default(), sizes: Sizes::default() };
+        let seen = self.sites.entry(SiteId(site)).or_insert_with(new);
+        seen.oldest_ns = seen.oldest_ns.min(born_ns);
+        seen.ages.add(self.time_ns.saturating_sub(born_ns), size);
+        seen.sizes.add(size);
         self.blocks += 1;
     }
 }
@@ -63,8 +77,9 @@ impl Surveyor {
     fn with_deaths(&self, seen: Seen) -> Survey {
         let Seen { time_ns, blocks, sites } = seen;
         let mut survey = Survey { blocks, time_ns, ..Survey::default() };
-        for (site, (oldest, ages)) in sites {
-            survey.oldest_born_ns.insert(site, oldest);
+        for (site, SeenSite { oldest_ns, ages, sizes }) in sites {
+            survey.oldest_born_ns.insert(site, oldest_ns);
+            survey.sizes.insert(site, sizes);
             if (site.0 as usize) < self.deaths.len() {
                 survey.ages.insert(site, (ages, self.deaths.get(site.0 as usize)));
             }

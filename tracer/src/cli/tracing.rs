@@ -234,11 +234,11 @@ impl Tracing {
     }
 
     fn take_survey(&mut self, survey: Survey) {
-        let Survey { oldest_born_ns, blocks: _, time_ns, ages } = survey;
+        let Survey { oldest_born_ns, blocks: _, time_ns, ages, sizes } = survey;
         self.aggregator.apply_survey(oldest_born_ns);
         let looked_at = self.since_attach(time_ns);
         let lifetimes = ages.into_iter().map(|(site, (live, freed))| (site, Lifetimes { freed, live, looked_at }));
-        self.analyst.take_heap_lifetimes(lifetimes.collect());
+        self.analyst.take_heap_lifetimes(lifetimes.collect(), sizes);
     }
 
     fn since_attach(&self, time_ns: u64) -> Duration {
@@ -282,7 +282,8 @@ impl Tracing {
             observed.reading.unknown_frees = self.session.image(tgid.0).map(|image| image.unknown_frees.into());
         }
         let lifetimes = self.other_lifetimes();
-        self.analyst.take_other_lifetimes(lifetimes);
+        let sizes = self.aggregator.ranges().sizes();
+        self.analyst.take_other_lifetimes(lifetimes, sizes);
         Ok((view, observed))
     }
 

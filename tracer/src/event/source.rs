@@ -6,7 +6,10 @@ use thiserror::Error;
 
 use super::raw::{DecodeError, RawEvent};
 use crate::aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount};
-use crate::analyze::survival::{AGE_BUCKETS, LiveAges};
+use crate::analyze::{
+    sizes::Sizes,
+    survival::{AGE_BUCKETS, LiveAges},
+};
 
 /// Why a source failed.
 #[derive(Debug, Error)]
@@ -45,6 +48,8 @@ pub struct Survey {
     pub time_ns: u64,
     /// Ages of each site's blocks: of those that are outstanding, and of those that were freed.
     pub ages: HashMap<SiteId, (LiveAges, [u64; AGE_BUCKETS])>,
+    /// Sizes of each site's outstanding blocks.
+    pub sizes: HashMap<SiteId, Sizes>,
 }
 
 /// A source of events: the kernel, a recording, or made up.

@@ -105,10 +105,14 @@ impl Mergeable for SiteSnapshot {
     }
 
     fn add(&mut self, other: &Self) {
-        let Self { id: _, tgid: _, kind: _, counters, oldest, stack: _, verdict, ages, suppressed } = other;
+        let Self { id: _, tgid: _, kind: _, counters, oldest, stack: _, verdict, ages, sizes, suppressed } = other;
         self.suppressed &= *suppressed;
         self.counters += *counters;
         self.ages = match (self.ages.take(), ages) {
+            (Some(own), Some(others)) => Some(Arc::new(own.with(others))),
+            (own, others) => own.or_else(|| others.clone()),
+        };
+        self.sizes = match (self.sizes.take(), sizes) {
             (Some(own), Some(others)) => Some(Arc::new(own.with(others))),
             (own, others) => own.or_else(|| others.clone()),
         };

@@ -236,7 +236,8 @@ fn amount_of_all(kind: SiteKind, size: u64, objects: u64) -> String {
 }
 
 fn write_site(rank: usize, entry: &Merged<SiteSnapshot>, processes: usize, out: &mut dyn Write) -> io::Result<()> {
-    let SiteSnapshot { id: _, tgid: _, kind, counters, oldest, stack, verdict, ages: _, suppressed } = &entry.sum;
+    let SiteSnapshot { id: _, tgid: _, kind, counters, oldest, stack, verdict, ages: _, sizes: _, suppressed } =
+        &entry.sum;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let age = oldest.map_or_else(|| "unknown".to_owned(), duration);
     let amount_allocated = amount_of_all(*kind, alloc_bytes, alloc_objects);

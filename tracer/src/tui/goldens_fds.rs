@@ -18,6 +18,19 @@ fn normal() -> App {
     app([testing::normal_fds()])
 }
 
+/// Its second site allocates in the function that serves, below which descriptors are opened.
+fn handler() -> App {
+    let mut snapshot = testing::normal_fds();
+    let site = &mut snapshot.sites[1];
+    Arc::make_mut(&mut site.stack)
+        .frames
+        .retain(|frame| frame.function.as_deref().is_ok_and(|name| ["strdup", "http_serve", "main"].contains(&name)));
+    app([snapshot])
+}
+
+golden!(leaks_beside_descriptors_120x40, handler(), &[Down], 120 x 40);
+golden!(leaks_beside_descriptors_220x60, handler(), &[Down], 220 x 60);
+golden!(leaks_beside_descriptors_80x24, handler(), &[Down, Tab, End], 80 x 24);
 golden!(leaks_with_signals_80x24, normal(), &[], 80 x 24);
 golden!(descriptors_80x24, normal(), &[Char('2')], 80 x 24);
 // The README shows this one.

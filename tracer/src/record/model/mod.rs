@@ -11,6 +11,7 @@ pub(super) mod codes;
 mod descriptors;
 mod endpoint;
 mod signals;
+mod sizes;
 mod sums;
 mod time;
 mod verdicts;
@@ -36,7 +37,7 @@ use crate::{
         BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, OwnCost, ProbeStatus, ProcessSnapshot, Rates,
         SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
     },
-    analyze::{survival::Ages, verdict::Verdict},
+    analyze::{sizes::Sizes, survival::Ages, verdict::Verdict},
     symbolize::Stack,
 };
 
@@ -58,6 +59,7 @@ mod kind {
     pub(super) const AGES: u32 = 14;
     pub(super) const FEATURE: u32 = 16;
     pub(super) const OWN_COST: u32 = 17;
+    pub(super) const SIZES: u32 = 19;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -352,7 +354,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         rows.add(kind::OWN_COST, 0, &OwnCostRow { cpu_ns: nanos(cpu), resident });
     }
     for site in sites {
-        let SiteSnapshot { id, tgid, kind, counters, oldest, stack: _, verdict, ages, suppressed } = site;
+        let SiteSnapshot { id, tgid, kind, counters, oldest, stack: _, verdict, ages, sizes, suppressed } = site;
         let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *counters;
         let row = SiteRow {
             tgid: tgid.0,
@@ -367,6 +369,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         rows.add(kind::SITE, u64::from(id.0), &row);
         verdicts::to_row(kind::VERDICT, *id, verdict.as_deref(), &mut rows);
         ages::to_row(kind::AGES, *id, ages.as_deref(), &mut rows);
+        sizes::to_row(kind::SIZES, *id, sizes.as_deref(), &mut rows);
     }
     if let Some(descriptors) = descriptors {
         descriptors::to_rows(descriptors, now, &mut rows);
@@ -441,6 +444,7 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
     let mut judged = Judged {
         verdicts: verdicts::from_rows(&mut reader, kind::VERDICT)?,
         ages: ages::from_rows(&mut reader, kind::AGES)?,
+        sizes: sizes::from_rows(&mut reader, kind::SIZES)?,
     };
     let mut unknown = 0;
     let snapshot = Snapshot {
@@ -517,6 +521,7 @@ fn probe(row: ProbeRow, place: usize, hits: &[u64]) -> Option<ProbeStatus> {
 struct Judged {
     verdicts: HashMap<SiteId, Arc<Verdict>>,
     ages: HashMap<SiteId, Arc<Ages>>,
+    sizes: HashMap<SiteId, Arc<Sizes>>,
 }
 
 fn site(
@@ -524,7 +529,7 @@ fn site(
     row: &SiteRow,
     now: Moment,
     stack: impl Fn(SiteId) -> Arc<Stack>,
-    Judged { verdicts, ages }: &mut Judged,
+    Judged { verdicts, ages, sizes }: &mut Judged,
 ) -> Option<SiteSnapshot> {
     let SiteRow { tgid, kind, alloc_bytes, alloc_objects, free_bytes, free_objects, oldest, suppressed } = *row;
     let id = SiteId(u32::try_from(key).ok()?);
@@ -537,6 +542,7 @@ fn site(
         stack: stack(id),
         verdict: verdicts.remove(&id),
         ages: ages.remove(&id),
+        sizes: sizes.remove(&id),
         suppressed,
     })
 }

@@ -20,6 +20,7 @@ use crate::{
         Estimate, ProcessAnalysis,
         history::ProcessReading,
         process::{Eta, Explanation, Growth, Part, PartKind, Pressure, ProcessSignal},
+        sizes::{SizeBucket, Sizes},
         survival::Ages,
         verdict::{Label, Rate, Verdict},
     },
@@ -120,9 +121,9 @@ fn process() -> BoxedStrategy<ProcessSnapshot> {
 fn site() -> BoxedStrategy<SiteSnapshot> {
     let kinds = SiteKind::ALL.iter().copied().filter(|kind| *kind != SiteKind::Fd);
     let kind = select(kinds.collect::<Vec<_>>());
-    let judged = (maybe(verdict()), maybe(ages()));
+    let judged = (maybe(verdict()), maybe(ages()), maybe(sizes()));
     (0..FD_SITES, any::<u32>(), kind, counters(), maybe(span()), stack(), judged, any::<bool>())
-        .prop_map(|(id, tgid, kind, counters, oldest, stack, (verdict, ages), suppressed)| SiteSnapshot {
+        .prop_map(|(id, tgid, kind, counters, oldest, stack, (verdict, ages, sizes), suppressed)| SiteSnapshot {
             id: SiteId(id),
             tgid: Tgid(tgid),
             kind,
@@ -131,6 +132,7 @@ fn site() -> BoxedStrategy<SiteSnapshot> {
             stack,
             verdict,
             ages,
+            sizes,
             suppressed,
         })
         .boxed()
@@ -145,6 +147,18 @@ fn ages() -> BoxedStrategy<Arc<Ages>> {
     };
     let ages = move |(freed, live)| Arc::new(Ages { freed: buckets(freed), live: buckets(live) });
     (sparse(), sparse()).prop_map(ages).boxed()
+}
+
+fn sizes() -> BoxedStrategy<Arc<Sizes>> {
+    let bucket = (0..=64_u8, any::<u64>(), any::<u64>());
+    let sizes = |buckets: Vec<(u8, u64, u64)>| {
+        let mut sizes = Sizes::default();
+        for bucket in buckets.into_iter().filter_map(|(bits, objects, bytes)| SizeBucket::new(bits, objects, bytes)) {
+            sizes.add_all(bucket);
+        }
+        Arc::new(sizes)
+    };
+    proptest::collection::vec(bucket, 0..5).prop_map(sizes).boxed()
 }
 
 fn estimate() -> impl Strategy<Value = Estimate> {

@@ -23,6 +23,7 @@ use crate::{
         BlockCounters, Ending, FdSite, Feature, IncompleteCount, LossCount, OwnCost, ProbeStatus, ProcessSnapshot,
         Rates, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo,
     },
+    analyze::sizes::SizeBucket,
     symbolize::{Frame, Stack},
 };
 
@@ -317,6 +318,9 @@ struct JsonHeapSite<'a> {
     #[serde(flatten)]
     counters: JsonCounters,
     oldest_age_s: Option<f64>,
+    /// Absent before the first look at the blocks, or when none is outstanding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sizes: Option<Vec<JsonSizes>>,
     /// Of the program's start, before any code of its own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     startup: bool,
@@ -330,7 +334,7 @@ struct JsonHeapSite<'a> {
 
 impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
     fn from(site: &'a SiteSnapshot) -> Self {
-        let SiteSnapshot { id, tgid, kind, counters, oldest, stack, verdict, ages: _, suppressed } = site;
+        let SiteSnapshot { id, tgid, kind, counters, oldest, stack, verdict, ages: _, sizes, suppressed } = site;
         let Stack { frames, end } = &**stack;
         Self {
             id: id.0,
@@ -338,12 +342,29 @@ impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
             tgid: tgid.0,
             counters: (*counters).into(),
             oldest_age_s: oldest.map(|age| age.as_secs_f64()),
+            sizes: sizes.as_deref().map(|sizes| sizes.buckets().iter().map(JsonSizes::from).collect()),
             startup: false,
             suppressed: *suppressed,
             verdict: verdict.as_deref().map(JsonVerdict::from),
             stack: end.name(),
             frames: frames.iter().map(JsonFrame::from).collect(),
         }
+    }
+}
+
+/// Outstanding blocks of similar sizes.
+#[derive(Serialize)]
+struct JsonSizes {
+    least: u64,
+    most: u64,
+    objects: u64,
+    bytes: u64,
+}
+
+impl From<&SizeBucket> for JsonSizes {
+    fn from(bucket: &SizeBucket) -> Self {
+        let sizes = bucket.sizes();
+        Self { least: *sizes.start(), most: *sizes.end(), objects: bucket.objects, bytes: bucket.bytes }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
         BlockCounters, Feature, IncompleteCount, LossCount, OwnCost, ProbeStatus, ProcessSnapshot, Rates, SiteId,
         SiteSnapshot, Snapshot, StatCount, TargetInfo, TargetState, Tgid,
     },
+    analyze::sizes::{SizeBucket, Sizes},
     symbolize::{Frame, NoSymbol, Stack},
 };
 
@@ -66,6 +67,7 @@ pub(crate) fn site(
     SiteSnapshot {
         verdict: None,
         ages: None,
+        sizes: None,
         suppressed: false,
         id: SiteId(id),
         tgid: Tgid(4242),
@@ -74,6 +76,21 @@ pub(crate) fn site(
         oldest: oldest.map(Duration::from_millis),
         stack: Arc::new(Stack { frames, end }),
     }
+}
+
+/// Sizes of what is outstanding: an eighth are small blocks, one is large, the others are alike.
+fn sizes(counters: &BlockCounters) -> Sizes {
+    let (objects, bytes) = (counters.inuse_objects(), counters.inuse_bytes());
+    let bucket = |size: u64, objects, bytes| {
+        let bits = (u64::BITS - size.leading_zeros()) as u8;
+        SizeBucket::new(bits, objects, bytes).expect("a size")
+    };
+    let (small, large) = (objects / 8, if objects > 8 { bytes / 3 } else { 0 });
+    let (others, left) = (objects - small - u64::from(large > 0), bytes - small * 24 - large);
+    let mut sizes = Sizes::default();
+    let all = [bucket(24, small, small * 24), bucket(left / others.max(1), others, left), bucket(large, 1, large)];
+    all.into_iter().filter(|bucket| bucket.bytes > 0).for_each(|bucket| sizes.add_all(bucket));
+    sizes
 }
 
 /// A running target with these sites, which are brought into the Snapshot's order.
@@ -411,6 +428,7 @@ pub(crate) fn judged() -> Snapshot {
         let mut ages = crate::analyze::survival::Ages { freed: [0; 32], live: [0; 32] };
         (ages.freed[3], ages.freed[9], ages.live[12], ages.live[21]) = (700, 318, 4, 1_017);
         site.ages = (site.counters.inuse_objects() > 0).then(|| Arc::new(ages));
+        site.sizes = (site.counters.inuse_objects() > 0).then(|| Arc::new(sizes(&site.counters)));
         site.verdict = Some(Arc::new(Verdict {
             label,
             confidence: 0.93,

@@ -11,6 +11,7 @@ mod leaks;
 mod mouse;
 mod peers;
 mod prompt;
+mod related;
 mod sources;
 mod timeline;
 mod trails;
@@ -27,6 +28,7 @@ pub(super) use self::{
     mouse::Places,
     peers::{PeerSort, Peers, is_about},
     prompt::{Edit, Prompt},
+    related::{Related, RelatedTo},
     sources::Sources,
     timeline::{Timeline, growth},
     trails::{Mark, Quantity, Trail, Trails},
@@ -106,6 +108,8 @@ pub(super) struct State {
     pub(super) leaks: Leaks,
     pub(super) fds: Fds,
     pub(super) peers: Peers,
+    /// Descriptors that have to do with the selected site of memory.
+    pub(super) related: RelatedTo,
     pub(super) timeline: Timeline,
     pub(super) flame: Flame,
     pub(super) health: Health,
@@ -134,6 +138,7 @@ impl State {
             peers: Peers::default(),
             timeline: Timeline::default(),
             flame: Flame::default(),
+            related: RelatedTo::default(),
             health: Health::default(),
             trails: Trails::default(),
             help: None,
@@ -178,6 +183,7 @@ impl State {
         self.fds.update(next.descriptors.as_ref());
         self.peers.update(next.descriptors.as_ref());
         self.snapshot = Some(next);
+        self.related.forget();
     }
 
     pub(super) fn apply(&mut self, action: Action) -> Flow {
@@ -357,8 +363,9 @@ impl State {
 
     pub(super) fn visible_sites(&self) -> Vec<SiteId> {
         let mut sites = match (self.tab, self.descriptors()) {
-            (Tab::Leaks, _) => {
-                self.snapshot.as_ref().map(|snapshot| self.leaks.visible_sites(snapshot)).unwrap_or_default()
+            (Tab::Leaks, descriptors) => {
+                let sites = self.snapshot.as_ref().map(|snapshot| self.leaks.visible_sites(snapshot));
+                sites.into_iter().flatten().chain(related::to_name(descriptors)).collect()
             }
             (Tab::Flame, _) => return self.flame.visible_sites(),
             (Tab::Timeline | Tab::Health, _) => return Vec::new(),
