@@ -98,6 +98,7 @@ golden!(flame_from_the_root, flame(testing::normal()), &[Char('g')], 80 x 24);
 golden!(flame_10_000_sites, flame(testing::many(10_000)), &[], 80 x 24);
 golden!(flame_searching, flame(testing::normal()), &[Char('/'), Char('h'), Char('t'), Char('t')], 80 x 24);
 golden!(flame_searched, flame(testing::normal()), &[Char('/'), Char('h'), Char('t'), Char('t'), Enter], 80 x 24);
+golden!(flame_all_frames_120x40, flame(testing::normal()), &[Char('g'), Char('f')], 120 x 40);
 golden!(flame_exited, flame(testing::exited()), &[], 80 x 24);
 golden!(flame_not_traced, flame(testing::fds_alone()), &[], 80 x 24);
 golden!(flame_help, flame(testing::normal()), &[Char('?')], 80 x 40);

@@ -210,6 +210,7 @@ impl State {
             (Action::Copy, None) => return self.copy(),
             (Action::Export, None) => self.exporting = true,
             (
+            (Action::Fold, None) if self.tab == Tab::Flame => self.leaks.innermost = !self.leaks.innermost,
                 Action::PreviousSort
                 | Action::Reverse
                 | Action::Group

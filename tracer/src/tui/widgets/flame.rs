@@ -37,12 +37,13 @@ pub(in crate::tui) const EXPLAINED: &[(&str, &str)] = &[
     ("Up Down", "the caller, the largest it called"),
     ("Left Right", "frames beside it"),
     ("Enter", "zoom in; Backspace a step out, Esc all the way"),
+    ("… std", "frames of a library or runtime: f shows each"),
     ("…12", "12 frames too small for a column each"),
 ];
 
 pub(in crate::tui) fn draw(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let State { flame, trails, leaks, .. } = state;
-    flame.refresh(snapshot, trails);
+    flame.refresh(snapshot, trails, leaks.innermost);
     let lines = if area.height >= TALL { NAME_LINES } else { 1 };
     let [above, graph, below] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(lines)]).areas(area);
@@ -127,7 +128,8 @@ fn heading(flame: &Flame, theme: Theme, width: u16) -> Line<'static> {
         segments.push(Span::raw(format!("zoomed into {}", percent(flame.value(zoom), total))));
         segments.push(Span::styled("Esc out", theme.dim()));
     }
-    segments.extend(["s measure", "Enter zoom", "/ search"].map(|key| Span::styled(key, theme.dim())));
+    let fold = if flame.is_whole() { "f fold libraries" } else { "f all frames" };
+    segments.extend(["s measure", "Enter zoom", "/ search", fold].map(|key| Span::styled(key, theme.dim())));
     fitting(segments, width)
 }
 

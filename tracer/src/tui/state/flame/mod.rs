@@ -99,6 +99,8 @@ pub(in crate::tui) struct Flame {
     zoom: NodeId,
     searched: String,
     found: Found,
+    /// Runs of library frames are not folded.
+    whole: bool,
     /// The tree has not taken the latest Snapshot.
     stale: bool,
     /// What was on the screen last.
@@ -113,14 +115,15 @@ impl Flame {
         self.stale = true;
     }
 
-    /// Brings the tree up to the Snapshot that is shown.
-    pub(in crate::tui) fn refresh(&mut self, snapshot: &Snapshot, trails: &Trails) {
-        if !std::mem::take(&mut self.stale) {
+    /// Brings the tree up to the Snapshot that is shown. `whole`: with all frames of libraries and runtimes.
+    pub(in crate::tui) fn refresh(&mut self, snapshot: &Snapshot, trails: &Trails, whole: bool) {
+        let as_before = std::mem::replace(&mut self.whole, whole) == whole;
+        if !std::mem::take(&mut self.stale) && as_before {
             return;
         }
         let (selected, zoom) = (self.tree.path(self.selected), self.tree.path(self.zoom));
         let measure = self.measure;
-        self.tree.update(snapshot, |site| measure.of(site, trails));
+        self.tree.update(snapshot, whole, |site| measure.of(site, trails));
         // A name that has been found stands where an address was, so the path may end earlier now.
         (self.selected, self.zoom) = (self.there(&selected), self.there(&zoom));
         if !self.chosen {
@@ -258,6 +261,11 @@ impl Flame {
         // Two to the right of three is one to the left.
         self.measure = if next { self.measure.next() } else { self.measure.next().next() };
         self.stale = true;
+    }
+
+    /// Whether each frame of a library has a place.
+    pub(in crate::tui) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// What is searched for; empty for nothing.

@@ -12,8 +12,12 @@ use tracer_common::{event::SiteKind, stack::StackEnd};
 
 use crate::{
     aggregate::{SiteId, SiteSnapshot, Snapshot},
-    report::export::{frame_name, process_of},
-    symbolize::Stack,
+    report::{
+        basename,
+        export::{frame_name, process_of},
+        library_runs,
+    },
+    symbolize::{Frame, Stack},
 };
 
 /// A place in a tree. The root is 0; a parent's number is smaller than those of its children.
@@ -49,14 +53,27 @@ pub(super) struct Tree {
     leaves: HashMap<SiteId, Leaf>,
     /// Sites that got another stack: their former nodes may be nobody's.
     moved: usize,
+    /// Frames of libraries and runtimes have a place each.
+    whole: bool,
+}
+
+/// Whose frames a run is of, by its outermost one: the namespace, or the module. Neither says by which way, so that runs which
+/// differ in that are one.
+fn library(outermost: &Frame) -> String {
+    let namespace = outermost.function.as_deref().ok().and_then(|function| function.split_once("::"));
+    match (namespace, outermost.module.as_deref()) {
+        (Some((namespace, _)), _) => namespace.trim_start_matches('<').to_owned(),
+        (None, Some(module)) => basename(module).to_owned(),
+        (None, None) => "library".to_owned(),
+    }
 }
 
 impl Tree {
-    /// Takes the numbers of a Snapshot: `value` measures a site.
-    pub(super) fn update(&mut self, snapshot: &Snapshot, value: impl Fn(&SiteSnapshot) -> u64) {
+    /// Takes the numbers of a Snapshot: `value` measures a site. `whole`: runs of library frames are not folded.
+    pub(super) fn update(&mut self, snapshot: &Snapshot, whole: bool, value: impl Fn(&SiteSnapshot) -> u64) {
         // Names come one by one, and each leaves the address that it stands for behind.
-        if self.nodes.is_empty() || self.moved > self.leaves.len() + 1_000 {
-            *self = Self::default();
+        if self.nodes.is_empty() || self.whole != whole || self.moved > self.leaves.len() + 1_000 {
+            *self = Self { whole, ..Self::default() };
             let name = self.number("all");
             self.nodes.push(Node { parent: ROOT, name, depth: 0, children: Vec::new(), value: 0 });
         }
@@ -102,8 +119,17 @@ impl Tree {
         if site.stack.end != StackEnd::Complete {
             node = self.child(node, &format!("[incomplete: {}]", site.stack.end.name()));
         }
-        for frame in site.stack.frames.iter().rev() {
-            node = self.child(node, &frame_name(frame));
+        let frames = &site.stack.frames;
+        let mut runs = if self.whole { Vec::new() } else { library_runs(&site.stack) };
+        let mut end = frames.len();
+        while end > 0 {
+            let run = runs.pop_if(|run| run.end == end);
+            let outermost = &frames[end - 1];
+            node = match &run {
+                Some(_) => self.child(node, &format!("… {}", library(outermost))),
+                None => self.child(node, &frame_name(outermost)),
+            };
+            end = run.map_or(end - 1, |run| run.start);
         }
         if node == ROOT { self.child(ROOT, "[no stack]") } else { node }
     }
