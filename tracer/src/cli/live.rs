@@ -24,7 +24,9 @@ use super::{
     metrics,
     output::Output,
     prepare::prepare,
-    privileges, raise_file_limit,
+    privileges,
+    progress::{Left, Naming, Progress, Screen},
+    raise_file_limit,
     recording::{RecordFile, Recording},
     source::source_line,
     tracing::{JUDGING, Tracing, WINDOW},
@@ -108,7 +110,11 @@ pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Exit
     privileges::give_up(launched.is_some());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let publisher = metrics.map(metrics::serve).transpose()?;
-    runtime.block_on(trace(arguments, launched, output, Watched { suppressions, record, publisher }, verbose))
+    let watched = Watched { suppressions, record, publisher };
+    match runtime.block_on(trace(arguments, launched, output, watched, verbose)) {
+        Err(error) if error.is::<Left>() => Ok(ExitCode::SUCCESS),
+        ended => ended,
+    }
 }
 
 /// What is done with what was seen besides showing it.
@@ -128,9 +134,19 @@ async fn trace(
     let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let asks_for_dashboard = arguments.format.is_none() && arguments.output.is_none() && !arguments.only_record;
     let dashboard = asks_for_dashboard && on_terminal && launched.is_none();
-    let prepared = prepare(arguments, launched.as_ref().map(Launched::pid), verbose)?;
+    let options = AppOptions {
+        sort: arguments.sort,
+        min_age: arguments.min_age,
+        source: Some(source_line),
+        color: tui::color_from_env(),
+        braille: tui::braille_from_env(),
+    };
+    let mut progress = Progress::new(dashboard.then_some(options));
+    // What would end us must not leave a terminal behind that is taken over.
+    let early = dashboard.then(Interrupts::listen).transpose()?;
+    let prepared = prepare(arguments, launched.as_ref().map(Launched::pid), verbose, &mut progress)?;
     // Before anyone is told that tracing has begun: from then on an interrupt asks for the report.
-    let interrupts = Interrupts::listen()?;
+    let interrupts = early.map_or_else(Interrupts::listen, Ok)?;
     let mut summary = match &launched {
         Some(launched) => format!("tracing {} from its beginning", launched.program().to_string_lossy()),
         None => prepared.summary.clone(),
@@ -148,16 +164,8 @@ async fn trace(
         .map_err(std::io::Error::from)?;
 
     let mut recording = record.map(Recording::start).transpose()?;
-    let mut view = if dashboard {
-        let terminal = Terminal::enter().context("cannot use the terminal; try --format text")?;
-        let app = App::new(AppOptions {
-            sort: arguments.sort,
-            min_age: arguments.min_age,
-            source: Some(source_line),
-            color: tui::color_from_env(),
-            braille: tui::braille_from_env(),
-        });
-        View::Dashboard { terminal, app: Box::new(app), events: tui::events()? }
+    let mut view = if let Some(Screen { terminal, app, events }) = progress.end() {
+        View::Dashboard { terminal, app, events }
     } else {
         eprintln!("leaktrace: {}", displayable(&summary));
         if let Some(recording) = &recording {
@@ -179,7 +187,9 @@ async fn trace(
         tracing.ended_with(how);
         ending = Some(how);
     }
-    let (mut last, history) = tracing.finish(state).await?;
+    // Nobody reads the names of what is neither written nor compared with rules.
+    let is_read = !dashboard || recording.is_some() || !arguments.fail_on.is_empty();
+    let (mut last, history) = tracing.finish(state, is_read).await?;
     suppressions.apply(&mut last);
     let last = Arc::new(last);
     let broken = alerts::check(&arguments.fail_on, &last);
@@ -288,6 +298,7 @@ async fn follow(
     let end = arguments.duration.map(|duration| tokio::time::Instant::from_std(begun + duration));
     let mut exited = false;
     let mut interrupted = false;
+    let mut naming = Naming::default();
 
     // The first picture comes at once.
     show(tracing, &mut shown, Moment::First)?;
@@ -304,6 +315,12 @@ async fn follow(
                 assert!(!provoked, "provoked by --provoke-panic");
                 if tracing.drain()? && matches!(shown.view, View::Dashboard { .. }) {
                     show(tracing, &mut shown, Moment::Named)?;
+                }
+                if let View::Dashboard { terminal, app, .. } = shown.view
+                    && let Some(words) = naming.news(tracing.symbolizer.backlog(), Instant::now())
+                {
+                    app.progress(words);
+                    terminal.draw(app)?;
                 }
             }
             ready = woken.readable(), if tracing.may_follow() => {

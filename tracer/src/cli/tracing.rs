@@ -381,8 +381,8 @@ impl Tracing {
         }
     }
 
-    /// The last numbers, then the probes out, then the names; with what happened until then.
-    pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<(Snapshot, History)> {
+    /// The last numbers, then the probes out, then the names, if they are wanted; with what happened until then.
+    pub(super) async fn finish(mut self, state: TargetState, named: bool) -> anyhow::Result<(Snapshot, History)> {
         // Whoever ended a moment ago did.
         self.take_ended()?;
         for process in self.processes.values_mut() {
@@ -405,7 +405,9 @@ impl Tracing {
             eprintln!("leaktrace: taking {slow} probes out, which takes this kernel about {seconds} s");
         }
         self.session.detach();
-        self.wait_for_names(&aged, LAST_NAMES);
+        if named {
+            self.wait_for_names(&aged, LAST_NAMES);
+        }
         Ok((self.aggregator.renamed(&aged), self.analyst.into_history()))
     }
 }

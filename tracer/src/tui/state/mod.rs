@@ -117,6 +117,8 @@ pub(super) struct State {
     /// Scroll position of the help, when it is open.
     pub(super) help: Option<Scroll>,
     pub(super) status: Option<String>,
+    /// What is going on, untrusted.
+    pub(super) progress: Option<String>,
     /// What the user types, for the tab that is shown. While it is open it has all keys.
     pub(super) prompt: Option<Prompt>,
     /// The menu of exports is open.
@@ -136,13 +138,14 @@ impl State {
             leaks: Leaks::new(sort.map_or(Column::Verdict, Column::from), min_age),
             fds: Fds::new(sort.unwrap_or_default().into()),
             peers: Peers::default(),
+            related: RelatedTo::default(),
             timeline: Timeline::default(),
             flame: Flame::default(),
-            related: RelatedTo::default(),
             health: Health::default(),
             trails: Trails::default(),
             help: None,
             status: None,
+            progress: None,
             prompt: None,
             exporting: false,
             places: Places::default(),
@@ -180,10 +183,10 @@ impl State {
         self.trails.push(&next);
         self.leaks.update(before, &next, &self.trails);
         self.flame.update();
+        self.related.forget();
         self.fds.update(next.descriptors.as_ref());
         self.peers.update(next.descriptors.as_ref());
         self.snapshot = Some(next);
-        self.related.forget();
     }
 
     pub(super) fn apply(&mut self, action: Action) -> Flow {
@@ -207,10 +210,10 @@ impl State {
             (Action::PreviousSort, None) if self.tab == Tab::Flame => self.flame.measure_beside(false),
             (Action::Search, None) => self.open_prompt(),
             (Action::Pause, None) => self.pause(),
+            (Action::Fold, None) if self.tab == Tab::Flame => self.leaks.innermost = !self.leaks.innermost,
             (Action::Copy, None) => return self.copy(),
             (Action::Export, None) => self.exporting = true,
             (
-            (Action::Fold, None) if self.tab == Tab::Flame => self.leaks.innermost = !self.leaks.innermost,
                 Action::PreviousSort
                 | Action::Reverse
                 | Action::Group
