@@ -74,7 +74,7 @@ fn at_share(open: u64) -> Snapshot {
 fn the_share_of_the_limit_is_coloured_at_80_and_95_percent_and_without_colours_reversed() {
     for (open, color, foreground, modifier) in [
         (79, true, Color::Reset, Modifier::BOLD),
-        (80, true, Color::Black, Modifier::BOLD),
+        (80, true, Color::Black, Modifier::empty()),
         (95, true, Color::Red, Modifier::BOLD),
         (95, false, Color::Reset, Modifier::BOLD | Modifier::REVERSED),
     ] {

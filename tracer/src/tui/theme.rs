@@ -19,9 +19,13 @@ use crate::{
     },
 };
 
-/// Whether colours are wanted: `NO_COLOR` is unset or empty, as <https://no-color.org> has it.
+/// Whether colours are wanted: `NO_COLOR` is unset or empty, as <https://no-color.org> has it, and the terminal has any.
 pub fn color_from_env() -> bool {
-    color_wanted(std::env::var_os("NO_COLOR").as_deref())
+    color_wanted(std::env::var_os("NO_COLOR").as_deref()) && has_color(std::env::var_os("TERM").as_deref())
+}
+
+fn has_color(term: Option<&OsStr>) -> bool {
+    !term.is_some_and(|term| ["dumb", "vt100", "vt102", "vt220"].iter().any(|name| term == *name))
 }
 
 fn color_wanted(no_color: Option<&OsStr>) -> bool {
@@ -98,7 +102,7 @@ impl Theme {
     /// What a search found in the flame graph.
     pub(super) fn found(self) -> Style {
         if self.color {
-            Style::new().fg(Color::Black).bg(Color::LightCyan).add_modifier(Modifier::BOLD)
+            Style::new().fg(Color::Black).bg(Color::LightCyan)
         } else {
             Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED)
         }
@@ -144,7 +148,8 @@ impl Theme {
 
     /// Something is wrong in the target.
     pub(super) fn warning(self) -> Style {
-        if self.color { self.bold().fg(Color::Black).bg(Color::Yellow) } else { self.bold() }
+        // Not bold: some terminals make bold black grey.
+        if self.color { Style::new().fg(Color::Black).bg(Color::Yellow) } else { self.bold() }
     }
 
     /// Share of a limit in use, from 0 to 1; the marks are those of the signals.
@@ -223,6 +228,7 @@ mod tests {
         assert!(color_wanted(None));
         assert!(color_wanted(Some(OsStr::new(""))));
         assert!(!color_wanted(Some(OsStr::new("0"))));
+        assert!(has_color(None) && has_color(Some(OsStr::new("screen"))) && !has_color(Some(OsStr::new("vt100"))));
     }
 
     #[test]
