@@ -10,7 +10,7 @@ use std::{
 use tracer_common::{event::SiteKind, stack::StackEnd};
 
 use super::{
-    Tgid,
+    SiteMap, Tgid,
     fds::{FdCounters, OpenFds},
     processes::Processes,
     ranges::Ranges,
@@ -56,7 +56,7 @@ pub struct Aggregator {
     session: Session,
     /// By site id; ids are dense.
     sites: Vec<Option<Site>>,
-    oldest_born_ns: HashMap<SiteId, u64>,
+    oldest_born_ns: SiteMap<u64>,
     ranges: Ranges,
     previous: Option<(u64, BlockCounters)>,
     processes: Processes,
@@ -72,7 +72,7 @@ impl Aggregator {
         let fds = session.fds.map(|stale| OpenFds::new(session.started_ns, stale));
         let mut processes = Processes::new(session.heap);
         session.targets.iter().for_each(|target| processes.add(target.clone(), 0, None, session.started_ns));
-        let (sites, oldest_born_ns) = (Vec::new(), HashMap::new());
+        let (sites, oldest_born_ns) = (Vec::new(), SiteMap::default());
         Self {
             session,
             sites,
@@ -162,7 +162,7 @@ impl Aggregator {
     }
 
     /// Takes a look at the outstanding blocks.
-    pub fn apply_survey(&mut self, oldest_born_ns: HashMap<SiteId, u64>) {
+    pub fn apply_survey(&mut self, oldest_born_ns: SiteMap<u64>) {
         self.oldest_born_ns = oldest_born_ns;
     }
 
@@ -204,7 +204,7 @@ impl Aggregator {
         let Reading { now_ns, counters, loss, stats, probes } = reading;
         let mut totals = BlockCounters::default();
         let mut by_end = BTreeMap::new();
-        let mut sites = Vec::with_capacity(self.sites.len());
+        let mut ordered = Vec::with_capacity(self.sites.len());
         let mut fd_sites = Vec::new();
         let oldest_ranges = self.ranges.oldest_born_ns();
         self.processes.begin_tally();
@@ -225,21 +225,27 @@ impl Aggregator {
                 totals += *counters;
                 self.processes.tally((site.raw.tgid, site.raw.image), *counters);
             }
-            let born_ns = if is_range { &oldest_ranges } else { &self.oldest_born_ns };
-            sites.push(SiteSnapshot {
+            let order = SiteSnapshot::order_of(site.raw.id, site.raw.kind, counters);
+            ordered.push((order, site, *counters));
+        }
+        // Put into order before they are made, because they are large.
+        ordered.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
+        let shown = |(_, site, counters): (_, &Site, BlockCounters)| {
+            let born_ns = if site.raw.kind.is_range() { &oldest_ranges } else { &self.oldest_born_ns };
+            SiteSnapshot {
                 id: site.raw.id,
                 tgid: site.raw.tgid,
                 kind: site.raw.kind,
-                counters: *counters,
-                oldest: oldest(born_ns, site.raw.id, counters, *now_ns),
+                counters,
+                oldest: oldest(born_ns, site.raw.id, &counters, *now_ns),
                 stack: Arc::clone(&site.stack),
                 verdict: None,
                 ages: None,
                 sizes: None,
                 suppressed: false,
-            });
-        }
-        sites.sort_by_key(SiteSnapshot::order);
+            }
+        };
+        let sites: Vec<SiteSnapshot> = ordered.into_iter().map(shown).collect();
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
         let descriptors = self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns));
@@ -303,7 +309,7 @@ impl Aggregator {
     }
 }
 
-fn oldest(born_ns: &HashMap<SiteId, u64>, id: SiteId, counters: &BlockCounters, now_ns: u64) -> Option<Duration> {
+fn oldest(born_ns: &SiteMap<u64>, id: SiteId, counters: &BlockCounters, now_ns: u64) -> Option<Duration> {
     if counters.inuse_objects() == 0 {
         return None;
     }
@@ -465,7 +471,7 @@ mod tests {
         );
         let mut aggregator = aggregator();
         source.advance(Duration::from_secs(60));
-        let oldest_born_ns = HashMap::from([(SiteId(0), 1_000_000_000), (SiteId(1), 1_000_000_000)]);
+        let oldest_born_ns = [(SiteId(0), 1_000_000_000), (SiteId(1), 1_000_000_000)].into_iter().collect();
         aggregator.apply_survey(oldest_born_ns);
         let snapshot = step(&mut source, &mut aggregator);
         assert_eq!(snapshot.sites[0].oldest, Some(Duration::from_secs(59)));

@@ -10,6 +10,7 @@ mod fds;
 mod peers;
 mod processes;
 mod ranges;
+mod site_map;
 mod snapshot;
 
 pub use aggregator::{Aggregator, Session};
@@ -21,6 +22,7 @@ pub use fd_tables::{Comparison, FdTables, OpenRecord};
 pub use fds::counted_by;
 pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use ranges::{RangeChange, RangeTurn, Ranges};
+pub use site_map::{SiteHash, SiteHasher, SiteMap};
 pub use snapshot::{
     BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, OwnCost, ProbeStatus, Rates, SiteId,
     SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,

@@ -86,8 +86,12 @@ pub struct SiteSnapshot {
 impl SiteSnapshot {
     /// Where it stands among the sites of a Snapshot.
     pub fn order(&self) -> impl Ord + use<> {
-        let Self { id, kind, counters, .. } = self;
-        (!kind.is_own_memory(), Reverse(counters.inuse_bytes()), Reverse(counters.alloc_bytes), *id)
+        Self::order_of(self.id, self.kind, &self.counters)
+    }
+
+    /// The same of one that is not made yet.
+    pub(super) fn order_of(id: SiteId, kind: SiteKind, counters: &BlockCounters) -> impl Ord + use<> {
+        (!kind.is_own_memory(), Reverse(counters.inuse_bytes()), Reverse(counters.alloc_bytes), id)
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     verdict::{Context, Evidence, Verdicts, judge},
 };
 use crate::{
-    aggregate::{BlockCounters, SiteId, Snapshot, Tgid},
+    aggregate::{BlockCounters, SiteId, SiteMap, Snapshot, Tgid},
     target::limits::MemoryLimit,
 };
 
@@ -77,11 +77,11 @@ pub struct Analyst {
     history: History,
     verdicts: Verdicts,
     /// Of blocks, as of a look at all of them.
-    heap: HashMap<SiteId, Looked>,
+    heap: SiteMap<Looked>,
     /// Of what can be looked at at any time: ranges and descriptors.
-    others: HashMap<SiteId, Looked>,
+    others: SiteMap<Looked>,
     /// The counters with which a site was judged, and when.
-    judged: HashMap<SiteId, (BlockCounters, Duration)>,
+    judged: SiteMap<(BlockCounters, Duration)>,
     processes: BTreeMap<Tgid, (ProcessAnalysis, Context)>,
 }
 
@@ -91,9 +91,9 @@ impl Analyst {
         Self {
             history: History::new(interval),
             verdicts: Verdicts::default(),
-            heap: HashMap::new(),
-            others: HashMap::new(),
-            judged: HashMap::new(),
+            heap: SiteMap::default(),
+            others: SiteMap::default(),
+            judged: SiteMap::default(),
             processes: BTreeMap::new(),
         }
     }
@@ -109,12 +109,12 @@ impl Analyst {
     }
 
     /// Takes the ages and sizes of blocks, as of a look at all of them.
-    pub fn take_heap_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>, sizes: HashMap<SiteId, Sizes>) {
+    pub fn take_heap_lifetimes(&mut self, lifetimes: SiteMap<Lifetimes>, sizes: SiteMap<Sizes>) {
         self.heap = looked(lifetimes, sizes);
     }
 
     /// Takes the ages of ranges and descriptors, and the sizes of ranges.
-    pub fn take_other_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>, sizes: HashMap<SiteId, Sizes>) {
+    pub fn take_other_lifetimes(&mut self, lifetimes: SiteMap<Lifetimes>, sizes: SiteMap<Sizes>) {
         self.others = looked(lifetimes, sizes);
     }
 
@@ -263,7 +263,7 @@ impl Analyst {
 
     /// Writes what was found into a Snapshot.
     pub fn annotate(&self, snapshot: &mut Snapshot) {
-        let verdict = |id: SiteId| self.verdicts.get(id).cloned().map(Arc::new);
+        let verdict = |id: SiteId| self.verdicts.get(id).map(Arc::clone);
         for site in &mut snapshot.sites {
             site.verdict = verdict(site.id);
             let looked = self.looked(site.id);
@@ -286,7 +286,7 @@ struct Looked {
     sizes: Option<Arc<Sizes>>,
 }
 
-fn looked(lifetimes: HashMap<SiteId, Lifetimes>, mut sizes: HashMap<SiteId, Sizes>) -> HashMap<SiteId, Looked> {
+fn looked(lifetimes: SiteMap<Lifetimes>, mut sizes: SiteMap<Sizes>) -> SiteMap<Looked> {
     let looked = lifetimes.into_iter().map(|(id, lifetimes)| {
         let (ages, sizes) = (Arc::new(Ages::from(&lifetimes)), sizes.remove(&id).map(Arc::new));
         (id, Looked { lifetimes, ages, sizes })

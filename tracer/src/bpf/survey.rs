@@ -2,16 +2,13 @@
 //!
 //! A survey reads the whole table, so it runs on a thread of its own and rests a multiple of the time it took.
 
-use std::{
-    collections::HashMap,
-    os::fd::{AsFd, OwnedFd},
-};
+use std::os::fd::{AsFd, OwnedFd};
 
 use tracer_common::heap::{AGE_BUCKETS, BUCKET, Block, BlockKey};
 
 use super::{BpfError, mapped::MappedCounters, sys};
 use crate::{
-    aggregate::SiteId,
+    aggregate::{SiteId, SiteMap},
     analyze::{sizes::Sizes, survival::LiveAges},
     clock::monotonic_ns,
     event::Survey,
@@ -31,7 +28,7 @@ pub struct Surveyor {
 struct Seen {
     time_ns: u64,
     blocks: u64,
-    sites: HashMap<SiteId, SeenSite>,
+    sites: SiteMap<SeenSite>,
 }
 
 #[derive(Debug)]

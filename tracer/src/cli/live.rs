@@ -43,6 +43,8 @@ use crate::{
 const DRAIN: Duration = Duration::from_millis(10);
 /// Time between Snapshots in the dashboard.
 const DASHBOARD_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between pictures of the dashboard for which stacks have got names: a picture of many sites takes longer than a name.
+const NAMED: Duration = Duration::from_millis(100);
 /// Time between text reports when nothing says how long.
 const TEXT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -299,6 +301,8 @@ async fn follow(
     let mut exited = false;
     let mut interrupted = false;
     let mut naming = Naming::default();
+    // Names have come that are not shown yet, and when some were shown.
+    let (mut unnamed, mut named) = (false, begun);
 
     // The first picture comes at once.
     show(tracing, &mut shown, Moment::First)?;
@@ -313,8 +317,10 @@ async fn follow(
             _ = drain.tick() => {
                 let provoked = arguments.provoke_panic.is_some_and(|after| begun.elapsed() >= after);
                 assert!(!provoked, "provoked by --provoke-panic");
-                if tracing.drain()? && matches!(shown.view, View::Dashboard { .. }) {
+                unnamed |= tracing.drain()?;
+                if unnamed && named.elapsed() >= NAMED && matches!(shown.view, View::Dashboard { .. }) {
                     show(tracing, &mut shown, Moment::Named)?;
+                    (unnamed, named) = (false, Instant::now());
                 }
                 if let View::Dashboard { terminal, app, .. } = shown.view
                     && let Some(words) = naming.news(tracing.symbolizer.backlog(), Instant::now())

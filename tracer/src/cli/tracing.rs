@@ -24,7 +24,7 @@ use super::{
     process::{Probed, Process},
 };
 use crate::{
-    aggregate::{Aggregator, Ending, OwnCost, Processes, SiteId, Snapshot, TargetState, Tgid},
+    aggregate::{Aggregator, Ending, OwnCost, Processes, SiteId, SiteMap, Snapshot, TargetState, Tgid},
     analyze::{Analyst, Observed, history::History, survival::Lifetimes},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
@@ -246,7 +246,7 @@ impl Tracing {
     }
 
     /// The ages of ranges and descriptors.
-    fn other_lifetimes(&mut self) -> HashMap<SiteId, Lifetimes> {
+    fn other_lifetimes(&mut self) -> SiteMap<Lifetimes> {
         let now_ns = self.session.now_ns();
         let looked_at = self.since_attach(now_ns);
         let ranges = self.aggregator.ranges().ages(now_ns);

@@ -1,11 +1,9 @@
 //! Where events and counters come from.
 
-use std::collections::HashMap;
-
 use thiserror::Error;
 
 use super::raw::{DecodeError, RawEvent};
-use crate::aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount};
+use crate::aggregate::{BlockCounters, LossCount, ProbeStatus, SiteMap, StatCount};
 use crate::analyze::{
     sizes::Sizes,
     survival::{AGE_BUCKETS, LiveAges},
@@ -41,15 +39,15 @@ pub struct Reading {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Survey {
     /// When the oldest outstanding block of each site was born: `CLOCK_MONOTONIC`, nanoseconds.
-    pub oldest_born_ns: HashMap<SiteId, u64>,
+    pub oldest_born_ns: SiteMap<u64>,
     /// Blocks seen.
     pub blocks: u64,
     /// When it began: `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
     /// Ages of each site's blocks: of those that are outstanding, and of those that were freed.
-    pub ages: HashMap<SiteId, (LiveAges, [u64; AGE_BUCKETS])>,
+    pub ages: SiteMap<(LiveAges, [u64; AGE_BUCKETS])>,
     /// Sizes of each site's outstanding blocks.
-    pub sizes: HashMap<SiteId, Sizes>,
+    pub sizes: SiteMap<Sizes>,
 }
 
 /// A source of events: the kernel, a recording, or made up.

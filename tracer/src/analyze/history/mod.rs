@@ -14,13 +14,13 @@ mod site;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 pub use process::{ProcessReading, ProcessWindow};
 pub use site::SitePoint;
 
 use self::{process::ProcessHistory, site::SiteHistory};
-use crate::aggregate::{BlockCounters, SiteId, Snapshot, Tgid};
+use crate::aggregate::{BlockCounters, SiteId, SiteMap, Snapshot, Tgid};
 
 /// A resolution of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct History {
     budget: usize,
     /// The interval of the newest reading.
     now: u64,
-    sites: HashMap<SiteId, Box<SiteHistory>>,
+    sites: SiteMap<Box<SiteHistory>>,
     /// Bytes that the sites' records take.
     record_bytes: usize,
     processes: BTreeMap<Tgid, ProcessHistory>,
@@ -75,7 +75,7 @@ impl History {
     /// The same with another budget for sites.
     pub fn with_budget(interval: Duration, budget: usize) -> Self {
         let interval = interval.max(Duration::from_millis(1));
-        let (sites, processes) = (HashMap::new(), BTreeMap::new());
+        let (sites, processes) = (SiteMap::default(), BTreeMap::new());
         Self { interval, budget, now: 0, sites, record_bytes: 0, processes }
     }
 

@@ -261,7 +261,7 @@ impl State {
                 self.status = Some("there is no baseline: b marks one".to_owned());
             }
             Action::Fastest => {
-                if !self.leaks.select_fastest() {
+                if !self.leaks.select_fastest(&snapshot, &self.trails) {
                     self.status = Some("nothing grows".to_owned());
                 }
                 return;

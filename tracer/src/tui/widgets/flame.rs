@@ -1,7 +1,5 @@
 //! The flame graph: the outermost frames on top, what they called below, each as wide as its share.
 
-use std::collections::HashMap;
-
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -11,7 +9,7 @@ use ratatui::{
 
 use super::{call_site::label, fitting, table::say};
 use crate::{
-    aggregate::{SiteId, SiteSnapshot, Snapshot},
+    aggregate::{SiteMap, SiteSnapshot, Snapshot},
     report::{
         units::{count, counted},
         untrusted::{clean, columns},
@@ -83,15 +81,15 @@ fn under(flame: &Flame, graph: Rect) -> Rect {
 /// The call sites with the most, of those that come by the selected frame.
 fn sites(flame: &Flame, snapshot: &Snapshot, innermost: bool, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let largest = flame.largest_below(flame.selected(), usize::from(area.height - 2));
-    let by_id: HashMap<SiteId, &SiteSnapshot> = snapshot
-        .sites
-        .iter()
-        .filter(|site| largest.iter().any(|(id, _)| *id == site.id))
-        .map(|site| (site.id, site))
-        .collect();
+    let mut by_id: SiteMap<Option<&SiteSnapshot>> = largest.iter().map(|(id, _)| (*id, None)).collect();
+    for site in &snapshot.sites {
+        if let Some(wanted) = by_id.get_mut(&site.id) {
+            *wanted = Some(site);
+        }
+    }
     let heading = format!("{:>NUMBER$}{:>SHARE$}  CALL SITES through the selected frame", "", "SHARE");
     let lines = largest.iter().filter_map(|(id, value)| {
-        let site = by_id.get(id)?;
+        let site = by_id.get(id).copied().flatten()?;
         let numbers = format!("{:>NUMBER$}{:>SHARE$}  ", flame.measure.number(*value), percent(*value, flame.total()));
         let (name, place) = label(&site.stack, innermost, usize::from(area.width).saturating_sub(numbers.len()));
         Some(Line::from(vec![Span::raw(numbers), Span::raw(name), Span::styled(place, theme.dim())]))

@@ -160,6 +160,7 @@ pub(in crate::tui) fn draw(
     let width = usize::from(area.width);
     let columns = columns(width, leaks);
     leaks.browser.fit(rows_below_heading(area));
+    leaks.complete_visible(snapshot, trails);
     let focused = leaks.browser.focus == Focus::List;
     let drawn = Drawn { snapshot, trails, columns: &columns, width, innermost: leaks.innermost, theme };
     let rows = leaks.browser.visible().map(|(row, (_, place))| {
@@ -220,9 +221,9 @@ impl Drawn<'_> {
             spans.push(Span::styled(cell, style));
             room = room.saturating_sub(width + 1);
         }
-        let site = &self.snapshot.sites[row.sites[0]];
+        let site = &self.snapshot.sites[row.first()];
         if let RowKey::Group(group) = &row.key {
-            let sites = format!(" {}", counted(row.sites.len() as u64, "site", "sites"));
+            let sites = format!(" {}", counted(row.len() as u64, "site", "sites"));
             spans.push(Span::raw(clean(group, room.saturating_sub(sites.len())).into_owned()));
             spans.push(Span::styled(sites, theme.dim()));
             return Line::from(spans);
@@ -240,7 +241,7 @@ impl Drawn<'_> {
 
     fn trend(&self, row: &Row) -> String {
         let trails: Vec<&Trail> =
-            row.sites.iter().filter_map(|&index| self.trails.site(self.snapshot.sites[index].id)).collect();
+            row.sites().filter_map(|index| self.trails.site(self.snapshot.sites[index].id)).collect();
         sparkline(&trails, self.snapshot.elapsed.as_secs_f64(), TREND, width_of(Column::Trend))
     }
 }

@@ -26,7 +26,7 @@ use crate::{
         untrusted::{clean, columns},
     },
     tui::{
-        state::{Related, Sources, State, Trails},
+        state::{Related, Row, Sources, State, Trails},
         theme::Theme,
     },
 };
@@ -51,7 +51,7 @@ pub(in crate::tui) fn draw(
 ) {
     let State { leaks, trails, sources, related, .. } = state;
     let site = leaks.selected_site(snapshot);
-    let title = match (site, leaks.selected().map_or(1, |row| row.sites.len())) {
+    let title = match (site, leaks.selected().map_or(1, Row::len)) {
         (None, _) => " stack ".to_owned(),
         (Some(site), 1) => format!(" stack of site {} ", site.id.0),
         (Some(site), sites) => format!(" stack of site {}, the largest of {sites} ", site.id.0),

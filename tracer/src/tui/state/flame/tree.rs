@@ -11,11 +11,12 @@ use std::{
 use tracer_common::{event::SiteKind, stack::StackEnd};
 
 use crate::{
-    aggregate::{SiteId, SiteSnapshot, Snapshot},
+    aggregate::{SiteId, SiteMap, SiteSnapshot, Snapshot},
     report::{
         basename,
         export::{frame_name, process_of},
         library_runs,
+        untrusted::displayable,
     },
     symbolize::{Frame, Stack},
 };
@@ -50,22 +51,25 @@ pub(super) struct Tree {
     names: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
     edges: HashMap<(NodeId, u32), NodeId>,
-    leaves: HashMap<SiteId, Leaf>,
+    leaves: SiteMap<Leaf>,
     /// Sites that got another stack: their former nodes may be nobody's.
     moved: usize,
     /// Frames of libraries and runtimes have a place each.
     whole: bool,
 }
 
-/// Whose frames a run is of, by its outermost one: the namespace, or the module. Neither says by which way, so that runs which
-/// differ in that are one.
-fn library(outermost: &Frame) -> String {
-    let namespace = outermost.function.as_deref().ok().and_then(|function| function.split_once("::"));
-    match (namespace, outermost.module.as_deref()) {
-        (Some((namespace, _)), _) => namespace.trim_start_matches('<').to_owned(),
-        (None, Some(module)) => basename(module).to_owned(),
-        (None, None) => "library".to_owned(),
-    }
+/// Whose frames a run is of: the namespace of the first that has one, from the outermost on, or else the module. Neither says
+/// by which way, so that runs which differ in that are one.
+fn library(run: &[Frame]) -> String {
+    let namespace = |frame: &Frame| {
+        let (namespace, _) = frame.function.as_deref().ok()?.split_once("::")?;
+        let namespace = namespace.trim_start_matches('<');
+        let is_name = namespace.chars().all(|c| c.is_alphanumeric() || c == '_');
+        (is_name && !namespace.is_empty()).then(|| namespace.to_owned())
+    };
+    let module =
+        || run.iter().rev().find_map(|frame| frame.module.as_deref()).map(|module| basename(module).to_owned());
+    run.iter().rev().find_map(namespace).or_else(module).unwrap_or_else(|| "library".to_owned())
 }
 
 impl Tree {
@@ -124,10 +128,9 @@ impl Tree {
         let mut end = frames.len();
         while end > 0 {
             let run = runs.pop_if(|run| run.end == end);
-            let outermost = &frames[end - 1];
             node = match &run {
-                Some(_) => self.child(node, &format!("… {}", library(outermost))),
-                None => self.child(node, &frame_name(outermost)),
+                Some(run) => self.child(node, &format!("… {}", displayable(&library(&frames[run.clone()])))),
+                None => self.child(node, &frame_name(&frames[end - 1])),
             };
             end = run.map_or(end - 1, |run| run.start);
         }
