@@ -26,6 +26,7 @@ mod ranges;
 mod recordings;
 mod rules;
 mod runtimes;
+mod sampling;
 mod servers;
 mod sockets;
 mod stacks;

@@ -14,14 +14,15 @@ use super::{
     fds::{FdCounters, OpenFds},
     processes::Processes,
     ranges::Ranges,
+    sampling::Sampled,
     snapshot::{
-        BlockCounters, Ending, Feature, IncompleteCount, Note, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo,
-        TargetState,
+        BlockCounters, Ending, Feature, IncompleteCount, Note, Overhead, ProbeStatus, Rates, Sampling, SiteId,
+        SiteSnapshot, Snapshot, TargetInfo, TargetState,
     },
 };
 use crate::{
     analyze::survival::LiveAges,
-    event::{FdSurvey, RawEvent, Reading, SiteStack},
+    event::{FdSurvey, RawEvent, Reading, SampleReading, SiteStack},
     symbolize::{Frame, Stack},
 };
 
@@ -57,8 +58,12 @@ pub struct Aggregator {
     /// By site id; ids are dense.
     sites: Vec<Option<Site>>,
     oldest_born_ns: HashMap<SiteId, u64>,
+    /// As in [`crate::event::Survey`].
+    evenness: HashMap<SiteId, f64>,
     ranges: Ranges,
     previous: Option<(u64, BlockCounters)>,
+    /// Of the same moment: CPU time of the processes, and the hits of each probe.
+    previous_work: (Duration, Vec<u64>),
     processes: Processes,
     ending: Option<Ending>,
     notes: BTreeMap<&'static str, BTreeSet<Tgid>>,
@@ -77,8 +82,10 @@ impl Aggregator {
             session,
             sites,
             oldest_born_ns,
+            evenness: HashMap::new(),
             ranges: Ranges::default(),
             previous: None,
+            previous_work: Default::default(),
             processes,
             ending: None,
             notes: BTreeMap::new(),
@@ -104,10 +111,19 @@ impl Aggregator {
                 && site.raw.kind == SiteKind::Heap
                 && self.processes.is_latest(pid, (site.raw.tgid, site.raw.image))
             {
-                totals += *counters;
+                totals += self.sampled(site, *counters, reading).map_or(*counters, |sampled| sampled.counters());
             }
         }
         self.processes.freeze(pid, totals);
+    }
+
+    /// What the counters of a site stand for, where not all blocks are tracked.
+    fn sampled(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> Option<Sampled> {
+        let SampleReading { rate, raised: _, frees } = reading.sample.as_ref()?;
+        let id = site.raw.id;
+        let frees = frees.get(id.0 as usize).copied().unwrap_or_default();
+        let evenness = self.evenness.get(&id).copied().unwrap_or(1.0);
+        (site.raw.kind == SiteKind::Heap).then(|| Sampled::new(*rate, counters, &frees, evenness))
     }
 
     /// Something to know about what a process's numbers do not say.
@@ -162,8 +178,9 @@ impl Aggregator {
     }
 
     /// Takes a look at the outstanding blocks.
-    pub fn apply_survey(&mut self, oldest_born_ns: HashMap<SiteId, u64>) {
+    pub fn apply_survey(&mut self, oldest_born_ns: HashMap<SiteId, u64>, evenness: HashMap<SiteId, f64>) {
         self.oldest_born_ns = oldest_born_ns;
+        self.evenness = evenness;
     }
 
     /// Takes a look at the open descriptors.
@@ -196,13 +213,16 @@ impl Aggregator {
     pub fn snapshot(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
         let snapshot = self.view(reading, state);
         self.previous = Some((reading.now_ns, snapshot.totals));
+        let hits = reading.probes.iter().map(|probe| probe.hits).collect();
+        self.previous_work = (reading.cpu.unwrap_or_default(), hits);
         snapshot
     }
 
     /// The same beside the others: the rates of the next one are over the time since the last one all the same.
     pub fn view(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
-        let Reading { now_ns, counters, loss, stats, probes } = reading;
+        let Reading { now_ns, counters, sample, loss, stats, cpu, probes } = reading;
         let mut totals = BlockCounters::default();
+        let mut sampled_totals = Sampled::default();
         let mut by_end = BTreeMap::new();
         let mut sites = Vec::with_capacity(self.sites.len());
         let mut fd_sites = Vec::new();
@@ -211,7 +231,12 @@ impl Aggregator {
         for (site, counters) in self.sites.iter().zip(counters) {
             let Some(site) = site else { continue };
             let is_range = site.raw.kind.is_range();
-            let counters = if is_range { &self.ranges.counters(site.raw.id) } else { counters };
+            let sampled = self.sampled(site, *counters, reading);
+            let counters = match &sampled {
+                Some(sampled) => &sampled.counters(),
+                None if is_range => &self.ranges.counters(site.raw.id),
+                None => counters,
+            };
             // A site that connects opens nothing, and is named where it is referred to.
             if counters.alloc_objects == 0 && site.raw.kind != SiteKind::Fd {
                 continue;
@@ -225,12 +250,16 @@ impl Aggregator {
                 totals += *counters;
                 self.processes.tally((site.raw.tgid, site.raw.image), *counters);
             }
+            if let Some(sampled) = sampled {
+                sampled_totals += sampled;
+            }
             let born_ns = if is_range { &oldest_ranges } else { &self.oldest_born_ns };
             sites.push(SiteSnapshot {
                 id: site.raw.id,
                 tgid: site.raw.tgid,
                 kind: site.raw.kind,
                 counters: *counters,
+                sampled: sampled.map(Box::new),
                 oldest: oldest(born_ns, site.raw.id, counters, *now_ns),
                 stack: Arc::clone(&site.stack),
                 verdict: None,
@@ -241,6 +270,15 @@ impl Aggregator {
         sites.sort_by_key(SiteSnapshot::order);
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
+        let sample = sample.as_ref().map(|SampleReading { rate, raised, frees: _ }| {
+            let since_start = |time_ns: u64| Duration::from_nanos(time_ns.saturating_sub(self.session.started_ns));
+            let raised = raised.iter().map(|raised| (since_start(raised.time_ns), raised.rate)).collect();
+            sampled_totals.rate = *rate;
+            Sampling { rate: *rate, raised, totals: sampled_totals }
+        });
+        let notes =
+            self.notes.iter().map(|(what, pids)| Note { what: (*what).into(), pids: pids.iter().copied().collect() });
+        let notes = sample.iter().flat_map(Sampling::notes).chain(notes).collect();
         let descriptors = self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns));
         Snapshot {
             started: self.session.started,
@@ -251,15 +289,12 @@ impl Aggregator {
             analysis: Vec::new(),
             suppressions: Vec::new(),
             ending: self.ending,
-            notes: self
-                .notes
-                .iter()
-                .map(|(what, pids)| Note { what: (*what).into(), pids: pids.iter().copied().collect() })
-                .collect(),
+            notes,
             heap_traced: self.session.heap,
             state,
             sites,
             totals,
+            sample,
             rates: rates(&before, &totals, window),
             loss: loss.clone(),
             incomplete: incomplete(&by_end),
@@ -267,13 +302,27 @@ impl Aggregator {
             probes: probes.clone(),
             features: self.session.features.clone(),
             own_cost: None,
+            overhead: cpu.and_then(|cpu| self.overhead(cpu, probes)),
             descriptors,
         }
+    }
+
+    /// What the probes cost since the last Snapshot; `None` before their costs are known, and while nothing has run.
+    fn overhead(&self, cpu: Duration, probes: &[ProbeStatus]) -> Option<Overhead> {
+        let (cpu_before, hits_before) = &self.previous_work;
+        let mut in_probes = Duration::ZERO;
+        for (index, probe) in probes.iter().enumerate() {
+            let hits = probe.hits.saturating_sub(hits_before.get(index).copied().unwrap_or(0));
+            in_probes += probe.cost?.mul_f64(hits as f64);
+        }
+        let cpu = cpu.saturating_sub(*cpu_before);
+        (!cpu.is_zero() && !probes.is_empty()).then_some(Overhead { probes: in_probes, cpu })
     }
 
     /// Lets the rates of the next Snapshot be over the whole time since tracing began.
     pub fn widen_window(&mut self) {
         self.previous = None;
+        self.previous_work = Default::default();
     }
 
     /// The same Snapshot with the names known now.
@@ -465,7 +514,7 @@ mod tests {
         let mut aggregator = aggregator();
         source.advance(Duration::from_secs(60));
         let oldest_born_ns = HashMap::from([(SiteId(0), 1_000_000_000), (SiteId(1), 1_000_000_000)]);
-        aggregator.apply_survey(oldest_born_ns);
+        aggregator.apply_survey(oldest_born_ns, HashMap::new());
         let snapshot = step(&mut source, &mut aggregator);
         assert_eq!(snapshot.sites[0].oldest, Some(Duration::from_secs(59)));
         assert_eq!(snapshot.sites[1].oldest, None);

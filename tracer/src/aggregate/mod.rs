@@ -10,6 +10,7 @@ mod fds;
 mod peers;
 mod processes;
 mod ranges;
+mod sampling;
 mod snapshot;
 
 pub use aggregator::{Aggregator, Session};
@@ -21,7 +22,8 @@ pub use fd_tables::{Comparison, FdTables, OpenRecord};
 pub use fds::counted_by;
 pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use ranges::{RangeChange, RangeTurn, Ranges};
+pub use sampling::{Raised, Sampled, SampledFrees};
 pub use snapshot::{
-    BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, OwnCost, ProbeStatus, Rates, SiteId,
-    SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
+    BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, ProbeStatus, Rates, Sampling,
+    SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
 };

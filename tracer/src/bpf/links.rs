@@ -36,8 +36,8 @@ const ALLOC_EXIT: &str = "alloc_exit";
 const FREE_ENTER: &str = "free_enter";
 const RELEASE_ENTER: &str = "release_enter";
 const THROW_ENTER: &str = "throw_enter";
-const EMPTY_ENTER: &str = "empty_enter";
-const EMPTY_RETURN: &str = "empty_return";
+pub(super) const EMPTY_ENTER: &str = "empty_enter";
+pub(super) const EMPTY_RETURN: &str = "empty_return";
 
 /// A module that probes go into.
 #[derive(Clone, Debug)]
@@ -96,7 +96,7 @@ impl ProgramSet {
     }
 
     /// The program that serves a point where the kernel has cookies.
-    fn serves(self, point: &AttachPoint) -> &'static str {
+    pub(super) fn serves(self, point: &AttachPoint) -> &'static str {
         match (self, point.kind, point.function) {
             (Self::Counting, _, Function::Free) => FREE_ENTER,
             (Self::Counting, _, Function::Release) => RELEASE_ENTER,
@@ -272,6 +272,11 @@ impl Links {
                 log::debug!("taking a probe out of process {pid}: {error}");
             }
         }
+    }
+
+    /// The programs of links over many probes; none where there are no such links.
+    pub(super) fn programs(&self) -> Option<&Programs> {
+        self.programs.as_ref()
     }
 
     /// Probes that come out one by one.

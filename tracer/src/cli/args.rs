@@ -3,7 +3,7 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use tracer_common::config::DEFAULT_MAX_LIVE;
+use tracer_common::{config::DEFAULT_MAX_LIVE, sampling::MAX_RATE};
 
 use super::offline::{DiffArguments, ReportArguments, ViewArguments};
 use crate::{
@@ -170,7 +170,12 @@ pub struct LiveArguments {
     /// Show only call sites whose oldest block is at least this old.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     pub min_age: Duration,
-    /// Outstanding blocks that can be kept track of; more are counted as loss. A block takes about 100 bytes.
+    /// Track one block in N, chosen by its address, and estimate the rest: costs less, and what is shown has an error, which
+    /// is shown too. Descriptors are always exact.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MAX_RATE.into()))]
+    pub sample: u32,
+    /// Outstanding blocks that can be kept track of: when most of the room is taken, one block in two is sampled, then one
+    /// in four, and so on. A block takes about 100 bytes.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_LIVE, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
     pub max_live: u32,
     /// An allocator that is not recognised by itself: the file that holds it, by its path or name, and what stands before

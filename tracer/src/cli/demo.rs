@@ -45,6 +45,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<Exit
         sort: None,
         min_age: Duration::ZERO,
         max_live: tracer_common::config::DEFAULT_MAX_LIVE,
+        sample: 1,
         allocator: Vec::new(),
         fail_on: Vec::new(),
         on_alert: None,

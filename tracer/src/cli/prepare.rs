@@ -83,6 +83,7 @@ fn attach(
         .with_room_for_programs(started.is_some() || arguments.follow_forks);
     let options = LoadOptions {
         max_live: arguments.max_live,
+        sample: arguments.sample,
         kernel_log: verbose > 0,
         programs: if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting },
         mode: arguments.attach,

@@ -70,6 +70,8 @@ pub(super) struct Tracing {
     latest: Option<SharedSnapshot>,
     analyst: Analyst,
     watches: MemoryWatches,
+    /// CPU time that each process had used when it came, and the last time it was asked.
+    cpu: BTreeMap<u32, (Duration, Duration)>,
 }
 
 impl Tracing {
@@ -83,7 +85,7 @@ impl Tracing {
         for process in &processes {
             aggregator.ranges().begin(process.target.info().pid, process.follower.whole().data_end);
         }
-        Ok(Self {
+        let mut tracing = Self {
             session,
             aggregator,
             symbolizer,
@@ -102,7 +104,11 @@ impl Tracing {
             latest: None,
             analyst: Analyst::new(WINDOW),
             watches: MemoryWatches::new(),
-        })
+            cpu: BTreeMap::new(),
+        };
+        // From here on it is compared with the probes' hits.
+        tracing.cpu_time();
+        Ok(tracing)
     }
 
     /// A descriptor that is readable when a walk has come to an address that the tables do not know.
@@ -234,8 +240,8 @@ impl Tracing {
     }
 
     fn take_survey(&mut self, survey: Survey) {
-        let Survey { oldest_born_ns, blocks: _, time_ns, ages } = survey;
-        self.aggregator.apply_survey(oldest_born_ns);
+        let Survey { oldest_born_ns, evenness, blocks: _, time_ns, ages } = survey;
+        self.aggregator.apply_survey(oldest_born_ns, evenness);
         let looked_at = self.since_attach(time_ns);
         let lifetimes = ages.into_iter().map(|(site, (live, freed))| (site, Lifetimes { freed, live, looked_at }));
         self.analyst.take_heap_lifetimes(lifetimes.collect());
@@ -276,6 +282,7 @@ impl Tracing {
     fn look(&mut self) -> anyhow::Result<(Snapshot, BTreeMap<Tgid, Observed>)> {
         self.drain()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
+        self.reading.cpu = Some(self.cpu_time());
         let view = self.aggregator.view(&self.reading, self.state.clone());
         let mut observed = self.watches.observe(self.processes.values());
         for (tgid, observed) in &mut observed {
@@ -297,11 +304,22 @@ impl Tracing {
         view
     }
 
+    /// CPU time that the processes have used since each came. Those that are gone keep theirs.
+    fn cpu_time(&mut self) -> Duration {
+        for (pid, process) in &self.processes {
+            if let Some(now) = process.target.cpu_time() {
+                self.cpu.entry(*pid).or_insert((now, now)).1 = now;
+            }
+        }
+        self.cpu.values().map(|(first, last)| last.saturating_sub(*first)).sum()
+    }
+
     /// Counts now.
     pub(super) fn snapshot(&mut self) -> anyhow::Result<SharedSnapshot> {
         self.drain()?;
         self.purge()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
+        self.reading.cpu = Some(self.cpu_time());
         for (pid, process) in &self.processes {
             for runtime in &process.planned.runtimes {
                 self.aggregator.note(Tgid(*pid), runtime.note());

@@ -63,6 +63,8 @@ fn with_source() -> App {
 }
 
 golden!(source_line_120x40, with_source(), &[], 120 x 40);
+golden!(sampled_80x24, app([testing::sampled()]), &[], 80 x 24);
+golden!(sampled_120x40, app([testing::sampled()]), &[], 120 x 40);
 golden!(judged_80x24, judged(), &[], 80 x 24);
 golden!(judged_120x40, judged(), &[], 120 x 40);
 golden!(judged_220x60, judged(), &[], 220 x 60);

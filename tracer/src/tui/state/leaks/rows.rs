@@ -60,6 +60,8 @@ pub(in crate::tui) struct Row {
     /// Indices into the Snapshot's sites, those that hold the most first. Never empty.
     pub(in crate::tui) sites: Vec<usize>,
     pub(in crate::tui) counters: BlockCounters,
+    /// Its numbers are estimates.
+    pub(in crate::tui) estimated: bool,
     /// The most urgent of its sites'.
     pub(in crate::tui) verdict: Option<Arc<Verdict>>,
     /// All its sites are.
@@ -98,6 +100,7 @@ impl Sources<'_> {
             key: RowKey::Site(site.id),
             sites: vec![index],
             counters: site.counters,
+            estimated: site.sampled.is_some(),
             per_hour: site.verdict.as_ref().and_then(|verdict| verdict.rate).map(|rate| rate.bytes.value * 3_600.0),
             verdict: site.verdict.clone(),
             suppressed: site.suppressed,
@@ -155,6 +158,7 @@ impl Row {
             key: _,
             sites,
             counters,
+            estimated,
             verdict,
             suppressed,
             oldest,
@@ -166,6 +170,7 @@ impl Row {
         } = other;
         self.sites.extend(sites);
         self.counters += counters;
+        self.estimated |= estimated;
         let label = |verdict: &Option<Arc<Verdict>>| verdict.as_ref().map(|verdict| verdict.label);
         let urgent = |a: Option<Label>, b: Option<Label>| a.is_some_and(|a| b.is_none_or(|b| a < b));
         if urgent(label(&verdict), label(&self.verdict)) {
