@@ -10,8 +10,11 @@ pub const MAX_RATE: u32 = 1 << 20;
 /// A rate that has come here by itself rises no further.
 pub const MAX_RAISED_RATE: u32 = 1 << 24;
 
-/// How sampling stands, in one word that changes as a whole: the rate in the high half, the highest hash that is tracked
-/// in the low half.
+/// Nothing is tracked for now.
+const CLOSED: u64 = 1 << 63;
+
+/// How sampling stands, in one word that changes as a whole: the rate in the high half, below a bit that says that nothing
+/// is tracked for now; the highest hash that is tracked in the low half.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SampleState(pub u64);
@@ -26,7 +29,23 @@ impl SampleState {
     /// How many blocks a tracked one stands for.
     #[inline(always)]
     pub const fn rate(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.0 >> 32) as u32 & (u32::MAX >> 1)
+    }
+
+    /// The same, but with nothing tracked.
+    pub const fn closed(self) -> Self {
+        Self(self.0 | CLOSED)
+    }
+
+    /// The same, and what it says is tracked.
+    pub const fn opened(self) -> Self {
+        Self(self.0 & !CLOSED)
+    }
+
+    /// Whether nothing is tracked for now.
+    #[inline(always)]
+    pub const fn is_closed(self) -> bool {
+        self.0 & CLOSED != 0
     }
 
     /// Whether every block is tracked.
@@ -38,14 +57,14 @@ impl SampleState {
     /// Whether a block at this address is tracked.
     #[inline(always)]
     pub const fn tracks(self, tgid: u32, address: u64) -> bool {
-        self.is_all() || block_hash(tgid, address) >> 32 <= self.0 & 0xFFFF_FFFF
+        self.is_all() || !self.is_closed() && block_hash(tgid, address) >> 32 <= self.0 & 0xFFFF_FFFF
     }
 
     /// Half of what is tracked now.
     #[inline(always)]
     pub const fn doubled(self) -> Self {
-        let (rate, threshold) = (self.0 >> 32, self.0 & 0xFFFF_FFFF);
-        Self(rate << 33 | (((threshold + 1) >> 1) - 1))
+        let (closed, rate, threshold) = (self.0 & CLOSED, self.rate() as u64, self.0 & 0xFFFF_FFFF);
+        Self(closed | rate << 33 | (((threshold + 1) >> 1) - 1))
     }
 }
 
@@ -71,8 +90,12 @@ pub struct SampleControl {
     pub mark: u64,
     /// Blocks that the hash map can hold.
     pub limit: u64,
+    /// When tracking is for some of the time: the number of the present or last window.
+    pub window: u64,
+    /// When that began: `CLOCK_MONOTONIC`, nanoseconds. What was born before may have been freed unseen.
+    pub opened_ns: u64,
 }
-assert_layout!(SampleControl, size 24, state at 0, mark at 8, limit at 16);
+assert_layout!(SampleControl, size 40, state at 0, mark at 8, limit at 16, window at 24, opened_ns at 32);
 
 /// The mark to begin with: 80 % of the limit.
 pub const fn first_mark(limit: u64) -> u64 {
@@ -124,6 +147,17 @@ mod tests {
         assert!(state.is_all() && state.rate() == 1);
         assert!((0..1000).all(|address| state.tracks(7, address << 4)));
         assert_eq!(state.doubled(), SampleState::of(2));
+    }
+
+    #[test]
+    fn what_is_closed_tracks_nothing_and_knows_its_rate() {
+        for rate in [1, 64, MAX_RAISED_RATE] {
+            let (open, closed) = (SampleState::of(rate), SampleState::of(rate).closed());
+            assert!(closed.is_closed() && !closed.is_all() && closed.rate() == rate);
+            assert!((0..100_000).all(|address| !closed.tracks(7, address << 4)));
+            assert_eq!(closed.opened(), open);
+            assert_eq!(closed.doubled(), open.doubled().closed());
+        }
     }
 
     #[test]

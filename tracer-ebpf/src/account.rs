@@ -100,6 +100,8 @@ fn track(tables: Tables, tgid: u32, address: u64, thread: &mut Thread, site: u32
     let block = Block { size: thread.size, born_ns: now(), site, reserved: 0 };
     match live::insert(tables, tgid, address, &block, &mut thread.taken) {
         Ok(false) => {}
+        // Its end is no sample of the ends, as those are that are seen.
+        Ok(true) if sample::may_have_ended(thread.taken.born_ns) => {}
         Ok(true) => {
             count_free(tgid, address, &thread.taken);
             // One from before an exec went with the memory.

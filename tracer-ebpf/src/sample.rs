@@ -21,6 +21,18 @@ pub(crate) fn state() -> SampleState {
     SampleState(SAMPLE.get(0).map_or(0, |control| control.state))
 }
 
+/// The number of the window in which blocks are tracked, when that is for some of the time.
+#[inline(always)]
+pub(crate) fn window() -> u32 {
+    SAMPLE.get(0).map_or(0, |control| control.window as u32)
+}
+
+/// Whether a block of this age may have been freed while nothing was tracked.
+#[inline(always)]
+pub(crate) fn may_have_ended(born_ns: u64) -> bool {
+    SAMPLE.get(0).is_some_and(|control| born_ns < control.opened_ns)
+}
+
 /// A block that stands for `times` was freed.
 #[inline(always)]
 pub(crate) fn freed(tgid: u32, address: u64, block: &Block, times: u64) {

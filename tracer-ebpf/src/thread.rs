@@ -54,7 +54,8 @@ pub(crate) struct Thread {
     pub(crate) function: u32,
     /// 1 when the stack was walked at the entry of the call.
     pub(crate) has_walked: u32,
-    pub(crate) reserved: u32,
+    /// The window in which the call began: see [`crate::sample::window`].
+    pub(crate) window: u32,
     /// The walk from the entry of the call.
     pub(crate) walker: Walker,
 }

@@ -10,6 +10,7 @@
 mod accounting;
 mod allocators;
 mod bad_input;
+mod budget;
 mod descriptor_services;
 mod descriptors;
 mod exports;

@@ -17,11 +17,12 @@ use super::{
     sampling::Sampled,
     snapshot::{
         BlockCounters, Ending, Feature, IncompleteCount, Note, Overhead, ProbeStatus, Rates, Sampling, SiteId,
-        SiteSnapshot, Snapshot, TargetInfo, TargetState,
+        SiteSnapshot, Snapshot, TargetInfo, TargetState, Turns,
     },
+    windows::{Duty, Windows},
 };
 use crate::{
-    analyze::survival::LiveAges,
+    analyze::survival::{AGE_BUCKETS, LiveAges},
     event::{FdSurvey, RawEvent, Reading, SampleReading, SiteStack},
     symbolize::{Frame, Stack},
 };
@@ -62,6 +63,10 @@ pub struct Aggregator {
     evenness: HashMap<SiteId, f64>,
     ranges: Ranges,
     previous: Option<(u64, BlockCounters)>,
+    /// Where blocks are tracked for some of the time only.
+    windows: Option<Windows>,
+    /// What the probes may take of the processes' CPU time, as a share of it.
+    overhead_limit: Option<f64>,
     /// Of the same moment: CPU time of the processes, and the hits of each probe.
     previous_work: (Duration, Vec<u64>),
     processes: Processes,
@@ -85,6 +90,8 @@ impl Aggregator {
             evenness: HashMap::new(),
             ranges: Ranges::default(),
             previous: None,
+            windows: None,
+            overhead_limit: None,
             previous_work: Default::default(),
             processes,
             ending: None,
@@ -117,8 +124,68 @@ impl Aggregator {
         self.processes.freeze(pid, totals);
     }
 
+    /// What the probes may take of the processes' CPU time, as a share of it: to be told with the numbers.
+    pub fn limit_overhead(&mut self, share: f64) {
+        self.overhead_limit = Some(share);
+    }
+
+    /// Tracking is on for this share of the time from here on; what was outstanding until now is followed no longer, and
+    /// has been taken out of the table: `before` is of before that, `reading` of after.
+    pub fn begin_windows(
+        &mut self,
+        duty: Duty,
+        before: &Reading,
+        reading: &Reading,
+        deaths: impl Fn(SiteId) -> [u64; AGE_BUCKETS],
+    ) {
+        let beginnings: Vec<_> = self
+            .heap_sites()
+            .map(|site| {
+                let (id, at) = (site.raw.id, site.raw.id.0 as usize);
+                let [was, is] = [before, reading].map(|of| of.counters.get(at).copied().unwrap_or_default());
+                let estimated = self.sampled(site, was, before).map_or(was, |sampled| sampled.counters());
+                (id, estimated, self.thinned(site, is, reading), deaths(id))
+            })
+            .collect();
+        let since = Duration::from_nanos(reading.now_ns.saturating_sub(self.session.started_ns));
+        self.windows = Some(Windows::begin(duty, since, beginnings.into_iter()));
+    }
+
+    /// A time in which tracking was on is over.
+    pub fn close_window(&mut self, reading: &Reading, deaths: impl Fn(SiteId) -> [u64; AGE_BUCKETS]) {
+        let Some(mut windows) = self.windows.take() else { return };
+        windows.close(self.heap_sites().map(|site| {
+            let id = site.raw.id;
+            let counters = reading.counters.get(id.0 as usize).copied().unwrap_or_default();
+            (id, self.thinned(site, counters, reading), deaths(id))
+        }));
+        self.windows = Some(windows);
+    }
+
+    /// What is known where tracking is for some of the time only.
+    pub fn windows(&self) -> Option<&Windows> {
+        self.windows.as_ref()
+    }
+
+    fn heap_sites(&self) -> impl Iterator<Item = &Site> {
+        self.sites.iter().flatten().filter(|site| site.raw.kind == SiteKind::Heap)
+    }
+
     /// What the counters of a site stand for, where not all blocks are tracked.
     fn sampled(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> Option<Sampled> {
+        let Some(windows) = &self.windows else { return self.thinned_out(site, counters, reading) };
+        let rate = reading.sample.as_ref().map_or(1.0, |sample| f64::from(sample.rate));
+        let rate = (rate / windows.duty().share()).round() as u32;
+        (site.raw.kind == SiteKind::Heap).then(|| Sampled::of_windows(rate, &windows.site(site.raw.id)))
+    }
+
+    /// What the counters of a site stand for, while tracking is on.
+    fn thinned(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> BlockCounters {
+        self.thinned_out(site, counters, reading).map_or(counters, |sampled| sampled.counters())
+    }
+
+    /// The same with its errors, where not all addresses are tracked.
+    fn thinned_out(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> Option<Sampled> {
         let SampleReading { rate, raised: _, frees } = reading.sample.as_ref()?;
         let id = site.raw.id;
         let frees = frees.get(id.0 as usize).copied().unwrap_or_default();
@@ -270,11 +337,18 @@ impl Aggregator {
         sites.sort_by_key(SiteSnapshot::order);
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
-        let sample = sample.as_ref().map(|SampleReading { rate, raised, frees: _ }| {
+        let sample = (sample.is_some() || self.windows.is_some()).then(|| {
             let since_start = |time_ns: u64| Duration::from_nanos(time_ns.saturating_sub(self.session.started_ns));
-            let raised = raised.iter().map(|raised| (since_start(raised.time_ns), raised.rate)).collect();
-            sampled_totals.rate = *rate;
-            Sampling { rate: *rate, raised, totals: sampled_totals }
+            let raised = sample.iter().flat_map(|sample| &sample.raised);
+            let raised = raised.map(|raised| (since_start(raised.time_ns), raised.rate)).collect();
+            let turns = self.windows.as_ref().map(|windows| Turns {
+                share: windows.duty().share(),
+                since: windows.since(),
+                windows: windows.count(),
+            });
+            let rate = sample.as_ref().map_or(1, |sample| sample.rate);
+            sampled_totals.rate = turns.map_or(rate, |turns| (f64::from(rate) / turns.share).round() as u32);
+            Sampling { rate: sampled_totals.rate, raised, totals: sampled_totals, turns }
         });
         let notes =
             self.notes.iter().map(|(what, pids)| Note { what: (*what).into(), pids: pids.iter().copied().collect() });
@@ -316,7 +390,11 @@ impl Aggregator {
             in_probes += probe.cost?.mul_f64(hits as f64);
         }
         let cpu = cpu.saturating_sub(*cpu_before);
-        (!cpu.is_zero() && !probes.is_empty()).then_some(Overhead { probes: in_probes, cpu })
+        (!cpu.is_zero() && !probes.is_empty()).then_some(Overhead {
+            probes: in_probes,
+            cpu,
+            limit: self.overhead_limit,
+        })
     }
 
     /// Lets the rates of the next Snapshot be over the whole time since tracing began.

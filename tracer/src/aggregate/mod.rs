@@ -12,6 +12,7 @@ mod processes;
 mod ranges;
 mod sampling;
 mod snapshot;
+mod windows;
 
 pub use aggregator::{Aggregator, Session};
 pub use descriptors::{
@@ -25,5 +26,6 @@ pub use ranges::{RangeChange, RangeTurn, Ranges};
 pub use sampling::{Raised, Sampled, SampledFrees};
 pub use snapshot::{
     BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, ProbeStatus, Rates, Sampling,
-    SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
+    SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid, Turns,
 };
+pub use windows::{Duty, Spread};

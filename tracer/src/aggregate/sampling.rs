@@ -14,7 +14,10 @@ use std::ops::AddAssign;
 
 use tracer_common::sampling::SKETCH;
 
-use super::BlockCounters;
+use super::{
+    BlockCounters,
+    windows::{Seen, Spread},
+};
 use crate::analyze::Estimate;
 
 /// The normal distribution's quantile for 95 % in the middle.
@@ -63,6 +66,8 @@ pub struct Sampled {
     pub(crate) freed_objects: [f64; SKETCH],
     /// The estimates.
     pub(crate) estimated: BlockCounters,
+    /// Where blocks are tracked for some of the time only: then the errors come from this, and not from the rest.
+    pub(crate) spread: Option<Spread>,
 }
 
 impl Sampled {
@@ -88,7 +93,14 @@ impl Sampled {
             freed_bytes: frees.bytes.map(|sum| sum as f64),
             freed_objects: frees.objects.map(|sum| sum as f64),
             estimated,
+            spread: None,
         }
+    }
+
+    /// Of what windows have shown. `rate` as it is with the share of the time.
+    pub(super) fn of_windows(rate: u32, seen: &Seen) -> Self {
+        let Seen { counters, spread, tracked: (bytes, objects) } = *seen;
+        Self { rate, objects, bytes, estimated: counters, spread: Some(spread), ..Self::default() }
     }
 
     /// The estimates, without their errors.
@@ -98,11 +110,17 @@ impl Sampled {
 
     /// Blocks outstanding.
     pub fn inuse_objects(&self) -> Estimate {
+        if let Some(spread) = &self.spread {
+            return spread.interval(self.estimated.inuse_objects() as f64, spread.inuse_objects);
+        }
         self.inuse(self.objects as f64, self.objects as f64, Z)
     }
 
     /// Bytes outstanding.
     pub fn inuse_bytes(&self) -> Estimate {
+        if let Some(spread) = &self.spread {
+            return spread.interval(self.estimated.inuse_bytes() as f64, spread.inuse_bytes);
+        }
         let (bytes, objects) = (self.bytes as f64, self.objects as f64);
         // As many blocks of one size would be as certain (Kish, Survey Sampling, 1965: the effective sample size).
         let alike = if self.squares > 0.0 { bytes * bytes / self.squares } else { objects };
@@ -128,12 +146,18 @@ impl Sampled {
 
     /// Blocks freed.
     pub fn free_objects(&self) -> Estimate {
-        freed(self.estimated.free_objects, &self.freed_objects)
+        match &self.spread {
+            Some(spread) => spread.interval(self.estimated.free_objects as f64, spread.free_objects),
+            None => freed(self.estimated.free_objects, &self.freed_objects),
+        }
     }
 
     /// Bytes freed.
     pub fn free_bytes(&self) -> Estimate {
-        freed(self.estimated.free_bytes, &self.freed_bytes)
+        match &self.spread {
+            Some(spread) => spread.interval(self.estimated.free_bytes as f64, spread.free_bytes),
+            None => freed(self.estimated.free_bytes, &self.freed_bytes),
+        }
     }
 
     /// Blocks allocated.
@@ -159,12 +183,15 @@ fn sum(one: Estimate, other: Estimate) -> Estimate {
 
 impl AddAssign for Sampled {
     fn add_assign(&mut self, other: Self) {
-        let Self { rate, objects, bytes, squares, freed_bytes, freed_objects, estimated } = other;
+        let Self { rate, objects, bytes, squares, freed_bytes, freed_objects, estimated, spread } = other;
         self.rate = self.rate.max(rate);
         self.objects += objects;
         self.bytes += bytes;
         self.squares += squares;
         self.estimated += estimated;
+        if let Some(spread) = spread {
+            *self.spread.get_or_insert_default() += spread;
+        }
         for (sum, more) in self.freed_bytes.iter_mut().zip(freed_bytes) {
             *sum += more;
         }

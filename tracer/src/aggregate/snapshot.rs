@@ -130,12 +130,14 @@ pub enum TargetState {
 }
 
 /// What the probes cost the traced processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Overhead {
     /// Time that the processes spent in probes.
     pub probes: Duration,
     /// CPU time that they used, with that.
     pub cpu: Duration,
+    /// The share that it is kept below, from 0 to 1, if any.
+    pub limit: Option<f64>,
 }
 
 impl Overhead {
@@ -176,6 +178,19 @@ pub struct Sampling {
     pub raised: Vec<(Duration, u32)>,
     /// What the totals rest on.
     pub totals: Sampled,
+    /// When tracking is for some of the time only.
+    pub turns: Option<Turns>,
+}
+
+/// Tracking that is on and off in turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Turns {
+    /// The share of the time that it is on, from 0 to 1.
+    pub share: f64,
+    /// Since when, since tracing began. What was outstanding then is followed no longer.
+    pub since: Duration,
+    /// How often it has been on since then.
+    pub windows: u64,
 }
 
 impl Sampling {
@@ -185,8 +200,12 @@ impl Sampling {
         let raised = self.raised.iter().map(|(at, rate)| {
             format!("sampling 1 in {rate} since {}: the table of blocks was 80 % full", duration(*at))
         });
+        let turns = self.turns.map(|Turns { share, since, windows: _ }| {
+            let (percent, since) = (share * 100.0, duration(since));
+            format!("blocks are tracked {percent:.1} % of the time, to stay within --max-overhead; outstanding is what was allocated since {since}")
+        });
         let estimated = format!("memory is estimated from 1 block in {}; ± is the error at 95 % confidence", self.rate);
-        std::iter::once(estimated).chain(raised.collect::<Vec<_>>()).map(about)
+        std::iter::once(estimated).chain(turns).chain(raised.collect::<Vec<_>>()).map(about)
     }
 }
 

@@ -36,6 +36,8 @@ const RUNS: u32 = 7;
 /// How long the kernel counts run times, and how long it does not.
 const COUNTING: Duration = Duration::from_millis(50);
 const REST: Duration = Duration::from_secs(5);
+/// The same until a program has run.
+const EARLY_REST: Duration = Duration::from_millis(100);
 /// Runs of a program below which its time is not known.
 const LEAST_RUNS: u64 = 20;
 
@@ -95,6 +97,11 @@ impl Meter {
         started.map(|_| Self { costs, _stop: stop }).map_err(|error| BpfError::Load { reason: error.to_string() })
     }
 
+    /// What a hit costs when the program has nothing to do.
+    pub(super) fn idle_cost(&self, kind: ProbeKind, cost: Cost) -> Option<Duration> {
+        self.cost("", kind, cost)
+    }
+
     /// What a hit of such a probe costs; `None` while that is not known.
     pub(super) fn cost(&self, program: &str, kind: ProbeKind, cost: Cost) -> Option<Duration> {
         let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +141,9 @@ fn measure(
         }
         drop(counting);
         *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(costs.clone());
-        if stopped.recv_timeout(REST) != Err(RecvTimeoutError::Timeout) {
+        // What the first runs take is wanted soon.
+        let rest = if costs.programs.is_empty() { EARLY_REST } else { REST };
+        if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
             return Ok(());
         }
     }

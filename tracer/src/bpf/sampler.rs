@@ -37,6 +37,9 @@ const GRACE: Duration = Duration::from_millis(100);
 const STATE: usize = 0;
 const MARK: usize = 1;
 const LIMIT: usize = 2;
+const WINDOW: usize = 3;
+const OPENED: usize = 4;
+const WORDS: usize = 5;
 
 /// Keeps the table of blocks from filling up.
 #[derive(Debug)]
@@ -63,7 +66,7 @@ struct Table {
 impl Sampler {
     /// Begins at this rate.
     pub(super) fn new(control: BorrowedFd<'_>, maps: BlockMaps, rate: u32, limit: u32) -> Result<Self, BpfError> {
-        let control = Words::new("SAMPLE", control, 3)?;
+        let control = Words::new("SAMPLE", control, WORDS)?;
         let (settled, limit) = (SampleState::of(rate), u64::from(limit));
         control.word(LIMIT).store(limit, Ordering::Relaxed);
         control.word(MARK).store(first_mark(limit), Ordering::Relaxed);
@@ -77,8 +80,39 @@ impl Sampler {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// By which blocks are tracked when they are.
     fn state(&self) -> SampleState {
-        SampleState(self.control.word(STATE).load(Ordering::Acquire))
+        SampleState(self.control.word(STATE).load(Ordering::Acquire)).opened()
+    }
+
+    /// Changes the word that the programs and other threads change, too.
+    fn change(&self, to: impl Fn(SampleState) -> SampleState) {
+        let word = self.control.word(STATE);
+        let update = |state| Some(to(SampleState(state)).0);
+        let _ = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, update);
+    }
+
+    /// Tracks nothing from here on. Returns once no program is running that still does.
+    pub(super) fn close(&self) {
+        self.change(SampleState::closed);
+        wait_for_programs();
+    }
+
+    /// Tracks blocks again. What was born before may have been freed meanwhile.
+    pub(super) fn open(&self) {
+        self.control.word(OPENED).store(monotonic_ns(), Ordering::Relaxed);
+        self.control.word(WINDOW).fetch_add(1, Ordering::Release);
+        self.change(SampleState::opened);
+    }
+
+    /// Tracks one block in so many at most.
+    pub(super) fn thin_to(&self, rate: u32) {
+        self.change(|state| if state.rate() < rate { SampleState::of(rate) } else { state });
+    }
+
+    /// Forgets all blocks, as if they never had been, while nothing is tracked.
+    pub(super) fn forget_all(&self) -> Result<u64, BpfError> {
+        self.table().purger()?.take_out(Ended::Never, |_| true)
     }
 
     /// Takes out the blocks of these processes that were born before a time each, and counts them as freed.
@@ -148,8 +182,7 @@ impl Sampler {
         let (next, now) = (next_mark(mark, limit) + 1, self.state());
         let passed = self.control.word(MARK).compare_exchange(mark, next, Ordering::AcqRel, Ordering::Relaxed);
         if passed.is_ok() && now.rate() < MAX_RAISED_RATE {
-            let word = self.control.word(STATE);
-            let _ = word.compare_exchange(now.0, now.doubled().0, Ordering::AcqRel, Ordering::Relaxed);
+            self.change(|state| if state.opened() == now { state.doubled() } else { state });
         }
     }
 

@@ -202,6 +202,52 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the probes can be taken out and put back quickly, and what they cost is known.
+    pub fn may_rest(&self) -> bool {
+        self.links.may_rest() && self.meter.is_some()
+    }
+
+    /// Tracks nothing from here on; the probes stay, and their hits are counted.
+    pub fn pause(&mut self) {
+        self.sampler.close();
+    }
+
+    /// Goes on tracking where the probes stayed.
+    pub fn go_on(&mut self) {
+        self.sampler.open();
+    }
+
+    /// Stops tracking blocks, and takes the allocator's probes out. Counters can be read as soon as this returns.
+    pub fn rest(&mut self) {
+        self.sampler.close();
+        self.links.rest();
+    }
+
+    /// Puts the allocator's probes back and goes on tracking blocks. What became of those that were known is not known.
+    pub fn resume(&mut self) {
+        self.links.resume();
+        self.sampler.open();
+    }
+
+    /// Forgets all blocks, as if they never had been tracked, while the probes rest.
+    ///
+    /// # Errors
+    /// When the kernel does not hand out the tables.
+    pub fn forget_blocks(&mut self) -> Result<(), BpfError> {
+        self.sampler.forget_all().map(drop)
+    }
+
+    /// Tracks one block in this many from here on, at most.
+    pub fn thin_to(&self, rate: u32) {
+        self.sampler.thin_to(rate);
+    }
+
+    /// What hits of the probes cost when no block is tracked, in the order of a reading; `None` while that is not known.
+    pub fn idle_costs(&self) -> Option<Vec<std::time::Duration>> {
+        let meter = self.meter.as_ref()?;
+        self.points.iter().map(|(_, _, HitKind { program: _, kind, cost })| meter.idle_cost(kind, cost)).collect()
+    }
+
     /// What of the kernel is in use.
     pub fn features(&self) -> &[Feature] {
         &self.features

@@ -20,6 +20,7 @@ use super::{
     lifecycle::Purges,
     live::SharedSnapshot,
     memory_watch::MemoryWatches,
+    overhead::Keeping,
     prepare::Prepared,
     process::{Probed, Process},
 };
@@ -68,6 +69,8 @@ pub(super) struct Tracing {
     /// What was open when a process ended.
     pub(super) at_exit: HashMap<u32, Vec<KernelFd>>,
     latest: Option<SharedSnapshot>,
+    /// When what it costs has a limit.
+    pub(super) keeping: Option<Keeping>,
     analyst: Analyst,
     watches: MemoryWatches,
     /// CPU time that each process had used when it came, and the last time it was asked.
@@ -102,6 +105,7 @@ impl Tracing {
             events: Vec::new(),
             at_exit: HashMap::new(),
             latest: None,
+            keeping: None,
             analyst: Analyst::new(WINDOW),
             watches: MemoryWatches::new(),
             cpu: BTreeMap::new(),
@@ -109,6 +113,15 @@ impl Tracing {
         // From here on it is compared with the probes' hits.
         tracing.cpu_time();
         Ok(tracing)
+    }
+
+    /// Keeps what it costs the targets below a share of their CPU time, from here on. Returns whether that is possible here.
+    pub(super) fn limit_overhead(&mut self, share: f64, sampled: bool) -> bool {
+        self.keeping = Keeping::start(&mut self.session, share, sampled);
+        if self.keeping.is_some() {
+            self.aggregator.limit_overhead(share);
+        }
+        self.keeping.is_some()
     }
 
     /// A descriptor that is readable when a walk has come to an address that the tables do not know.
@@ -221,6 +234,9 @@ impl Tracing {
         if let Some(survey) = self.fds.as_ref().and_then(Watching::take) {
             self.aggregator.apply_fd_survey(survey);
         }
+        if self.state == TargetState::Running {
+            self.keep_budget()?;
+        }
         Ok(self.take_names())
     }
 
@@ -243,7 +259,14 @@ impl Tracing {
         let Survey { oldest_born_ns, evenness, blocks: _, time_ns, ages } = survey;
         self.aggregator.apply_survey(oldest_born_ns, evenness);
         let looked_at = self.since_attach(time_ns);
-        let lifetimes = ages.into_iter().map(|(site, (live, freed))| (site, Lifetimes { freed, live, looked_at }));
+        let windows = self.aggregator.windows();
+        let lifetimes = ages.into_iter().map(|(site, (live, freed))| {
+            let (live, freed) = match windows {
+                Some(windows) => windows.lifetimes(site, &live),
+                None => (live, freed),
+            };
+            (site, Lifetimes { freed, live, looked_at })
+        });
         self.analyst.take_heap_lifetimes(lifetimes.collect());
     }
 
@@ -286,7 +309,9 @@ impl Tracing {
         let view = self.aggregator.view(&self.reading, self.state.clone());
         let mut observed = self.watches.observe(self.processes.values());
         for (tgid, observed) in &mut observed {
-            observed.reading.unknown_frees = self.session.image(tgid.0).map(|image| image.unknown_frees.into());
+            let unknown = self.session.image(tgid.0).map(|image| image.unknown_frees.into());
+            // Of blocks that were allocated while none were tracked, most of them: they say nothing.
+            observed.reading.unknown_frees = if self.aggregator.windows().is_some() { Some(0) } else { unknown };
         }
         let lifetimes = self.other_lifetimes();
         self.analyst.take_other_lifetimes(lifetimes);
@@ -305,7 +330,7 @@ impl Tracing {
     }
 
     /// CPU time that the processes have used since each came. Those that are gone keep theirs.
-    fn cpu_time(&mut self) -> Duration {
+    pub(super) fn cpu_time(&mut self) -> Duration {
         for (pid, process) in &self.processes {
             if let Some(now) = process.target.cpu_time() {
                 self.cpu.entry(*pid).or_insert((now, now)).1 = now;

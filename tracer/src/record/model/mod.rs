@@ -272,6 +272,8 @@ struct OverheadRow {
     probes_ns: u64,
     #[prost(uint64, tag = "2")]
     cpu_ns: u64,
+    #[prost(double, optional, tag = "3")]
+    limit: Option<f64>,
 }
 
 /// A Snapshot as rows, without its stacks; and how many windows before it were lost.
@@ -371,8 +373,8 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
     if let Some(OwnCost { cpu, resident }) = *own_cost {
         rows.add(kind::OWN_COST, 0, &OwnCostRow { cpu_ns: nanos(cpu), resident });
     }
-    if let Some(Overhead { probes, cpu }) = *overhead {
-        rows.add(kind::OVERHEAD, 0, &OverheadRow { probes_ns: nanos(probes), cpu_ns: nanos(cpu) });
+    if let Some(Overhead { probes, cpu, limit }) = *overhead {
+        rows.add(kind::OVERHEAD, 0, &OverheadRow { probes_ns: nanos(probes), cpu_ns: nanos(cpu), limit });
     }
     sampling::to_row(kind::SAMPLING, sample.as_ref(), &mut rows);
     for site in sites {
@@ -512,9 +514,10 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
         own_cost: reader
             .one(kind::OWN_COST)?
             .map(|OwnCostRow { cpu_ns, resident }| OwnCost { cpu: Duration::from_nanos(cpu_ns), resident }),
-        overhead: reader.one(kind::OVERHEAD)?.map(|OverheadRow { probes_ns, cpu_ns }| Overhead {
+        overhead: reader.one(kind::OVERHEAD)?.map(|OverheadRow { probes_ns, cpu_ns, limit }| Overhead {
             probes: Duration::from_nanos(probes_ns),
             cpu: Duration::from_nanos(cpu_ns),
+            limit,
         }),
         descriptors: descriptors::from_rows(&mut reader, now, &stack)?,
     };

@@ -15,8 +15,8 @@ use crate::{
     aggregate::{
         BlockCounters, Corrections, Descriptors, Direction, Ending, Endpoint, Fd, FdKind, FdLimits, FdSignal, FdSite,
         Feature, IncompleteCount, LossCount, Note, OpenFd, Origin, Overhead, OwnCost, Peer, ProbeStatus,
-        ProcessSnapshot, Rates, Sampled, Sampling, SiteId, SiteSnapshot, Snapshot, Socket, StatCount, Suppressed,
-        TargetInfo, TargetState, TcpState, Tgid,
+        ProcessSnapshot, Rates, Sampled, Sampling, SiteId, SiteSnapshot, Snapshot, Socket, Spread, StatCount,
+        Suppressed, TargetInfo, TargetState, TcpState, Tgid, Turns,
     },
     analyze::{
         Estimate, ProcessAnalysis,
@@ -141,8 +141,8 @@ fn site() -> BoxedStrategy<SiteSnapshot> {
 
 fn sampled() -> BoxedStrategy<Sampled> {
     let sketch = || prop_oneof![Just([0.0; SKETCH]), proptest::array::uniform8(real())];
-    (1..=u32::MAX, number(), number(), real(), sketch(), sketch(), counters())
-        .prop_map(|(rate, objects, bytes, squares, freed_bytes, freed_objects, estimated)| Sampled {
+    (1..=u32::MAX, number(), number(), real(), sketch(), sketch(), counters(), maybe(spread()))
+        .prop_map(|(rate, objects, bytes, squares, freed_bytes, freed_objects, estimated, spread)| Sampled {
             rate,
             objects,
             bytes,
@@ -150,13 +150,27 @@ fn sampled() -> BoxedStrategy<Sampled> {
             freed_bytes,
             freed_objects,
             estimated,
+            spread,
         })
         .boxed()
 }
 
+fn spread() -> impl Strategy<Value = Spread> {
+    (number(), real(), real(), real(), real()).prop_map(
+        |(windows, inuse_bytes, inuse_objects, free_bytes, free_objects)| Spread {
+            windows,
+            inuse_bytes,
+            inuse_objects,
+            free_bytes,
+            free_objects,
+        },
+    )
+}
+
 fn sampling() -> BoxedStrategy<Sampling> {
-    (sampled(), vec((span(), 1..=u32::MAX), 0..3))
-        .prop_map(|(totals, raised)| Sampling { rate: totals.rate, raised, totals })
+    let turns = (real(), span(), number()).prop_map(|(share, since, windows)| Turns { share, since, windows });
+    (sampled(), vec((span(), 1..=u32::MAX), 0..3), maybe(turns))
+        .prop_map(|(totals, raised, turns)| Sampling { rate: totals.rate, raised, totals, turns })
         .boxed()
 }
 
@@ -482,7 +496,7 @@ fn own_cost() -> impl Strategy<Value = OwnCost> {
 }
 
 fn overhead() -> impl Strategy<Value = Overhead> {
-    (span(), span()).prop_map(|(probes, cpu)| Overhead { probes, cpu })
+    (span(), span(), maybe(real())).prop_map(|(probes, cpu, limit)| Overhead { probes, cpu, limit })
 }
 
 fn counts<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = Vec<(T, u64)>> {

@@ -297,12 +297,20 @@ struct JsonOverhead {
     percent: f64,
     probes_s: f64,
     cpu_s: f64,
+    /// What it is kept below, as --max-overhead says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_percent: Option<f64>,
 }
 
 impl From<&Overhead> for JsonOverhead {
     fn from(overhead: &Overhead) -> Self {
-        let Overhead { probes, cpu } = overhead;
-        Self { percent: overhead.share() * 100.0, probes_s: probes.as_secs_f64(), cpu_s: cpu.as_secs_f64() }
+        let Overhead { probes, cpu, limit } = overhead;
+        Self {
+            percent: overhead.share() * 100.0,
+            probes_s: probes.as_secs_f64(),
+            cpu_s: cpu.as_secs_f64(),
+            limit_percent: limit.map(|limit| limit * 100.0),
+        }
     }
 }
 

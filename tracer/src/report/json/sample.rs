@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    aggregate::{Sampled, Sampling},
+    aggregate::{Sampled, Sampling, Turns},
     analyze::Estimate,
 };
 
@@ -12,6 +12,9 @@ use crate::{
 pub(super) struct JsonSample {
     /// When the rate rose by itself, in seconds since the start.
     raised: Vec<JsonRaised>,
+    /// When blocks are tracked for some of the time only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turns: Option<JsonTurns>,
     #[serde(flatten)]
     totals: JsonSampled,
 }
@@ -20,6 +23,16 @@ pub(super) struct JsonSample {
 struct JsonRaised {
     at_s: f64,
     rate: u32,
+}
+
+#[derive(Serialize)]
+struct JsonTurns {
+    /// The share of the time that they are tracked, from 0 to 1.
+    share: f64,
+    /// Since when, in seconds since the start; what was outstanding then is followed no longer.
+    since_s: f64,
+    /// How often they have been tracked since then.
+    windows: u64,
 }
 
 /// Estimates of one or all sites: the interval that each lies in, at 95 % confidence.
@@ -47,9 +60,11 @@ struct JsonEstimate {
 
 impl From<&Sampling> for JsonSample {
     fn from(sampling: &Sampling) -> Self {
-        let Sampling { rate: _, raised, totals } = sampling;
+        let Sampling { rate: _, raised, totals, turns } = sampling;
         let raised = raised.iter().map(|&(at, rate)| JsonRaised { at_s: at.as_secs_f64(), rate }).collect();
-        Self { raised, totals: totals.into() }
+        let turns =
+            turns.map(|Turns { share, since, windows }| JsonTurns { share, since_s: since.as_secs_f64(), windows });
+        Self { raised, turns, totals: totals.into() }
     }
 }
 

@@ -102,10 +102,11 @@ pub(crate) fn sampled() -> Snapshot {
     }
     snapshot.totals = totals.counters();
     let raised = vec![(Duration::from_millis(12_300), 32), (Duration::from_secs(199), 64)];
-    let sample = Sampling { rate: 64, raised, totals };
+    let sample = Sampling { rate: 64, raised, totals, turns: None };
     snapshot.notes = sample.notes().collect();
     snapshot.sample = Some(sample);
-    snapshot.overhead = Some(Overhead { probes: Duration::from_millis(47), cpu: Duration::from_millis(930) });
+    snapshot.overhead =
+        Some(Overhead { probes: Duration::from_millis(47), cpu: Duration::from_millis(930), limit: None });
     snapshot
 }
 

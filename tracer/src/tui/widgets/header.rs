@@ -106,11 +106,18 @@ fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
         segments.push(Span::raw(format!("{mark}{} allocs/s", rate(allocs_per_s))));
         segments.push(Span::raw(format!("{mark}{} frees/s", rate(frees_per_s))));
         let sampled = snapshot.sample.as_ref();
-        segments.extend(sampled.map(|sample| Span::styled(format!("1 in {}", sample.rate), theme.bold())));
+        segments.extend(sampled.map(|sample| {
+            let words = match sample.turns {
+                Some(turns) => format!("tracked {:.1} % of the time", turns.share * 100.0),
+                None => format!("1 in {}", sample.rate),
+            };
+            Span::styled(words, theme.bold())
+        }));
     }
     segments.extend(snapshot.overhead.as_ref().map(|overhead| {
         let percent = overhead.share() * 100.0;
-        let style = if percent >= DEAR { theme.warning() } else { Style::new() };
+        let style =
+            if percent >= overhead.limit.map_or(DEAR, |limit| limit * 110.0) { theme.warning() } else { Style::new() };
         Span::styled(format!("costs {percent:.1} %"), style)
     }));
     fitting(segments, width)

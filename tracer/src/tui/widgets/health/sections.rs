@@ -161,12 +161,16 @@ fn kernel(Snapshot { features, .. }: &Snapshot, theme: Theme, width: usize) -> V
 
 /// What the probes cost the target.
 fn overhead(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
-    let Some(overhead @ Overhead { probes, cpu }) = &snapshot.overhead else { return Vec::new() };
+    let Some(overhead @ Overhead { probes, cpu, limit }) = &snapshot.overhead else { return Vec::new() };
     let seconds = |time: Duration| format!("{:.3}s", time.as_secs_f64());
     let share = format!("{:.1} % of its CPU time", overhead.share() * 100.0);
     let words = format!("{share}, {} of {} in the last {}", seconds(*probes), seconds(*cpu), duration(snapshot.window));
     let mut lines = vec![title("COST TO THE TARGET", "", theme)];
     lines.extend(wrapped(name("probes"), &words, Style::new(), width));
+    if let Some(limit) = limit {
+        let words = format!("{:.1} % at most, as --max-overhead says", limit * 100.0);
+        lines.extend(wrapped(name("limit"), &words, Style::new(), width));
+    }
     if let Some(sample) = &snapshot.sample {
         let words = format!("1 block in {} is tracked: memory is estimated", sample.rate);
         lines.extend(wrapped(name("sampling"), &words, Style::new(), width));
