@@ -25,6 +25,7 @@ mod live;
 mod maps;
 mod memory;
 mod ranges;
+mod sample;
 mod site;
 mod thread;
 mod unwind;

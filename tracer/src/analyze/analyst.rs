@@ -200,6 +200,7 @@ impl Analyst {
             collected,
             resident: resident_growth.map(|growth| growth.per_s),
             outstanding: outstanding_growth.map(|growth| growth.per_s),
+            sampling_error: 0.0,
         };
         let explanation = resident.map(|memory| explain(&ResidentMemory { outstanding, blocks, mapped, ..memory }));
         let before = self.processes.remove(&tgid).map(|(analysis, _)| analysis).unwrap_or_default();
@@ -219,30 +220,33 @@ impl Analyst {
     fn judge(&mut self, snapshot: &Snapshot, budget: Duration) {
         let begun = Instant::now();
         let now = snapshot.elapsed;
-        let heap = snapshot.sites.iter().map(|site| (site.id, site.tgid, site.counters));
+        let heap = snapshot.sites.iter().map(|site| {
+            let error = site.sampled.as_ref().map_or(0.0, |sampled| sampled.inuse_bytes().relative_error());
+            (site.id, site.tgid, site.counters, error)
+        });
         let fds = snapshot.descriptors.iter().flat_map(|descriptors| &descriptors.sites).map(|site| {
             let counters =
                 BlockCounters { alloc_objects: site.opened, free_objects: site.closed, ..BlockCounters::default() };
-            (site.id, site.tgid, counters)
+            (site.id, site.tgid, counters, 0.0)
         });
-        let mut due: Vec<(Duration, SiteId, Tgid, BlockCounters)> = heap
+        let mut due: Vec<(Duration, SiteId, Tgid, BlockCounters, f64)> = heap
             .chain(fds)
-            .filter_map(|(id, tgid, counters)| {
+            .filter_map(|(id, tgid, counters, error)| {
                 let (before, at) = self.judged.get(&id).copied().unwrap_or_default();
                 let waited = now.saturating_sub(at);
                 // One whose verdict is about to change is as urgent as one that has changed.
                 let changed = before != counters || self.verdicts.is_pending(id);
                 let waited = if changed { waited } else { waited / CHANGED_FIRST };
-                (changed || waited * CHANGED_FIRST >= UNCHANGED).then_some((waited, id, tgid, counters))
+                (changed || waited * CHANGED_FIRST >= UNCHANGED).then_some((waited, id, tgid, counters, error))
             })
             .collect();
         // Whoever waits longest comes first, so that all have their turn; of equals the larger one, as the Snapshot has them.
         due.sort_by_key(|(waited, ..)| std::cmp::Reverse(*waited));
-        for (_, id, tgid, counters) in due {
+        for (_, id, tgid, counters, error) in due {
             if begun.elapsed() >= budget {
                 return;
             }
-            self.judge_site(id, tgid, now);
+            self.judge_site(id, tgid, now, error);
             self.judged.insert(id, (counters, now));
         }
     }
@@ -251,8 +255,9 @@ impl Analyst {
         self.heap.get(&id).or_else(|| self.others.get(&id))
     }
 
-    fn judge_site(&mut self, id: SiteId, tgid: Tgid, now: Duration) {
+    fn judge_site(&mut self, id: SiteId, tgid: Tgid, now: Duration, sampling_error: f64) {
         let context = self.processes.get(&tgid).map(|(_, context)| *context).unwrap_or_default();
+        let context = Context { sampling_error, ..context };
         let (recent, whole) = (self.history.site(id, RECENT), self.history.site(id, now));
         let lifetimes = self.looked(id).map(|looked| &looked.lifetimes);
         let evidence = Evidence { recent: &recent, whole: &whole, lifetimes, context: &context };

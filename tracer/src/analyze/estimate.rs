@@ -35,6 +35,12 @@ impl Estimate {
         Self { value: self.value, low: self.low - margin, high: self.high + margin }
     }
 
+    /// How far the farther end of the interval is from the value, as a share of it.
+    pub fn relative_error(&self) -> f64 {
+        let error = (self.high - self.value).max(self.value - self.low) / self.value.abs();
+        if error.is_finite() { error } else { 0.0 }
+    }
+
     /// Whether the interval holds a value.
     pub fn covers(&self, value: f64) -> bool {
         (self.low..=self.high).contains(&value)

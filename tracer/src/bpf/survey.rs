@@ -2,11 +2,14 @@
 //!
 //! A survey reads the whole table, so it runs on a thread of its own and rests a multiple of the time it took.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
 
 use tracer_common::heap::{AGE_BUCKETS, BUCKET, Block, BlockKey};
 
-use super::{BpfError, mapped::MappedCounters, sys};
+use super::{BpfError, mapped::MappedCounters, sampler::Sampler, sys};
 use crate::{
     aggregate::{SiteId, SiteMap},
     analyze::{sizes::Sizes, survival::LiveAges},
@@ -21,6 +24,7 @@ pub struct Surveyor {
     near: MappedCounters<BUCKET>,
     near_blocks: MappedCounters<3>,
     deaths: MappedCounters<AGE_BUCKETS>,
+    sampler: Arc<Sampler>,
 }
 
 /// What a survey has seen so far.
@@ -33,18 +37,30 @@ struct Seen {
 
 #[derive(Debug)]
 struct SeenSite {
-    oldest_ns: u64,
+    oldest_born_ns: u64,
     ages: LiveAges,
     sizes: Sizes,
+    blocks: u64,
+    bytes: f64,
+    squares: f64,
 }
 
 impl Seen {
     fn add(&mut self, site: u32, born_ns: u64, size: u64) {
-        let new = || SeenSite { oldest_ns: born_ns, ages: LiveAges::default(), sizes: Sizes::default() };
-        let seen = self.sites.entry(SiteId(site)).or_insert_with(new);
-        seen.oldest_ns = seen.oldest_ns.min(born_ns);
+        let seen = self.sites.entry(SiteId(site)).or_insert_with(|| SeenSite {
+            oldest_born_ns: born_ns,
+            ages: LiveAges::default(),
+            sizes: Sizes::default(),
+            blocks: 0,
+            bytes: 0.0,
+            squares: 0.0,
+        });
+        seen.oldest_born_ns = seen.oldest_born_ns.min(born_ns);
         seen.ages.add(self.time_ns.saturating_sub(born_ns), size);
         seen.sizes.add(size);
+        seen.blocks += 1;
+        seen.bytes += size as f64;
+        seen.squares += (size as f64).powi(2);
         self.blocks += 1;
     }
 }
@@ -55,8 +71,9 @@ impl Surveyor {
         near: MappedCounters<BUCKET>,
         near_blocks: MappedCounters<3>,
         deaths: MappedCounters<AGE_BUCKETS>,
+        sampler: Arc<Sampler>,
     ) -> Self {
-        Self { map, near, near_blocks, deaths }
+        Self { map, near, near_blocks, deaths, sampler }
     }
 
     /// Looks at every outstanding block once. Blocks that come and go meanwhile may or may not be seen.
@@ -68,17 +85,23 @@ impl Surveyor {
         self.survey_near(&mut seen);
         sys::for_each(self.map.as_fd(), |_: BlockKey, block: Block| seen.add(block.site, block.born_ns, block.size))
             .map_err(|source| BpfError::Map { map: "LIVE", what: "cannot read it in batches", source })?;
-        Ok(self.with_deaths(seen))
+        let (rate, _) = self.sampler.settle()?;
+        Ok(self.with_deaths(seen, rate.into()))
     }
 
-    fn with_deaths(&self, seen: Seen) -> Survey {
+    /// A death counts for as many blocks as were sampled by one then, a live block for one of those that are sampled now.
+    fn with_deaths(&self, seen: Seen, rate: u64) -> Survey {
         let Seen { time_ns, blocks, sites } = seen;
         let mut survey = Survey { blocks, time_ns, ..Survey::default() };
-        for (site, SeenSite { oldest_ns, ages, sizes }) in sites {
-            survey.oldest_born_ns.insert(site, oldest_ns);
+        for (site, SeenSite { oldest_born_ns, ages, sizes, blocks, bytes, squares }) in sites {
+            survey.oldest_born_ns.insert(site, oldest_born_ns);
             survey.sizes.insert(site, sizes);
+            if squares > 0.0 {
+                survey.evenness.insert(site, bytes * bytes / (blocks as f64 * squares));
+            }
             if (site.0 as usize) < self.deaths.len() {
-                survey.ages.insert(site, (ages, self.deaths.get(site.0 as usize)));
+                let deaths = self.deaths.get(site.0 as usize).map(|deaths| (deaths + rate / 2) / rate);
+                survey.ages.insert(site, (ages, deaths));
             }
         }
         survey

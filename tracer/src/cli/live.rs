@@ -23,6 +23,7 @@ use super::{
     launch::{self, Change, Launched},
     metrics,
     output::Output,
+    overhead::no_budget,
     prepare::prepare,
     privileges,
     progress::{Left, Naming, Progress, Screen},
@@ -41,6 +42,8 @@ use crate::{
 /// How often the ring buffer is drained and the symbolizer's answers are taken. New sites come at most once each, so
 /// the buffer holds far more than can come in this time. What cannot wait for it wakes us.
 const DRAIN: Duration = Duration::from_millis(10);
+/// Percent of the target's CPU time that the dashboard may cost it.
+const DASHBOARD_OVERHEAD: f64 = 10.0;
 /// Time between Snapshots in the dashboard.
 const DASHBOARD_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between pictures of the dashboard for which stacks have got names: a picture of many sites takes longer than a name.
@@ -158,6 +161,13 @@ async fn trace(
         let children = tracing.follow_children()?;
         summary.push_str(&format!("; following children, {children} so far"));
     }
+    if let Some(limit) = overhead_limit(arguments, dashboard) {
+        if tracing.limit_overhead(limit / 100.0, arguments.sample > 1) {
+            summary.push_str(&format!("; it costs the target {limit} % of its CPU time at most"));
+        } else if arguments.max_overhead.is_some() {
+            no_budget()?;
+        }
+    }
     // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
     let gone = unsafe { AsyncFd::register_with_interest(tracing.exits()?, Interest::READABLE) }
         .map_err(std::io::Error::from)?;
@@ -214,6 +224,15 @@ async fn trace(
         recorded => recorded?,
     }
     Ok(broken.or(ending.map(exit_code)).unwrap_or(ExitCode::SUCCESS))
+}
+
+/// Percent of the targets' CPU time that tracing memory may take.
+fn overhead_limit(arguments: &LiveArguments, dashboard: bool) -> Option<f64> {
+    let default = dashboard.then_some(DASHBOARD_OVERHEAD);
+    arguments
+        .max_overhead
+        .or(default)
+        .filter(|limit| arguments.traces_heap() && !arguments.empty_probes && *limit < 100.0)
 }
 
 /// What leaktrace ends with after a program that it started: the same, or as a shell says that a signal ended it.

@@ -6,6 +6,7 @@
 mod alerts;
 mod allocators;
 mod args;
+mod budget;
 mod demo;
 mod doctor;
 mod exits;
@@ -20,6 +21,7 @@ mod memory_watch;
 mod metrics;
 mod offline;
 mod output;
+mod overhead;
 mod prepare;
 mod privileges;
 mod process;

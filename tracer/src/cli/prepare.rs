@@ -102,6 +102,7 @@ fn attach(
     }
     let options = LoadOptions {
         max_live: arguments.max_live,
+        sample: arguments.sample,
         kernel_log: verbose > 0,
         programs: if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting },
         mode: arguments.attach,

@@ -20,6 +20,7 @@ use super::{
     lifecycle::Purges,
     live::SharedSnapshot,
     memory_watch::MemoryWatches,
+    overhead::Keeping,
     prepare::Prepared,
     process::{Probed, Process},
 };
@@ -68,8 +69,12 @@ pub(super) struct Tracing {
     /// What was open when a process ended.
     pub(super) at_exit: HashMap<u32, Vec<KernelFd>>,
     latest: Option<SharedSnapshot>,
+    /// When what it costs has a limit.
+    pub(super) keeping: Option<Keeping>,
     analyst: Analyst,
     watches: MemoryWatches,
+    /// CPU time that each process had used when it came, and the last time it was asked.
+    cpu: BTreeMap<u32, (Duration, Duration)>,
 }
 
 impl Tracing {
@@ -83,7 +88,7 @@ impl Tracing {
         for process in &processes {
             aggregator.ranges().begin(process.target.info().pid, process.follower.whole().data_end);
         }
-        Ok(Self {
+        let mut tracing = Self {
             session,
             aggregator,
             symbolizer,
@@ -100,9 +105,23 @@ impl Tracing {
             events: Vec::new(),
             at_exit: HashMap::new(),
             latest: None,
+            keeping: None,
             analyst: Analyst::new(WINDOW),
             watches: MemoryWatches::new(),
-        })
+            cpu: BTreeMap::new(),
+        };
+        // From here on it is compared with the probes' hits.
+        tracing.cpu_time();
+        Ok(tracing)
+    }
+
+    /// Keeps what it costs the targets below a share of their CPU time, from here on. Returns whether that is possible here.
+    pub(super) fn limit_overhead(&mut self, share: f64, sampled: bool) -> bool {
+        self.keeping = Keeping::start(&mut self.session, share, sampled);
+        if self.keeping.is_some() {
+            self.aggregator.limit_overhead(share);
+        }
+        self.keeping.is_some()
     }
 
     /// A descriptor that is readable when a walk has come to an address that the tables do not know.
@@ -215,6 +234,9 @@ impl Tracing {
         if let Some(survey) = self.fds.as_ref().and_then(Watching::take) {
             self.aggregator.apply_fd_survey(survey);
         }
+        if self.state == TargetState::Running {
+            self.keep_budget()?;
+        }
         Ok(self.take_names())
     }
 
@@ -234,10 +256,17 @@ impl Tracing {
     }
 
     fn take_survey(&mut self, survey: Survey) {
-        let Survey { oldest_born_ns, blocks: _, time_ns, ages, sizes } = survey;
-        self.aggregator.apply_survey(oldest_born_ns);
+        let Survey { oldest_born_ns, evenness, blocks: _, time_ns, ages, sizes } = survey;
+        self.aggregator.apply_survey(oldest_born_ns, evenness);
         let looked_at = self.since_attach(time_ns);
-        let lifetimes = ages.into_iter().map(|(site, (live, freed))| (site, Lifetimes { freed, live, looked_at }));
+        let windows = self.aggregator.windows();
+        let lifetimes = ages.into_iter().map(|(site, (live, freed))| {
+            let (live, freed) = match windows {
+                Some(windows) => windows.lifetimes(site, &live),
+                None => (live, freed),
+            };
+            (site, Lifetimes { freed, live, looked_at })
+        });
         self.analyst.take_heap_lifetimes(lifetimes.collect(), sizes);
     }
 
@@ -276,10 +305,13 @@ impl Tracing {
     fn look(&mut self) -> anyhow::Result<(Snapshot, BTreeMap<Tgid, Observed>)> {
         self.drain()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
+        self.reading.cpu = Some(self.cpu_time());
         let view = self.aggregator.view(&self.reading, self.state.clone());
         let mut observed = self.watches.observe(self.processes.values());
         for (tgid, observed) in &mut observed {
-            observed.reading.unknown_frees = self.session.image(tgid.0).map(|image| image.unknown_frees.into());
+            let unknown = self.session.image(tgid.0).map(|image| image.unknown_frees.into());
+            // Of blocks that were allocated while none were tracked, most of them: they say nothing.
+            observed.reading.unknown_frees = if self.aggregator.windows().is_some() { Some(0) } else { unknown };
         }
         let lifetimes = self.other_lifetimes();
         let sizes = self.aggregator.ranges().sizes();
@@ -298,11 +330,22 @@ impl Tracing {
         view
     }
 
+    /// CPU time that the processes have used since each came. Those that are gone keep theirs.
+    pub(super) fn cpu_time(&mut self) -> Duration {
+        for (pid, process) in &self.processes {
+            if let Some(now) = process.target.cpu_time() {
+                self.cpu.entry(*pid).or_insert((now, now)).1 = now;
+            }
+        }
+        self.cpu.values().map(|(first, last)| last.saturating_sub(*first)).sum()
+    }
+
     /// Counts now.
     pub(super) fn snapshot(&mut self) -> anyhow::Result<SharedSnapshot> {
         self.drain()?;
         self.purge()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
+        self.reading.cpu = Some(self.cpu_time());
         for (pid, process) in &self.processes {
             for runtime in &process.planned.runtimes {
                 self.aggregator.note(Tgid(*pid), runtime.note());

@@ -105,7 +105,11 @@ impl Mergeable for SiteSnapshot {
     }
 
     fn add(&mut self, other: &Self) {
-        let Self { id: _, tgid: _, kind: _, counters, oldest, stack: _, verdict, ages, sizes, suppressed } = other;
+        let Self { id: _, tgid: _, kind: _, counters, sampled, oldest, stack: _, verdict, ages, sizes, suppressed } =
+            other;
+        if let (Some(sum), Some(more)) = (&mut self.sampled, sampled) {
+            **sum += **more;
+        }
         self.suppressed &= *suppressed;
         self.counters += *counters;
         self.ages = match (self.ages.take(), ages) {

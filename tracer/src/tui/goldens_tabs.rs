@@ -129,6 +129,7 @@ fn troubled() -> Snapshot {
         offset: place as u64 * 4,
         kind: if place % 2 == 0 { "entry" } else { "return" },
         hits: 10_007_u64.pow(place as u32 % 4) - 1,
+        cost: Some(Duration::from_nanos(431 + 700 * (place as u64 % 2))),
     };
     snapshot.probes = functions.iter().enumerate().map(probe).collect();
     snapshot
@@ -143,6 +144,7 @@ fn hostile() -> Snapshot {
         offset: 4,
         kind: "entry",
         hits: 7,
+        cost: None,
     };
     snapshot.probes = vec![
         probe("mal\x1b[2Jloc", "/tmp/\u{202e}gnp.so"),
@@ -152,6 +154,7 @@ fn hostile() -> Snapshot {
     snapshot
 }
 
+golden!(health_sampled, health(testing::sampled()), &[], 80 x 40);
 golden!(health_80x24, health(testing::normal()), &[], 80 x 24);
 golden!(health_120x40, health(testing::normal()), &[], 120 x 40);
 golden!(health_220x60, health(testing::normal()), &[], 220 x 60);

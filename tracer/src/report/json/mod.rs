@@ -4,6 +4,7 @@
 
 mod analysis;
 mod descriptors;
+mod sample;
 
 use std::{
     collections::BTreeMap,
@@ -16,12 +17,13 @@ use serde::{Serialize, Serializer};
 use self::{
     analysis::{JsonAnalysis, JsonVerdict},
     descriptors::{JsonDescriptors, JsonFdSite},
+    sample::{JsonSample, JsonSampled},
 };
 use super::{startup::is_startup, state_name};
 use crate::{
     aggregate::{
-        BlockCounters, Ending, FdSite, Feature, IncompleteCount, LossCount, OwnCost, ProbeStatus, ProcessSnapshot,
-        Rates, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo,
+        BlockCounters, Ending, FdSite, Feature, IncompleteCount, LossCount, Overhead, OwnCost, ProbeStatus,
+        ProcessSnapshot, Rates, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo,
     },
     analyze::sizes::SizeBucket,
     symbolize::{Frame, Stack},
@@ -59,6 +61,9 @@ struct JsonDocument<'a> {
     /// What is traced, of `heap` and `fds`: an empty list of what is not says nothing.
     traced: Vec<&'static str>,
     totals: JsonCounters,
+    /// When the numbers of memory are estimates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<JsonSample>,
     rates: JsonRates,
     loss: BTreeMap<&'static str, u64>,
     incomplete_stacks: BTreeMap<&'static str, u64>,
@@ -68,6 +73,9 @@ struct JsonDocument<'a> {
     features: Vec<JsonFeature<'a>>,
     /// What leaktrace itself costs.
     own_cost: Option<JsonOwnCost>,
+    /// What the allocator's probes cost the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overhead: Option<JsonOverhead>,
     sites: JsonSites<'a>,
     #[serde(flatten)]
     descriptors: JsonDescriptors<'a>,
@@ -89,6 +97,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             heap_traced,
             sites: _,
             totals,
+            sample,
             rates,
             loss,
             incomplete,
@@ -96,6 +105,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             probes,
             features,
             own_cost,
+            overhead,
             descriptors,
         } = snapshot;
         let descriptors = descriptors.as_ref();
@@ -115,6 +125,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
                 .filter_map(|(what, traced)| traced.then_some(what))
                 .collect(),
             totals: (*totals).into(),
+            sample: sample.as_ref().map(JsonSample::from),
             rates: JsonRates::new(*rates, *window),
             incomplete_stacks: nonzero(
                 incomplete.iter().map(|&IncompleteCount { end, objects }| (end.name(), objects)),
@@ -124,6 +135,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             probes: probes.iter().map(JsonProbe::from).collect(),
             features: features.iter().map(JsonFeature::from).collect(),
             own_cost: own_cost.map(JsonOwnCost::from),
+            overhead: overhead.as_ref().map(JsonOverhead::from),
             sites: JsonSites { snapshot, fds: descriptors.map_or(&[], |descriptors| &descriptors.sites) },
             descriptors: descriptors.into(),
         }
@@ -275,12 +287,39 @@ struct JsonProbe<'a> {
     offset: u64,
     kind: &'static str,
     hits: u64,
+    /// Nanoseconds of the target that a hit takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_ns: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct JsonOverhead {
+    /// Of the target's CPU time, over the window.
+    percent: f64,
+    probes_s: f64,
+    cpu_s: f64,
+    /// What it is kept below, as --max-overhead says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_percent: Option<f64>,
+}
+
+impl From<&Overhead> for JsonOverhead {
+    fn from(overhead: &Overhead) -> Self {
+        let Overhead { probes, cpu, limit } = overhead;
+        Self {
+            percent: overhead.share() * 100.0,
+            probes_s: probes.as_secs_f64(),
+            cpu_s: cpu.as_secs_f64(),
+            limit_percent: limit.map(|limit| limit * 100.0),
+        }
+    }
 }
 
 impl<'a> From<&'a ProbeStatus> for JsonProbe<'a> {
     fn from(probe: &'a ProbeStatus) -> Self {
-        let ProbeStatus { module, symbol, offset, kind, hits } = probe;
-        Self { module, symbol, offset: *offset, kind, hits: *hits }
+        let ProbeStatus { module, symbol, offset, kind, hits, cost } = probe;
+        let cost_ns = cost.map(|cost| cost.as_nanos() as u64);
+        Self { module, symbol, offset: *offset, kind, hits: *hits, cost_ns }
     }
 }
 
@@ -317,6 +356,9 @@ struct JsonHeapSite<'a> {
     tgid: u32,
     #[serde(flatten)]
     counters: JsonCounters,
+    /// When these are estimates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<JsonSampled>,
     oldest_age_s: Option<f64>,
     /// Absent before the first look at the blocks, or when none is outstanding.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -334,13 +376,15 @@ struct JsonHeapSite<'a> {
 
 impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
     fn from(site: &'a SiteSnapshot) -> Self {
-        let SiteSnapshot { id, tgid, kind, counters, oldest, stack, verdict, ages: _, sizes, suppressed } = site;
+        let SiteSnapshot { id, tgid, kind, counters, sampled, oldest, stack, verdict, ages: _, sizes, suppressed } =
+            site;
         let Stack { frames, end } = &**stack;
         Self {
             id: id.0,
             kind: kind.name(),
             tgid: tgid.0,
             counters: (*counters).into(),
+            sample: sampled.as_deref().map(JsonSampled::from),
             oldest_age_s: oldest.map(|age| age.as_secs_f64()),
             sizes: sizes.as_deref().map(|sizes| sizes.buckets().iter().map(JsonSizes::from).collect()),
             startup: false,

@@ -12,8 +12,8 @@ use tracer_common::{
 
 use crate::{
     aggregate::{
-        BlockCounters, Feature, IncompleteCount, LossCount, OwnCost, ProbeStatus, ProcessSnapshot, Rates, SiteId,
-        SiteSnapshot, Snapshot, StatCount, TargetInfo, TargetState, Tgid,
+        BlockCounters, Feature, IncompleteCount, LossCount, Overhead, OwnCost, ProbeStatus, ProcessSnapshot, Rates,
+        Sampled, SampledFrees, Sampling, SiteId, SiteSnapshot, Snapshot, StatCount, TargetInfo, TargetState, Tgid,
     },
     analyze::sizes::{SizeBucket, Sizes},
     symbolize::{Frame, NoSymbol, Stack},
@@ -73,6 +73,7 @@ pub(crate) fn site(
         tgid: Tgid(4242),
         kind: SiteKind::Heap,
         counters,
+        sampled: None,
         oldest: oldest.map(Duration::from_millis),
         stack: Arc::new(Stack { frames, end }),
     }
@@ -93,6 +94,39 @@ fn sizes(counters: &BlockCounters) -> Sizes {
     sizes
 }
 
+/// [`normal`], as estimated from one block in 64, and with the time spent in probes.
+pub(crate) fn sampled() -> Snapshot {
+    let mut snapshot = normal();
+    let mut totals = Sampled::default();
+    for site in &mut snapshot.sites {
+        let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = site.counters;
+        let (kept, freed) = ((alloc_objects - free_objects).div_ceil(64), free_objects / 64);
+        let size = alloc_bytes.checked_div(alloc_objects).unwrap_or(0);
+        let tracked = BlockCounters {
+            alloc_bytes: (kept + freed) * size,
+            alloc_objects: kept + freed,
+            free_bytes: freed * size,
+            free_objects: freed,
+        };
+        let mut frees =
+            SampledFrees { more_bytes: freed * size * 63, more_objects: freed * 63, ..SampledFrees::default() };
+        frees.objects[3] = (free_objects / 29) as i64;
+        frees.bytes[3] = (free_bytes / 23) as i64;
+        let sampled = Sampled::new(64, tracked, &frees, 0.7);
+        site.counters = sampled.counters();
+        totals += sampled;
+        site.sampled = Some(Box::new(sampled));
+    }
+    snapshot.totals = totals.counters();
+    let raised = vec![(Duration::from_millis(12_300), 32), (Duration::from_secs(199), 64)];
+    let sample = Sampling { rate: 64, raised, totals, turns: None };
+    snapshot.notes = sample.notes().collect();
+    snapshot.sample = Some(sample);
+    snapshot.overhead =
+        Some(Overhead { probes: Duration::from_millis(47), cpu: Duration::from_millis(930), limit: None });
+    snapshot
+}
+
 /// A running target with these sites, which are brought into the Snapshot's order.
 pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
     sites.sort_by_key(|site| std::cmp::Reverse((site.counters.inuse_bytes(), site.counters.alloc_bytes)));
@@ -105,6 +139,8 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
         suppressions: Vec::new(),
         ending: None,
         notes: Vec::new(),
+        sample: None,
+        overhead: None,
         started: "2026-03-01T09:30:00Z".parse().expect("a timestamp"),
         elapsed: Duration::from_millis(245_500),
         window: Duration::from_secs(1),
@@ -128,6 +164,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
             symbol: "malloc".to_owned(),
             offset: 4,
             kind: "entry",
+            cost: None,
             hits: 104_729,
         }],
         features: [

@@ -7,6 +7,7 @@ use crate::{
     aggregate::Snapshot,
     analyze::verdict::Label,
     report::{
+        estimate_mark,
         units::{bytes, count, counted, duration, signed_bytes},
         untrusted::clean,
     },
@@ -17,12 +18,13 @@ use crate::{
 const WORDS: usize = 24;
 
 pub(in crate::tui) fn summary(snapshot: &Snapshot, leaks: &Leaks, theme: Theme, width: u16) -> Line<'static> {
-    let Snapshot { totals, rates, sites, .. } = snapshot;
+    let Snapshot { totals, sample, rates, sites, .. } = snapshot;
+    let mark = estimate_mark(sample.is_some());
     let change = rates.inuse_bytes_per_s;
     let mut segments = vec![
-        Span::styled(format!("{} outstanding", bytes(totals.inuse_bytes())), theme.bold()),
-        Span::raw(counted(totals.inuse_objects(), "object", "objects")),
-        Span::styled(format!("{}/s", signed_bytes(change)), theme.change(change)),
+        Span::styled(format!("{mark}{} outstanding", bytes(totals.inuse_bytes())), theme.bold()),
+        Span::raw(format!("{mark}{}", counted(totals.inuse_objects(), "object", "objects"))),
+        Span::styled(format!("{mark}{}/s", signed_bytes(change)), theme.change(change)),
     ];
     for label in [Label::Leaking, Label::Growing] {
         let judged = sites.iter().filter(|site| !site.suppressed).filter_map(|site| site.verdict.as_ref());

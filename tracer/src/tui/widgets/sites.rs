@@ -16,6 +16,7 @@ use crate::{
     aggregate::{Snapshot, TargetState},
     analyze::verdict::Label,
     report::{
+        estimate_mark,
         units::{UNKNOWN, bytes, counted, duration, rate, short_count, signed_bytes},
         untrusted::clean,
     },
@@ -106,11 +107,12 @@ fn signed(change: Option<f64>, theme: Theme) -> (String, Style) {
 
 fn cell(column: Column, row: &Row, trend: impl Fn() -> String, theme: Theme) -> (String, Style) {
     let counters = &row.counters;
+    let estimated = estimate_mark(row.estimated);
     let plain = Style::new();
     match column {
         Column::Verdict => verdict(row, theme),
-        Column::Inuse => (bytes(counters.inuse_bytes()), theme.bold()),
-        Column::Objects => (short_count(counters.inuse_objects()), plain),
+        Column::Inuse => (format!("{estimated}{}", bytes(counters.inuse_bytes())), theme.bold()),
+        Column::Objects => (format!("{estimated}{}", short_count(counters.inuse_objects())), plain),
         Column::Change => signed(row.change.map(|change| change.inuse_bytes_per_s), theme),
         Column::Minute => signed(row.minute, theme),
         Column::TenMinutes => signed(row.ten_minutes, theme),
@@ -119,7 +121,7 @@ fn cell(column: Column, row: &Row, trend: impl Fn() -> String, theme: Theme) -> 
             Some(per_hour) => (signed_bytes(per_hour), theme.growth(per_hour)),
             None => (String::new(), plain),
         },
-        Column::Allocs => (short_count(counters.alloc_objects), plain),
+        Column::Allocs => (format!("{estimated}{}", short_count(counters.alloc_objects)), plain),
         Column::AllocRate => (row.change.map_or_else(|| UNKNOWN.to_owned(), |change| rate(change.allocs_per_s)), plain),
         Column::Oldest => (row.oldest.map_or_else(|| UNKNOWN.to_owned(), duration), plain),
         Column::Trend => (trend(), theme.dim()),

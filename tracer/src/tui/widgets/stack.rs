@@ -24,6 +24,7 @@ use crate::{
         fd_words::kinds_words,
         units::{UNKNOWN, bytes, count, counted, duration, signed_bytes},
         untrusted::{clean, columns},
+        with_errors,
     },
     tui::{
         state::{Related, Row, Sources, State, Trails},
@@ -91,9 +92,13 @@ fn numbers(site: &SiteSnapshot, width: u16) -> Vec<Line<'static>> {
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = site.counters;
     let amount = |bytes: u64, objects: u64| format!("{} B in {}", count(bytes), counted(objects, "object", "objects"));
     let age = site.oldest.map_or_else(|| UNKNOWN.to_owned(), duration);
+    let sampled = site.sampled.as_deref();
     let held = amount(site.counters.inuse_bytes(), site.counters.inuse_objects());
+    let held = with_errors(held, sampled.map(|sampled| (sampled.inuse_bytes(), sampled.inuse_objects())));
     let taken = amount(alloc_bytes, alloc_objects);
+    let taken = with_errors(taken, sampled.map(|sampled| (sampled.alloc_bytes(), sampled.alloc_objects())));
     let given = amount(free_bytes, free_objects);
+    let given = with_errors(given, sampled.map(|sampled| (sampled.free_bytes(), sampled.free_objects())));
     vec![
         fitting(vec![format!("outstanding {held}").into(), format!("oldest {age}").into()], width),
         fitting(vec![format!("allocated {taken}").into(), format!("freed {given}").into()], width),

@@ -71,8 +71,19 @@ fn profile(snapshot: &Snapshot, by: By) -> Profile {
 }
 
 fn sample(site: &SiteSnapshot, tables: &mut Tables<'_>) -> Sample {
-    let SiteSnapshot { id: _, tgid, kind, counters, oldest: _, stack, verdict, ages: _, sizes: _, suppressed: _ } =
-        site;
+    let SiteSnapshot {
+        id: _,
+        tgid,
+        kind,
+        counters,
+        sampled: _,
+        oldest: _,
+        stack,
+        verdict,
+        ages: _,
+        sizes: _,
+        suppressed: _,
+    } = site;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let values = [alloc_objects, alloc_bytes, counters.inuse_objects(), counters.inuse_bytes()];
     let mut label = vec![

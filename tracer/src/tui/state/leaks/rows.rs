@@ -61,6 +61,8 @@ pub(in crate::tui) struct Row {
     first: usize,
     others: Vec<usize>,
     pub(in crate::tui) counters: BlockCounters,
+    /// Its numbers are estimates.
+    pub(in crate::tui) estimated: bool,
     /// The most urgent of its sites'.
     pub(in crate::tui) verdict: Option<Arc<Verdict>>,
     /// All its sites are.
@@ -114,6 +116,7 @@ impl Sources<'_> {
             first: index,
             others: Vec::new(),
             counters: site.counters,
+            estimated: site.sampled.is_some(),
             per_hour: site.verdict.as_ref().and_then(|verdict| verdict.rate).map(|rate| rate.bytes.value * 3_600.0),
             verdict: site.verdict.clone(),
             suppressed: site.suppressed,
@@ -186,6 +189,7 @@ impl Row {
             first,
             others,
             counters,
+            estimated,
             verdict,
             suppressed,
             oldest,
@@ -199,6 +203,7 @@ impl Row {
         self.others.push(first);
         self.others.extend(others);
         self.counters += counters;
+        self.estimated |= estimated;
         let label = |verdict: &Option<Arc<Verdict>>| verdict.as_ref().map(|verdict| verdict.label);
         let urgent = |a: Option<Label>, b: Option<Label>| a.is_some_and(|a| b.is_none_or(|b| a < b));
         if urgent(label(&verdict), label(&self.verdict)) {
