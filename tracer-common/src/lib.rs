@@ -15,6 +15,7 @@ pub mod heap;
 #[cfg(feature = "user")]
 mod pod;
 pub mod process;
+pub mod sampling;
 pub mod stack;
 pub mod unwind;
 pub mod uring;

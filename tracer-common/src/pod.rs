@@ -41,3 +41,5 @@ unsafe impl aya::Pod for FdRecord {}
 unsafe impl aya::Pod for KernelFd {}
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for KernelOffsets {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for crate::sampling::SampleControl {}

@@ -6,6 +6,7 @@
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_user};
 use tracer_common::{
     counter::{LossCause, Stat},
+    event::SiteKind,
     heap::{Block, Function},
 };
 
@@ -13,13 +14,28 @@ use crate::{
     count,
     live::{self, Tables},
     maps::{IMAGES, SITE_COUNTERS},
-    site,
+    sample, site,
     thread::{self, Thread},
+    unwind::{self, Drive},
 };
+
+/// Where a call returns to.
+#[derive(Clone, Copy)]
+pub(crate) struct Caller {
+    /// The return address; 0 when it is still on the stack.
+    pub(crate) pc: u64,
+    pub(crate) bp: u64,
+}
 
 /// The outermost call has returned.
 #[inline(always)]
-pub(crate) fn commit(tables: Tables, tgid: u32, thread: &mut Thread, returned: u64) -> Result<(), LossCause> {
+pub(crate) fn commit(
+    tables: Tables,
+    tgid: u32,
+    thread: &mut Thread,
+    returned: u64,
+    caller: Caller,
+) -> Result<(), LossCause> {
     let function = thread.function;
     let address = if function == Function::PosixMemalign.code() {
         if returned == 0 {
@@ -38,14 +54,25 @@ pub(crate) fn commit(tables: Tables, tgid: u32, thread: &mut Thread, returned: u
             thread.size == 0 || function == Function::Reallocf.code() || function == Function::HeapReallocf.code();
         if thread.old != 0 && freed && function != Function::Xallocx.code() {
             // realloc(p, 0) that returns NULL has freed p.
-            free_taken(thread);
+            free_taken(tgid, thread);
         } else {
             count::seen(Stat::FailedCall);
             restore(tables, tgid, thread);
         }
         return Ok(());
     }
-    free_taken(thread);
+    free_taken(tgid, thread);
+    if !sample::state().tracks(tgid, address) {
+        return Ok(());
+    }
+    // Programs for older kernels have always walked.
+    if tables == Tables::Both && thread.has_walked == 0 {
+        thread.walker.stack.site_kind = SiteKind::Heap.code();
+        let Caller { pc, bp } = caller;
+        // The stack pointer is the entry's, with the return address popped.
+        let start = (pc, thread.returned_sp.wrapping_add(8), bp);
+        unwind::walk_from_return(Drive::Helper, start, tgid, &mut thread.walker);
+    }
     let site = site::id(&mut thread.walker)?;
     track(tables, tgid, address, thread, site)
 }
@@ -73,8 +100,10 @@ fn track(tables: Tables, tgid: u32, address: u64, thread: &mut Thread, site: u32
     let block = Block { size: thread.size, born_ns: now(), site, reserved: 0 };
     match live::insert(tables, tgid, address, &block, &mut thread.taken) {
         Ok(false) => {}
+        // Its end is no sample of the ends, as those are that are seen.
+        Ok(true) if sample::may_have_ended(thread.taken.born_ns) => {}
         Ok(true) => {
-            count_free(&thread.taken);
+            count_free(tgid, address, &thread.taken);
             // One from before an exec went with the memory.
             if thread.taken.born_ns >= thread.walker.began_ns {
                 count::lost(LossCause::MissedFree);
@@ -93,7 +122,8 @@ fn track(tables: Tables, tgid: u32, address: u64, thread: &mut Thread, site: u32
 }
 
 #[inline(always)]
-fn count_free(block: &Block) {
+fn count_free(tgid: u32, address: u64, block: &Block) {
+    let state = sample::state();
     if let Some(counters) = SITE_COUNTERS.get_ptr_mut(block.site) {
         // SAFETY: a pointer into the map, checked by get_ptr_mut.
         unsafe {
@@ -101,22 +131,31 @@ fn count_free(block: &Block) {
             count::add(&raw mut (*counters).free_objects, 1);
         }
     }
-    count::death(block.site, now().saturating_sub(block.born_ns));
+    let mut times = 1;
+    if !state.is_all() {
+        times = u64::from(state.rate());
+        sample::freed(tgid, address, block, times);
+    }
+    count::death(block.site, now().saturating_sub(block.born_ns), times);
 }
 
 /// A block is about to be freed. This holds inside other allocator calls too: what they free for themselves was
-/// never in the table.
+/// never in the table. Returns whether it might have been.
 #[inline(always)]
-pub(crate) fn free(tables: Tables, address: u64) {
+pub(crate) fn free(tables: Tables, address: u64) -> bool {
     if address == 0 {
         count::seen(Stat::NullFree);
-        return;
+        return false;
     }
     let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    if !sample::state().tracks(tgid, address) {
+        return false;
+    }
     let mut block = Block::default();
-    if live::take(tables, (pid_tgid >> 32) as u32, address, &mut block) {
-        count_free(&block);
-        return;
+    if live::take(tables, tgid, address, &mut block) {
+        count_free(tgid, address, &block);
+        return true;
     }
     // What an allocator frees for itself is nobody's loss: realloc(p, 0) frees a block that it was given, and operator
     // delete has freed what it hands on.
@@ -124,25 +163,27 @@ pub(crate) fn free(tables: Tables, address: u64) {
     if !inside {
         count_unknown_free(pid_tgid);
     }
+    true
 }
 
 /// Of all processes, and of this one: in a process that was attached late, what is freed first is from before.
 #[inline(always)]
 fn count_unknown_free(pid_tgid: u64) {
-    count::seen(Stat::UnknownFree);
+    let times = sample::state().rate();
+    count::seen_times(Stat::UnknownFree, u64::from(times));
     if let Some(image) = IMAGES.get_ptr_mut((pid_tgid >> 32) as u32) {
         // SAFETY: a pointer into the map, checked by get_ptr_mut.
-        unsafe { count::add(&raw mut (*image).unknown_frees, 1) };
+        unsafe { count::add(&raw mut (*image).unknown_frees, times) };
     }
 }
 
 /// The block that realloc was given is gone.
 #[inline(always)]
-fn free_taken(thread: &mut Thread) {
+fn free_taken(tgid: u32, thread: &mut Thread) {
     if thread.has_taken != 0 {
         thread.has_taken = 0;
-        count_free(&thread.taken);
-    } else if thread.old != 0 {
+        count_free(tgid, thread.old, &thread.taken);
+    } else if thread.old != 0 && sample::state().tracks(tgid, thread.old) {
         count_unknown_free(bpf_get_current_pid_tgid());
     }
 }
@@ -152,9 +193,14 @@ fn free_taken(thread: &mut Thread) {
 pub(crate) fn restore(tables: Tables, tgid: u32, thread: &mut Thread) {
     if thread.has_taken != 0 {
         thread.has_taken = 0;
+        if !sample::state().tracks(tgid, thread.old) {
+            // Since the entry of the call, less is tracked.
+            sample::forget(&thread.taken);
+            return;
+        }
         let mut none = Block::default();
         if live::insert(tables, tgid, thread.old, &thread.taken, &mut none).is_err() {
-            count_free(&thread.taken);
+            count_free(tgid, thread.old, &thread.taken);
             count::lost(LossCause::RestoreFailed);
         }
     }

@@ -54,15 +54,24 @@ pub(crate) fn hit(probe: u32) {
     bump(&HITS, probe);
 }
 
-/// Counts a block, or a descriptor, that ended at this age.
+/// The same for events that stand for others.
 #[inline(always)]
-pub(crate) fn death(site: u32, age_ns: u64) {
+pub(crate) fn seen_times(stat: Stat, times: u64) {
+    if let Some(counter) = STATS.get_ptr_mut(stat.code()) {
+        // SAFETY: a pointer into the map, checked by get_ptr_mut.
+        unsafe { add(counter, times) };
+    }
+}
+
+/// Counts blocks, or a descriptor, that ended at this age.
+#[inline(always)]
+pub(crate) fn death(site: u32, age_ns: u64, times: u64) {
     if let Some(deaths) = DEATHS.get_ptr_mut(site) {
         let mut bucket = age_bucket(age_ns);
         // The compiler knows that this changes nothing and would leave it out; the verifier does not.
         // SAFETY: arithmetic in a register.
         unsafe { asm!("{0} &= {1}", inout(reg) bucket, const AGE_BUCKETS - 1, options(pure, nomem, nostack)) };
         // SAFETY: a pointer into the map, checked by get_ptr_mut, and an index within its buckets.
-        unsafe { add((&raw mut (*deaths).by_age).cast::<u64>().add(bucket), 1) };
+        unsafe { add((&raw mut (*deaths).by_age).cast::<u64>().add(bucket), times) };
     }
 }

@@ -24,10 +24,11 @@ use tracer_common::{
 };
 
 use crate::{
-    account::{commit, free, restore},
+    account::{Caller, commit, free, restore},
     count,
     live::{self, Tables},
     maps::WALK,
+    sample,
     thread::{self, Request, Thread},
     unwind::{self, Drive},
 };
@@ -41,7 +42,10 @@ fn alloc_enter(ctx: ProbeContext) -> u32 {
     // SAFETY: a helper on the program's own context.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let Ok(function) = Function::try_from(cookie_function(cookie)) else { return 0 };
-    if let Some(thread) = enter(Tables::Both, &ctx, cookie_probe(cookie), function) {
+    if let Some(thread) = enter(Tables::Both, &ctx, cookie_probe(cookie), function)
+        // Else it may be for nothing: at the return it is known.
+        && sample::state().is_all()
+    {
         walk(Drive::Helper, &ctx, thread);
     }
     0
@@ -131,11 +135,11 @@ fn free_entered(ctx: &ProbeContext, tables: Tables, probe: u32) -> u32 {
 #[inline(always)]
 fn release_entered(ctx: &ProbeContext, tables: Tables, probe: u32) -> u32 {
     count::hit(probe);
-    if let Some(address) = ctx.arg::<u64>(0) {
-        free(tables, address);
-        if let Some(thread) = thread::current(bpf_get_current_pid_tgid()) {
-            thread.released = address;
-        }
+    if let Some(address) = ctx.arg::<u64>(0)
+        && free(tables, address)
+        && let Some(thread) = thread::current(bpf_get_current_pid_tgid())
+    {
+        thread.released = address;
     }
     0
 }
@@ -149,9 +153,9 @@ fn returned(ctx: &RetProbeContext, tables: Tables, probe: u32) -> u32 {
         return 0;
     };
     // SAFETY: the context of a uprobe program.
-    let sp = unsafe { (*ctx.regs).rsp };
+    let regs = unsafe { &*ctx.regs };
     // The call's return address has been popped.
-    let call_sp = sp.wrapping_sub(8);
+    let call_sp = regs.rsp.wrapping_sub(8);
     if thread.call_sp != call_sp {
         // A nested call's return, or that of a call whose tail call has returned already and counted for it.
         if thread.call_sp == 0 && thread.returned_sp != call_sp {
@@ -159,7 +163,7 @@ fn returned(ctx: &RetProbeContext, tables: Tables, probe: u32) -> u32 {
         }
         return 0;
     }
-    end(tables, pid_tgid, thread, ctx.ret::<u64>());
+    end(tables, pid_tgid, thread, regs.rax, Caller { pc: regs.rip, bp: regs.rbp });
     0
 }
 
@@ -173,17 +177,17 @@ fn exited(ctx: &ProbeContext, tables: Tables, probe: u32) -> u32 {
     // SAFETY: the context of a uprobe program.
     let regs = unsafe { &*ctx.regs };
     if thread.call_sp == regs.rsp {
-        end(tables, pid_tgid, thread, regs.rax);
+        end(tables, pid_tgid, thread, regs.rax, Caller { pc: 0, bp: regs.rbp });
     }
     0
 }
 
 /// The outermost call is over.
 #[inline(always)]
-fn end(tables: Tables, pid_tgid: u64, thread: &mut Thread, returned: u64) {
+fn end(tables: Tables, pid_tgid: u64, thread: &mut Thread, returned: u64, caller: Caller) {
     thread.returned_sp = thread.call_sp;
     thread.call_sp = 0;
-    if let Err(cause) = commit(tables, (pid_tgid >> 32) as u32, thread, returned) {
+    if let Err(cause) = commit(tables, (pid_tgid >> 32) as u32, thread, returned, caller) {
         count::lost(cause);
     }
 }
@@ -256,6 +260,7 @@ fn walk_old(ctx: ProbeContext) -> u32 {
 fn walk(drive: Drive, ctx: &ProbeContext, thread: &mut Thread) {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     thread.walker.stack.site_kind = SiteKind::Heap.code();
+    thread.has_walked = 1;
     unwind::walk_from_entry(drive, ctx.regs, tgid, &mut thread.walker);
 }
 
@@ -292,6 +297,14 @@ fn enter(tables: Tables, ctx: &ProbeContext, probe: u32, function: Function) -> 
     // once for each function.
     let Request { size, old, out } = unsafe { core::ptr::read_volatile(&raw const thread.request) };
     let tgid = (pid_tgid >> 32) as u32;
+    let window = sample::window();
+    if thread.window != window {
+        // The probe at the return of a call from before may have been gone by then. What became of a block that was to be
+        // resized is not known, as of others that were tracked then.
+        thread.window = window;
+        thread.call_sp = 0;
+        thread.has_taken = 0;
+    }
     if thread.call_sp != 0 {
         let tail_call = regs.rsp == thread.call_sp
             && regs.rip != thread.entry_ip
@@ -312,7 +325,8 @@ fn enter(tables: Tables, ctx: &ProbeContext, probe: u32, function: Function) -> 
     thread.out = out;
     thread.function = function.code();
     thread.has_taken = 0;
-    if old != 0 && live::take(tables, tgid, old, &mut thread.taken) {
+    thread.has_walked = 0;
+    if old != 0 && sample::state().tracks(tgid, old) && live::take(tables, tgid, old, &mut thread.taken) {
         thread.has_taken = 1;
     }
     Some(thread)

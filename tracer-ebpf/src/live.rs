@@ -15,7 +15,7 @@ use tracer_common::heap::{BUCKET, Block, BlockKey, Bucket, NearBlock};
 use crate::{
     count,
     maps::{LIVE, LIVE_COUNT, NEAR, NEAR_BLOCKS, NEAR_MASK},
-    words,
+    sample, words,
 };
 
 /// Which tables the kernel can use.
@@ -41,6 +41,9 @@ pub(crate) fn insert(tables: Tables, tgid: u32, address: u64, block: &Block, sta
     let key = BlockKey { address, tgid, reserved: 0 };
     if LIVE.insert(key, block, u64::from(BPF_NOEXIST)).is_ok() {
         counted(1);
+        if tables == Tables::Both {
+            sample::relieve();
+        }
         return Ok(was_there);
     }
     let Some(old) = LIVE.get_ptr(key) else { return Err(Full) };

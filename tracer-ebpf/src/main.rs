@@ -26,6 +26,7 @@ mod live;
 mod maps;
 mod memory;
 mod ranges;
+mod sample;
 mod site;
 mod thread;
 mod unwind;

@@ -15,6 +15,7 @@ use tracer_common::{
     fd::{FdKey, FdRecord, SYSCALLS},
     heap::{BUCKET, Block, BlockKey, Bucket, Deaths, NearBlock, SiteCounters},
     process::Image,
+    sampling::{SampleControl, SampledFrees},
     unwind::{MAX_MAPPINGS, Mapping, MappingRange, PageRows, Row},
     uring,
 };
@@ -64,6 +65,14 @@ pub(crate) static LIVE_COUNT: Array<u64> = Array::with_max_entries(1, BPF_F_MMAP
 /// Outstanding blocks that are not in the near table.
 #[map]
 pub(crate) static LIVE: HashMap<BlockKey, Block> = HashMap::with_max_entries(DEFAULT_MAX_LIVE, BPF_F_NO_PREALLOC);
+
+/// Which blocks are tracked. The loader sets it before there is a target.
+#[map]
+pub(crate) static SAMPLE: Array<SampleControl> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// What was freed while not all blocks were tracked, by site id.
+#[map]
+pub(crate) static SAMPLED_FREES: Array<SampledFrees> = Array::with_max_entries(MAX_SITES, BPF_F_MMAPABLE);
 
 /// Descriptors of the traced processes that were opened since the attach. The loader sets the size.
 #[map]

@@ -52,6 +52,10 @@ pub(crate) struct Thread {
     pub(crate) has_taken: u32,
     /// Code of the function called.
     pub(crate) function: u32,
+    /// 1 when the stack was walked at the entry of the call.
+    pub(crate) has_walked: u32,
+    /// The window in which the call began: see [`crate::sample::window`].
+    pub(crate) window: u32,
     /// The walk from the entry of the call.
     pub(crate) walker: Walker,
 }

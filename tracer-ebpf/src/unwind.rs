@@ -64,8 +64,11 @@ fn mix(hash: u64, value: u64) -> u64 {
 /// Where a walk begins.
 #[derive(Clone, Copy)]
 struct Start {
-    /// An interrupted instruction; 0 when the return address on top of the stack is the first frame.
+    /// The first frame; 0 when it is the return address on top of the stack.
     pc: u64,
+    /// 1 when `pc` is an interrupted instruction, 0 when it is a return address that was popped.
+    exact: u32,
+    /// With a return address, where it is or was.
     sp: u64,
     bp: u64,
 }
@@ -75,20 +78,27 @@ struct Start {
 pub(crate) fn walk_from_entry(drive: Drive, regs: *const pt_regs, tgid: u32, walker: &mut Walker) {
     // SAFETY: the context of a uprobe program.
     let (sp, bp) = unsafe { ((*regs).rsp, (*regs).rbp) };
-    walk(drive, Start { pc: 0, sp, bp }, tgid, walker);
+    walk(drive, Start { pc: 0, exact: 0, sp, bp }, tgid, walker);
+}
+
+/// Walks from a function's return, where the return address has just been popped. What is found is what a walk from the
+/// entry finds.
+#[inline(always)]
+pub(crate) fn walk_from_return(drive: Drive, (pc, sp, bp): (u64, u64, u64), tgid: u32, walker: &mut Walker) {
+    walk(drive, Start { pc, exact: 0, sp: sp.wrapping_sub(8), bp }, tgid, walker);
 }
 
 /// Walks from an interrupted instruction, which is the first frame.
 #[inline(always)]
 pub(crate) fn walk_from_interrupted(drive: Drive, (pc, sp, bp): (u64, u64, u64), tgid: u32, walker: &mut Walker) {
-    walk(drive, Start { pc, sp, bp }, tgid, walker);
+    walk(drive, Start { pc, exact: 1, sp, bp }, tgid, walker);
 }
 
 /// Walks, unless the thread's last walk was the same. The kind of site, which must be in the stack already, and the
 /// process with its image go into the hash.
 #[inline(always)]
 fn walk(drive: Drive, start: Start, tgid: u32, walker: &mut Walker) {
-    let Start { pc, sp, bp } = start;
+    let Start { pc, exact, sp, bp } = start;
     let range = walker.mappings(tgid);
     if walker.memory.is_unchanged(pc, sp, bp, walker.generation) {
         return;
@@ -99,15 +109,15 @@ fn walk(drive: Drive, start: Start, tgid: u32, walker: &mut Walker) {
     walker.stack.exact[1] = 0;
     let process = u64::from(tgid) << 32 | u64::from(range.image) << 8;
     let hash = mix(0, process | u64::from(walker.stack.site_kind));
-    let (pc, sp, exact) = if pc != 0 {
-        (pc, sp, 1)
+    let (pc, sp) = if pc != 0 {
+        (pc, if exact != 0 { sp } else { sp.wrapping_add(8) })
     } else {
         let Ok(pc) = walker.memory.word(sp) else {
             walker.stack.end = StackEnd::ReadFault.code();
             walker.stack.hash = hash;
             return;
         };
-        (pc, sp + 8, 0)
+        (pc, sp.wrapping_add(8))
     };
     // Field by field: a whole value would be cleared byte by byte first.
     let mut walk = MaybeUninit::<Walk>::uninit();

@@ -10,6 +10,7 @@
 mod accounting;
 mod allocators;
 mod bad_input;
+mod budget;
 mod descriptor_services;
 mod descriptors;
 mod exports;
@@ -27,6 +28,7 @@ mod ranges;
 mod recordings;
 mod rules;
 mod runtimes;
+mod sampling;
 mod servers;
 mod sockets;
 mod stacks;

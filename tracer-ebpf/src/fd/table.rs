@@ -79,7 +79,7 @@ fn count_closed(word: u64) {
         unsafe { count::add(&raw mut (*counters).free_objects, 1) };
     }
     // SAFETY: a helper without arguments.
-    count::death(site, word_age(word, unsafe { bpf_ktime_get_ns() }));
+    count::death(site, word_age(word, unsafe { bpf_ktime_get_ns() }), 1);
 }
 
 /// A descriptor was opened at a site. Returns what is behind it, [`Behind::Nothing`] when it has been closed already.

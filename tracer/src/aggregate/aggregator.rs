@@ -10,19 +10,21 @@ use std::{
 use tracer_common::{event::SiteKind, stack::StackEnd};
 
 use super::{
-    Tgid,
+    SiteMap, Tgid,
     fds::{FdCounters, OpenFds},
     growth::{Faulted, PageFaults, ProcessFaults, Resident},
     processes::Processes,
     ranges::Ranges,
+    sampling::Sampled,
     snapshot::{
-        BlockCounters, Ending, Feature, IncompleteCount, Note, Rates, SiteId, SiteSnapshot, Snapshot, TargetInfo,
-        TargetState,
+        BlockCounters, Ending, Feature, IncompleteCount, Note, Overhead, ProbeStatus, Rates, Sampling, SiteId,
+        SiteSnapshot, Snapshot, TargetInfo, TargetState, Turns,
     },
+    windows::{Duty, Windows},
 };
 use crate::{
-    analyze::survival::LiveAges,
-    event::{FdSurvey, RawEvent, Reading, SiteStack},
+    analyze::survival::{AGE_BUCKETS, LiveAges},
+    event::{FdSurvey, RawEvent, Reading, SampleReading, SiteStack},
     symbolize::{Frame, Stack},
 };
 
@@ -59,11 +61,19 @@ pub struct Aggregator {
     session: Session,
     /// By site id; ids are dense.
     sites: Vec<Option<Site>>,
-    oldest_born_ns: HashMap<SiteId, u64>,
+    oldest_born_ns: SiteMap<u64>,
+    /// As in [`crate::event::Survey`].
+    evenness: SiteMap<f64>,
     ranges: Ranges,
     /// Resident memory of each process.
     resident: BTreeMap<Tgid, Resident>,
     previous: Option<(u64, BlockCounters)>,
+    /// Where blocks are tracked for some of the time only.
+    windows: Option<Windows>,
+    /// What the probes may take of the processes' CPU time, as a share of it.
+    overhead_limit: Option<f64>,
+    /// Of the same moment: CPU time of the processes, and the hits of each probe.
+    previous_work: (Duration, Vec<u64>),
     processes: Processes,
     ending: Option<Ending>,
     notes: BTreeMap<&'static str, BTreeSet<Tgid>>,
@@ -77,14 +87,18 @@ impl Aggregator {
         let fds = session.fds.map(|stale| OpenFds::new(session.started_ns, stale));
         let mut processes = Processes::new(session.heap);
         session.targets.iter().for_each(|target| processes.add(target.clone(), 0, None, session.started_ns));
-        let (sites, oldest_born_ns) = (Vec::new(), HashMap::new());
+        let (sites, oldest_born_ns) = (Vec::new(), SiteMap::default());
         Self {
             session,
             sites,
             oldest_born_ns,
+            evenness: SiteMap::default(),
             ranges: Ranges::default(),
             resident: BTreeMap::new(),
             previous: None,
+            windows: None,
+            overhead_limit: None,
+            previous_work: Default::default(),
             processes,
             ending: None,
             notes: BTreeMap::new(),
@@ -110,10 +124,79 @@ impl Aggregator {
                 && site.raw.kind == SiteKind::Heap
                 && self.processes.is_latest(pid, (site.raw.tgid, site.raw.image))
             {
-                totals += *counters;
+                totals += self.sampled(site, *counters, reading).map_or(*counters, |sampled| sampled.counters());
             }
         }
         self.processes.freeze(pid, totals);
+    }
+
+    /// What the probes may take of the processes' CPU time, as a share of it: to be told with the numbers.
+    pub fn limit_overhead(&mut self, share: f64) {
+        self.overhead_limit = Some(share);
+    }
+
+    /// Tracking is on for this share of the time from here on; what was outstanding until now is followed no longer, and
+    /// has been taken out of the table: `before` is of before that, `reading` of after.
+    pub fn begin_windows(
+        &mut self,
+        duty: Duty,
+        before: &Reading,
+        reading: &Reading,
+        deaths: impl Fn(SiteId) -> [u64; AGE_BUCKETS],
+    ) {
+        let beginnings: Vec<_> = self
+            .heap_sites()
+            .map(|site| {
+                let (id, at) = (site.raw.id, site.raw.id.0 as usize);
+                let [was, is] = [before, reading].map(|of| of.counters.get(at).copied().unwrap_or_default());
+                let estimated = self.sampled(site, was, before).map_or(was, |sampled| sampled.counters());
+                (id, estimated, self.thinned(site, is, reading), deaths(id))
+            })
+            .collect();
+        let since = Duration::from_nanos(reading.now_ns.saturating_sub(self.session.started_ns));
+        self.windows = Some(Windows::begin(duty, since, beginnings.into_iter()));
+    }
+
+    /// A time in which tracking was on is over.
+    pub fn close_window(&mut self, reading: &Reading, deaths: impl Fn(SiteId) -> [u64; AGE_BUCKETS]) {
+        let Some(mut windows) = self.windows.take() else { return };
+        windows.close(self.heap_sites().map(|site| {
+            let id = site.raw.id;
+            let counters = reading.counters.get(id.0 as usize).copied().unwrap_or_default();
+            (id, self.thinned(site, counters, reading), deaths(id))
+        }));
+        self.windows = Some(windows);
+    }
+
+    /// What is known where tracking is for some of the time only.
+    pub fn windows(&self) -> Option<&Windows> {
+        self.windows.as_ref()
+    }
+
+    fn heap_sites(&self) -> impl Iterator<Item = &Site> {
+        self.sites.iter().flatten().filter(|site| site.raw.kind == SiteKind::Heap)
+    }
+
+    /// What the counters of a site stand for, where not all blocks are tracked.
+    fn sampled(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> Option<Sampled> {
+        let Some(windows) = &self.windows else { return self.thinned_out(site, counters, reading) };
+        let rate = reading.sample.as_ref().map_or(1.0, |sample| f64::from(sample.rate));
+        let rate = (rate / windows.duty().share()).round() as u32;
+        (site.raw.kind == SiteKind::Heap).then(|| Sampled::of_windows(rate, &windows.site(site.raw.id)))
+    }
+
+    /// What the counters of a site stand for, while tracking is on.
+    fn thinned(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> BlockCounters {
+        self.thinned_out(site, counters, reading).map_or(counters, |sampled| sampled.counters())
+    }
+
+    /// The same with its errors, where not all addresses are tracked.
+    fn thinned_out(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> Option<Sampled> {
+        let SampleReading { rate, raised: _, frees } = reading.sample.as_ref()?;
+        let id = site.raw.id;
+        let frees = frees.get(id.0 as usize).copied().unwrap_or_default();
+        let evenness = self.evenness.get(&id).copied().unwrap_or(1.0);
+        (site.raw.kind == SiteKind::Heap).then(|| Sampled::new(*rate, counters, &frees, evenness))
     }
 
     /// Something to know about what a process's numbers do not say.
@@ -183,8 +266,9 @@ impl Aggregator {
     }
 
     /// Takes a look at the outstanding blocks.
-    pub fn apply_survey(&mut self, oldest_born_ns: HashMap<SiteId, u64>) {
+    pub fn apply_survey(&mut self, oldest_born_ns: SiteMap<u64>, evenness: SiteMap<f64>) {
         self.oldest_born_ns = oldest_born_ns;
+        self.evenness = evenness;
     }
 
     /// Takes a look at the open descriptors.
@@ -217,15 +301,18 @@ impl Aggregator {
     pub fn snapshot(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
         let snapshot = self.view(reading, state);
         self.previous = Some((reading.now_ns, snapshot.totals));
+        let hits = reading.probes.iter().map(|probe| probe.hits).collect();
+        self.previous_work = (reading.cpu.unwrap_or_default(), hits);
         snapshot
     }
 
     /// The same beside the others: the rates of the next one are over the time since the last one all the same.
     pub fn view(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
-        let Reading { now_ns, counters, faults, loss, stats, probes } = reading;
+        let Reading { now_ns, counters, sample, faults, loss, stats, cpu, probes } = reading;
         let mut totals = BlockCounters::default();
+        let mut sampled_totals = Sampled::default();
         let mut by_end = BTreeMap::new();
-        let mut sites = Vec::with_capacity(self.sites.len());
+        let mut ordered = Vec::with_capacity(self.sites.len());
         let mut fd_sites = Vec::new();
         let oldest_ranges = self.ranges.oldest_born_ns();
         self.processes.begin_tally();
@@ -234,8 +321,10 @@ impl Aggregator {
             let Some(site) = site else { continue };
             let is_range = site.raw.kind.is_range();
             let faulted = self.faulted(site.raw.kind, faults.get(index).copied());
-            let counters = match faulted {
-                Some(faulted) => &faulted.counters(),
+            let sampled = self.sampled(site, *counters, reading);
+            let estimated = faulted.map(Faulted::counters).or(sampled.as_ref().map(Sampled::counters));
+            let counters = match &estimated {
+                Some(estimated) => estimated,
                 None if is_range => &self.ranges.counters(site.raw.id),
                 None => counters,
             };
@@ -254,23 +343,51 @@ impl Aggregator {
                 totals += *counters;
                 self.processes.tally((site.raw.tgid, site.raw.image), *counters);
             }
-            let born_ns = if is_range { &oldest_ranges } else { &self.oldest_born_ns };
-            sites.push(SiteSnapshot {
-                id: site.raw.id,
-                tgid: site.raw.tgid,
-                kind: site.raw.kind,
-                counters: *counters,
-                faulted,
-                oldest: oldest(born_ns, site.raw.id, counters, *now_ns),
-                stack: Arc::clone(&site.stack),
-                verdict: None,
-                ages: None,
-                suppressed: false,
-            });
+            if let Some(sampled) = &sampled {
+                sampled_totals += *sampled;
+            }
+            let order = SiteSnapshot::order_of(site.raw.id, site.raw.kind, counters);
+            ordered.push((order, site, *counters, (faulted, sampled)));
         }
-        sites.sort_by_key(SiteSnapshot::order);
+        // Put into order before they are made, because they are large.
+        ordered.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
+        let shown =
+            |(_, site, counters, (faulted, sampled)): (_, &Site, BlockCounters, (Option<Faulted>, Option<Sampled>))| {
+                let born_ns = if site.raw.kind.is_range() { &oldest_ranges } else { &self.oldest_born_ns };
+                SiteSnapshot {
+                    id: site.raw.id,
+                    tgid: site.raw.tgid,
+                    kind: site.raw.kind,
+                    counters,
+                    faulted,
+                    sampled: sampled.map(Box::new),
+                    oldest: oldest(born_ns, site.raw.id, &counters, *now_ns),
+                    stack: Arc::clone(&site.stack),
+                    verdict: None,
+                    ages: None,
+                    sizes: None,
+                    suppressed: false,
+                }
+            };
+        let sites: Vec<SiteSnapshot> = ordered.into_iter().map(shown).collect();
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
+        let sample = (sample.is_some() || self.windows.is_some()).then(|| {
+            let since_start = |time_ns: u64| Duration::from_nanos(time_ns.saturating_sub(self.session.started_ns));
+            let raised = sample.iter().flat_map(|sample| &sample.raised);
+            let raised = raised.map(|raised| (since_start(raised.time_ns), raised.rate)).collect();
+            let turns = self.windows.as_ref().map(|windows| Turns {
+                share: windows.duty().share(),
+                since: windows.since(),
+                windows: windows.count(),
+            });
+            let rate = sample.as_ref().map_or(1, |sample| sample.rate);
+            sampled_totals.rate = turns.map_or(rate, |turns| (f64::from(rate) / turns.share).round() as u32);
+            Sampling { rate: sampled_totals.rate, raised, totals: sampled_totals, turns }
+        });
+        let notes =
+            self.notes.iter().map(|(what, pids)| Note { what: (*what).into(), pids: pids.iter().copied().collect() });
+        let notes = sample.iter().flat_map(Sampling::notes).chain(notes).collect();
         let descriptors = self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns));
         Snapshot {
             started: self.session.started,
@@ -281,16 +398,13 @@ impl Aggregator {
             analysis: Vec::new(),
             suppressions: Vec::new(),
             ending: self.ending,
-            notes: self
-                .notes
-                .iter()
-                .map(|(what, pids)| Note { what: (*what).into(), pids: pids.iter().copied().collect() })
-                .collect(),
+            notes,
             heap_traced: self.session.heap,
             growth: self.session.growth.map(|period| self.page_faults(period, &by_process)),
             state,
             sites,
             totals,
+            sample,
             rates: rates(&before, &totals, window),
             loss: loss.clone(),
             incomplete: incomplete(&by_end),
@@ -298,6 +412,7 @@ impl Aggregator {
             probes: probes.clone(),
             features: self.session.features.clone(),
             own_cost: None,
+            overhead: cpu.and_then(|cpu| self.overhead(cpu, probes)),
             descriptors,
         }
     }
@@ -318,9 +433,26 @@ impl Aggregator {
         PageFaults { period, processes: known.into_iter().map(of).collect() }
     }
 
+    /// What the probes cost since the last Snapshot; `None` before their costs are known, and while nothing has run.
+    fn overhead(&self, cpu: Duration, probes: &[ProbeStatus]) -> Option<Overhead> {
+        let (cpu_before, hits_before) = &self.previous_work;
+        let mut in_probes = Duration::ZERO;
+        for (index, probe) in probes.iter().enumerate() {
+            let hits = probe.hits.saturating_sub(hits_before.get(index).copied().unwrap_or(0));
+            in_probes += probe.cost?.mul_f64(hits as f64);
+        }
+        let cpu = cpu.saturating_sub(*cpu_before);
+        (!cpu.is_zero() && !probes.is_empty()).then_some(Overhead {
+            probes: in_probes,
+            cpu,
+            limit: self.overhead_limit,
+        })
+    }
+
     /// Lets the rates of the next Snapshot be over the whole time since tracing began.
     pub fn widen_window(&mut self) {
         self.previous = None;
+        self.previous_work = Default::default();
     }
 
     /// The same Snapshot with the names known now.
@@ -349,7 +481,7 @@ impl Aggregator {
     }
 }
 
-fn oldest(born_ns: &HashMap<SiteId, u64>, id: SiteId, counters: &BlockCounters, now_ns: u64) -> Option<Duration> {
+fn oldest(born_ns: &SiteMap<u64>, id: SiteId, counters: &BlockCounters, now_ns: u64) -> Option<Duration> {
     if counters.inuse_objects() == 0 {
         return None;
     }
@@ -512,8 +644,8 @@ mod tests {
         );
         let mut aggregator = aggregator();
         source.advance(Duration::from_secs(60));
-        let oldest_born_ns = HashMap::from([(SiteId(0), 1_000_000_000), (SiteId(1), 1_000_000_000)]);
-        aggregator.apply_survey(oldest_born_ns);
+        let oldest_born_ns = [(SiteId(0), 1_000_000_000), (SiteId(1), 1_000_000_000)].into_iter().collect();
+        aggregator.apply_survey(oldest_born_ns, SiteMap::default());
         let snapshot = step(&mut source, &mut aggregator);
         assert_eq!(snapshot.sites[0].oldest, Some(Duration::from_secs(59)));
         assert_eq!(snapshot.sites[1].oldest, None);

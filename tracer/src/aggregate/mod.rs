@@ -11,7 +11,10 @@ mod growth;
 mod peers;
 mod processes;
 mod ranges;
+mod sampling;
+mod site_map;
 mod snapshot;
+mod windows;
 
 pub use aggregator::{Aggregator, Session};
 pub use descriptors::{
@@ -23,7 +26,10 @@ pub use fds::counted_by;
 pub use growth::{Balance, Faulted, PageFaults, ProcessFaults, Resident};
 pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use ranges::{RangeChange, RangeTurn, Ranges};
+pub use sampling::{Raised, Sampled, SampledFrees};
+pub use site_map::{SiteHash, SiteHasher, SiteMap};
 pub use snapshot::{
-    BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, OwnCost, ProbeStatus, Rates, SiteId,
-    SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
+    BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, ProbeStatus, Rates, Sampling,
+    SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid, Turns,
 };
+pub use windows::{Duty, Spread};

@@ -9,8 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracer_common::heap::{AGE_BUCKETS, age_bucket};
 
-use super::{BlockCounters, SiteId, Tgid};
-use crate::analyze::survival::LiveAges;
+use super::{BlockCounters, SiteId, SiteMap, Tgid};
+use crate::analyze::{sizes::Sizes, survival::LiveAges};
 
 /// Bytes of a page: the kernel rounds lengths up to it.
 const PAGE: u64 = 4096;
@@ -214,8 +214,8 @@ impl Ranges {
     }
 
     /// When the oldest mapping of each site that is left was made.
-    pub fn oldest_born_ns(&self) -> HashMap<SiteId, u64> {
-        let mut oldest = HashMap::new();
+    pub fn oldest_born_ns(&self) -> SiteMap<u64> {
+        let mut oldest = SiteMap::default();
         for mapping in self.processes.values().flat_map(|process| process.mappings.values()) {
             let born = oldest.entry(mapping.site).or_insert(mapping.born_ns);
             *born = (*born).min(mapping.born_ns);
@@ -224,14 +224,23 @@ impl Ranges {
     }
 
     /// The ages of each site's mappings: of those that are left, and at which others ended.
-    pub fn ages(&self, now_ns: u64) -> HashMap<SiteId, (LiveAges, [u64; AGE_BUCKETS])> {
-        let mut ages = HashMap::new();
+    pub fn ages(&self, now_ns: u64) -> SiteMap<(LiveAges, [u64; AGE_BUCKETS])> {
+        let mut ages = SiteMap::default();
         for mapping in self.processes.values().flat_map(|process| process.mappings.values()) {
             let deaths = || self.deaths.get(&mapping.site).copied().unwrap_or([0; AGE_BUCKETS]);
             let (live, _) = ages.entry(mapping.site).or_insert_with(|| (LiveAges::default(), deaths()));
             live.add(now_ns.saturating_sub(mapping.born_ns), mapping.bytes);
         }
         ages
+    }
+
+    /// The sizes of each site's mappings that are left.
+    pub fn sizes(&self) -> SiteMap<Sizes> {
+        let mut sizes: SiteMap<Sizes> = SiteMap::default();
+        for mapping in self.processes.values().flat_map(|process| process.mappings.values()) {
+            sizes.entry(mapping.site).or_default().add(mapping.bytes);
+        }
+        sizes
     }
 
     /// What comparing has put right.

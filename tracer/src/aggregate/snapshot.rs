@@ -8,9 +8,10 @@ use tracer_common::{
     stack::StackEnd,
 };
 
-use super::{Descriptors, Faulted, PageFaults, ProcessSnapshot};
+use super::{Descriptors, Faulted, PageFaults, ProcessSnapshot, Sampled};
 use crate::{
-    analyze::{ProcessAnalysis, survival::Ages, verdict::Verdict},
+    analyze::{ProcessAnalysis, sizes::Sizes, survival::Ages, verdict::Verdict},
+    report::units::duration,
     symbolize::Stack,
 };
 
@@ -66,11 +67,13 @@ pub struct SiteSnapshot {
     pub tgid: Tgid,
     /// What it acquired.
     pub kind: SiteKind,
-    /// Its counters.
+    /// Its counters; estimates where blocks are sampled.
     pub counters: BlockCounters,
     /// Of a site of page faults: what its counters, which are estimates then, rest on. Nobody sees pages being given back, so
     /// nothing of it is ever freed.
     pub faulted: Option<Faulted>,
+    /// What they rest on, where they are estimates.
+    pub sampled: Option<Box<Sampled>>,
     /// Age of its oldest outstanding block, as of the last look at the block table; `None` before the first look or
     /// when nothing is outstanding.
     pub oldest: Option<Duration>,
@@ -80,6 +83,8 @@ pub struct SiteSnapshot {
     pub verdict: Option<Arc<Verdict>>,
     /// Ages of its blocks; `None` before the first look at them, or when none is outstanding.
     pub ages: Option<Arc<Ages>>,
+    /// Sizes of its outstanding blocks, as of the same look.
+    pub sizes: Option<Arc<Sizes>>,
     /// The user says that it is no leak.
     pub suppressed: bool,
 }
@@ -87,8 +92,12 @@ pub struct SiteSnapshot {
 impl SiteSnapshot {
     /// Where it stands among the sites of a Snapshot.
     pub fn order(&self) -> impl Ord + use<> {
-        let Self { id, kind, counters, .. } = self;
-        (!kind.is_own_memory(), Reverse(counters.inuse_bytes()), Reverse(counters.alloc_bytes), *id)
+        Self::order_of(self.id, self.kind, &self.counters)
+    }
+
+    /// The same of one that is not made yet.
+    pub(super) fn order_of(id: SiteId, kind: SiteKind, counters: &BlockCounters) -> impl Ord + use<> {
+        (!kind.is_own_memory(), Reverse(counters.inuse_bytes()), Reverse(counters.alloc_bytes), id)
     }
 }
 
@@ -129,6 +138,24 @@ pub enum TargetState {
     Detached,
 }
 
+/// What the probes cost the traced processes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Overhead {
+    /// Time that the processes spent in probes.
+    pub probes: Duration,
+    /// CPU time that they used, with that.
+    pub cpu: Duration,
+    /// The share that it is kept below, from 0 to 1, if any.
+    pub limit: Option<f64>,
+}
+
+impl Overhead {
+    /// The share of the CPU time that is spent in probes, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        (self.probes.as_secs_f64() / self.cpu.as_secs_f64()).min(1.0)
+    }
+}
+
 /// A suppression that was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suppressed {
@@ -149,6 +176,46 @@ pub struct Note {
     pub what: Cow<'static, str>,
     /// The processes that it is about.
     pub pids: Vec<Tgid>,
+}
+
+/// Sampling of blocks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// One block in this many is tracked.
+    pub rate: u32,
+    /// When that rose by itself, and to what: time since tracing began.
+    pub raised: Vec<(Duration, u32)>,
+    /// What the totals rest on.
+    pub totals: Sampled,
+    /// When tracking is for some of the time only.
+    pub turns: Option<Turns>,
+}
+
+/// Tracking that is on and off in turn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Turns {
+    /// The share of the time that it is on, from 0 to 1.
+    pub share: f64,
+    /// Since when, since tracing began. What was outstanding then is followed no longer.
+    pub since: Duration,
+    /// How often it has been on since then.
+    pub windows: u64,
+}
+
+impl Sampling {
+    /// What to know about it.
+    pub fn notes(&self) -> impl Iterator<Item = Note> {
+        let about = |what: String| Note { what: what.into(), pids: Vec::new() };
+        let raised = self.raised.iter().map(|(at, rate)| {
+            format!("sampling 1 in {rate} since {}: the table of blocks was 80 % full", duration(*at))
+        });
+        let turns = self.turns.map(|Turns { share, since, windows: _ }| {
+            let (percent, since) = (share * 100.0, duration(since));
+            format!("blocks are tracked {percent:.1} % of the time, to stay within --max-overhead; outstanding is what was allocated since {since}")
+        });
+        let estimated = format!("memory is estimated from 1 block in {}; ± is the error at 95 % confidence", self.rate);
+        std::iter::once(estimated).chain(turns).chain(raised.collect::<Vec<_>>()).map(about)
+    }
 }
 
 /// How a program that leaktrace started has ended.
@@ -173,6 +240,8 @@ pub struct ProbeStatus {
     pub kind: &'static str,
     /// Times it was hit.
     pub hits: u64,
+    /// Time of the target that a hit takes; `None` where that has not been measured.
+    pub cost: Option<Duration>,
 }
 
 /// Something of the kernel that tracing goes by, found out once at the start.
@@ -254,6 +323,8 @@ pub struct Snapshot {
     pub sites: Vec<SiteSnapshot>,
     /// Sum over the sites.
     pub totals: BlockCounters,
+    /// When not all blocks are tracked: then what is said of memory is estimated.
+    pub sample: Option<Sampling>,
     /// Events per second over the window.
     pub rates: Rates,
     /// What was lost.
@@ -268,6 +339,8 @@ pub struct Snapshot {
     pub features: Vec<Feature>,
     /// What leaktrace itself costs; `None` where it was not measured.
     pub own_cost: Option<OwnCost>,
+    /// What the allocator's probes cost the target over the window; `None` where that is not known.
+    pub overhead: Option<Overhead>,
     /// Descriptors; `None` when they are not traced.
     pub descriptors: Option<Descriptors>,
 }

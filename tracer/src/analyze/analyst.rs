@@ -12,11 +12,12 @@ use super::{
     Estimate,
     history::{History, ProcessReading, ProcessWindow},
     process::{Explanation, Growth, ProcessSignal, ResidentMemory, Runtime, explain, growth, signals},
+    sizes::Sizes,
     survival::{Ages, Lifetimes, age_bucket},
     verdict::{Context, Evidence, FaultCourse, FaultEvidence, Verdicts, judge, judge_faulted, of_mappings_alone},
 };
 use crate::{
-    aggregate::{BlockCounters, Faulted, SiteId, Snapshot, Tgid},
+    aggregate::{BlockCounters, Faulted, SiteId, SiteMap, Snapshot, Tgid},
     target::limits::MemoryLimit,
 };
 
@@ -76,12 +77,12 @@ pub struct ProcessAnalysis {
 pub struct Analyst {
     history: History,
     verdicts: Verdicts,
-    /// Ages of blocks, as of a look at all of them.
-    heap: HashMap<SiteId, Lifetimes>,
-    /// Ages of what can be looked at at any time: ranges and descriptors.
-    others: HashMap<SiteId, Lifetimes>,
+    /// Of blocks, as of a look at all of them.
+    heap: SiteMap<Looked>,
+    /// Of what can be looked at at any time: ranges and descriptors.
+    others: SiteMap<Looked>,
     /// The counters with which a site was judged, and when.
-    judged: HashMap<SiteId, (BlockCounters, Duration)>,
+    judged: SiteMap<(BlockCounters, Duration)>,
     processes: BTreeMap<Tgid, (ProcessAnalysis, Context)>,
     /// Where page faults are followed: of each process.
     faults: BTreeMap<Tgid, FaultCourse>,
@@ -93,9 +94,9 @@ impl Analyst {
         Self {
             history: History::new(interval),
             verdicts: Verdicts::default(),
-            heap: HashMap::new(),
-            others: HashMap::new(),
-            judged: HashMap::new(),
+            heap: SiteMap::default(),
+            others: SiteMap::default(),
+            judged: SiteMap::default(),
             processes: BTreeMap::new(),
             faults: BTreeMap::new(),
         }
@@ -111,14 +112,14 @@ impl Analyst {
         self.history
     }
 
-    /// Takes the ages of blocks, as of a look at all of them.
-    pub fn take_heap_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>) {
-        self.heap = lifetimes;
+    /// Takes the ages and sizes of blocks, as of a look at all of them.
+    pub fn take_heap_lifetimes(&mut self, lifetimes: SiteMap<Lifetimes>, sizes: SiteMap<Sizes>) {
+        self.heap = looked(lifetimes, sizes);
     }
 
-    /// Takes the ages of ranges and descriptors.
-    pub fn take_other_lifetimes(&mut self, lifetimes: HashMap<SiteId, Lifetimes>) {
-        self.others = lifetimes;
+    /// Takes the ages of ranges and descriptors, and the sizes of ranges.
+    pub fn take_other_lifetimes(&mut self, lifetimes: SiteMap<Lifetimes>, sizes: SiteMap<Sizes>) {
+        self.others = looked(lifetimes, sizes);
     }
 
     /// Takes what a Snapshot says and what was read of its processes, and judges sites for no longer than `budget`.
@@ -169,7 +170,7 @@ impl Analyst {
                 held.outstanding += site.counters.inuse_bytes();
                 held.blocks += site.counters.inuse_objects();
                 held.freed_old +=
-                    self.heap.get(&site.id).map_or(0, |lifetimes| lifetimes.freed_from(age_bucket(OLD_NS)));
+                    self.heap.get(&site.id).map_or(0, |looked| looked.lifetimes.freed_from(age_bucket(OLD_NS)));
             } else if site.kind.is_own_memory() && !site.kind.is_faulted() {
                 held.mapped += site.counters.inuse_bytes();
             }
@@ -207,6 +208,7 @@ impl Analyst {
             collected,
             resident: resident_growth.map(|growth| growth.per_s),
             outstanding: outstanding_growth.map(|growth| growth.per_s),
+            sampling_error: 0.0,
         };
         // What is a block and what is not cannot be told without allocators.
         let resident = resident.filter(|_| snapshot.growth.is_none());
@@ -228,7 +230,10 @@ impl Analyst {
     fn judge(&mut self, snapshot: &Snapshot, budget: Duration) {
         let begun = Instant::now();
         let now = snapshot.elapsed;
-        let heap = snapshot.sites.iter().map(|site| (site.id, site.tgid, site.counters));
+        let heap = snapshot.sites.iter().map(|site| {
+            let error = site.sampled.as_ref().map_or(0.0, |sampled| sampled.inuse_bytes().relative_error());
+            (site.id, site.tgid, site.counters, error)
+        });
         let faulted: HashMap<SiteId, Faulted> =
             snapshot.sites.iter().filter_map(|site| Some((site.id, site.faulted?))).collect();
         let mapped: HashSet<SiteId> = match &snapshot.growth {
@@ -238,34 +243,34 @@ impl Analyst {
         let fds = snapshot.descriptors.iter().flat_map(|descriptors| &descriptors.sites).map(|site| {
             let counters =
                 BlockCounters { alloc_objects: site.opened, free_objects: site.closed, ..BlockCounters::default() };
-            (site.id, site.tgid, counters)
+            (site.id, site.tgid, counters, 0.0)
         });
-        let mut due: Vec<(Duration, SiteId, Tgid, BlockCounters)> = heap
+        let mut due: Vec<(Duration, SiteId, Tgid, BlockCounters, f64)> = heap
             .chain(fds)
-            .filter_map(|(id, tgid, counters)| {
+            .filter_map(|(id, tgid, counters, error)| {
                 let (before, at) = self.judged.get(&id).copied().unwrap_or_default();
                 let waited = now.saturating_sub(at);
                 // One whose verdict is about to change is as urgent as one that has changed.
                 let changed = before != counters || self.verdicts.is_pending(id);
                 let waited = if changed { waited } else { waited / CHANGED_FIRST };
-                (changed || waited * CHANGED_FIRST >= UNCHANGED).then_some((waited, id, tgid, counters))
+                (changed || waited * CHANGED_FIRST >= UNCHANGED).then_some((waited, id, tgid, counters, error))
             })
             .collect();
         // Whoever waits longest comes first, so that all have their turn; of equals the larger one, as the Snapshot has them.
         due.sort_by_key(|(waited, ..)| std::cmp::Reverse(*waited));
-        for (_, id, tgid, counters) in due {
+        for (_, id, tgid, counters, error) in due {
             if begun.elapsed() >= budget {
                 return;
             }
             match faulted.get(&id) {
                 Some(faulted) => self.judge_faulted(id, tgid, *faulted, now),
-                None => self.judge_site(id, tgid, now, mapped.contains(&id)),
+                None => self.judge_site(id, tgid, now, error, mapped.contains(&id)),
             }
             self.judged.insert(id, (counters, now));
         }
     }
 
-    fn lifetimes(&self, id: SiteId) -> Option<&Lifetimes> {
+    fn looked(&self, id: SiteId) -> Option<&Looked> {
         self.heap.get(&id).or_else(|| self.others.get(&id))
     }
 
@@ -292,10 +297,11 @@ impl Analyst {
     }
 
     /// `mapped` says that mappings are all that is known of it.
-    fn judge_site(&mut self, id: SiteId, tgid: Tgid, now: Duration, mapped: bool) {
+    fn judge_site(&mut self, id: SiteId, tgid: Tgid, now: Duration, sampling_error: f64, mapped: bool) {
         let context = self.processes.get(&tgid).map(|(_, context)| *context).unwrap_or_default();
+        let context = Context { sampling_error, ..context };
         let (recent, whole) = (self.history.site(id, RECENT), self.history.site(id, now));
-        let lifetimes = self.lifetimes(id);
+        let lifetimes = self.looked(id).map(|looked| &looked.lifetimes);
         let evidence = Evidence { recent: &recent, whole: &whole, lifetimes, context: &context };
         if let Some(judgement) = judge(&evidence) {
             let alone = |judgement| of_mappings_alone(judgement, self.resident_growth(tgid));
@@ -306,16 +312,35 @@ impl Analyst {
 
     /// Writes what was found into a Snapshot.
     pub fn annotate(&self, snapshot: &mut Snapshot) {
-        let verdict = |id: SiteId| self.verdicts.get(id).cloned().map(Arc::new);
+        let verdict = |id: SiteId| self.verdicts.get(id).map(Arc::clone);
         for site in &mut snapshot.sites {
             site.verdict = verdict(site.id);
-            site.ages = self.lifetimes(site.id).map(|lifetimes| Arc::new(Ages::from(lifetimes)));
+            let looked = self.looked(site.id);
+            site.ages = looked.map(|looked| Arc::clone(&looked.ages));
+            site.sizes = looked.and_then(|looked| looked.sizes.clone());
         }
         for site in snapshot.descriptors.iter_mut().flat_map(|descriptors| &mut descriptors.sites) {
             site.verdict = verdict(site.id);
         }
         snapshot.analysis = self.processes.iter().map(|(tgid, (analysis, _))| (*tgid, analysis.clone())).collect();
     }
+}
+
+/// What a look at a site's blocks found. Snapshots share it until the next look.
+#[derive(Debug)]
+struct Looked {
+    lifetimes: Lifetimes,
+    ages: Arc<Ages>,
+    /// `None` for descriptors, which have none.
+    sizes: Option<Arc<Sizes>>,
+}
+
+fn looked(lifetimes: SiteMap<Lifetimes>, mut sizes: SiteMap<Sizes>) -> SiteMap<Looked> {
+    let looked = lifetimes.into_iter().map(|(id, lifetimes)| {
+        let (ages, sizes) = (Arc::new(Ages::from(&lifetimes)), sizes.remove(&id).map(Arc::new));
+        (id, Looked { lifetimes, ages, sizes })
+    });
+    looked.collect()
 }
 
 /// What a process holds.

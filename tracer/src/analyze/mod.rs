@@ -15,6 +15,7 @@ mod fd_signals;
 pub mod history;
 pub mod process;
 mod rules;
+pub mod sizes;
 pub mod survival;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -81,6 +81,7 @@ pub fn checkup() -> Checkup {
     }
     let options = LoadOptions {
         max_live: 1,
+        sample: 1,
         kernel_log: false,
         programs: ProgramSet::Counting,
         mode: None,

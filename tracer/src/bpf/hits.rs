@@ -4,21 +4,29 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use tracer_common::config::MAX_PROBES;
 
-use super::links::{Module, hit_slot};
+use super::links::{Module, ProgramSet, hit_slot};
 use crate::{
     aggregate::ProbeStatus,
-    probe::{AttachPlan, AttachPoint},
+    probe::{AttachPlan, AttachPoint, Cost, ProbeKind},
 };
 
 /// What makes a probe the same as another: its file's path, and the point in it.
 type Key = (PathBuf, u64, Arc<str>, &'static str);
+
+/// What a hit of a probe costs depends on these.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HitKind {
+    pub(super) program: &'static str,
+    pub(super) kind: ProbeKind,
+    pub(super) cost: Cost,
+}
 
 /// The probes that were ever in place, by index.
 #[derive(Debug, Default)]
 pub(super) struct HitCounters {
     known: HashMap<Key, u32>,
     /// What they are, and their slots in the counters.
-    points: Vec<(ProbeStatus, u32)>,
+    points: Vec<(ProbeStatus, u32, HitKind)>,
 }
 
 impl HitCounters {
@@ -41,8 +49,10 @@ impl HitCounters {
                 offset: point.offset,
                 kind: point.kind.name(),
                 hits: 0,
+                cost: None,
             };
-            self.points.push((status, hit_slot(modern, index, point)));
+            let kind = HitKind { program: ProgramSet::Counting.serves(point), kind: point.kind, cost: point.cost };
+            self.points.push((status, hit_slot(modern, index, point), kind));
         } else if index == MAX_PROBES {
             log::warn!("the hits of more than {MAX_PROBES} different probes are not counted apart");
         }
@@ -50,8 +60,8 @@ impl HitCounters {
         index
     }
 
-    /// The probes and the slots of their counters.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&ProbeStatus, u32)> {
-        self.points.iter().map(|(status, slot)| (status, *slot))
+    /// The probes, the slots of their counters and what a hit is.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ProbeStatus, u32, HitKind)> {
+        self.points.iter().map(|(status, slot, kind)| (status, *slot, *kind))
     }
 }

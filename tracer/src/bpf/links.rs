@@ -7,6 +7,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     path::PathBuf,
     sync::Arc,
+    thread::JoinHandle,
 };
 
 use aya::{
@@ -36,8 +37,8 @@ const ALLOC_EXIT: &str = "alloc_exit";
 const FREE_ENTER: &str = "free_enter";
 const RELEASE_ENTER: &str = "release_enter";
 const THROW_ENTER: &str = "throw_enter";
-const EMPTY_ENTER: &str = "empty_enter";
-const EMPTY_RETURN: &str = "empty_return";
+pub(super) const EMPTY_ENTER: &str = "empty_enter";
+pub(super) const EMPTY_RETURN: &str = "empty_return";
 
 /// A module that probes go into.
 #[derive(Clone, Debug)]
@@ -62,6 +63,15 @@ enum Link {
     Perf(&'static str, UProbeLinkId),
 }
 
+/// Probes that a process is to have.
+#[derive(Clone, Debug)]
+struct Wanted {
+    plan: AttachPlan,
+    modules: Vec<Module>,
+    /// Of the points' hit counters.
+    indexes: Vec<u32>,
+}
+
 /// The programs, and the probes in place by process. Dropping it takes them out (perf events go with the aya object that
 /// holds them).
 #[derive(Debug)]
@@ -74,6 +84,12 @@ pub(super) struct Links {
     loaded: Vec<&'static str>,
     /// Dropped before the programs, so that a probe never outlives what it runs.
     by_pid: HashMap<u32, Vec<Link>>,
+    /// What is to be in place, for when it is put there again. Only where links hold many probes.
+    wanted: HashMap<u32, Vec<Wanted>>,
+    /// The probes are out for now.
+    resting: bool,
+    /// Taking them out takes a while.
+    leaving: Option<JoinHandle<()>>,
     programs: Option<Programs>,
 }
 
@@ -96,7 +112,7 @@ impl ProgramSet {
     }
 
     /// The program that serves a point where the kernel has cookies.
-    fn serves(self, point: &AttachPoint) -> &'static str {
+    pub(super) fn serves(self, point: &AttachPoint) -> &'static str {
         match (self, point.kind, point.function) {
             (Self::Counting, _, Function::Free) => FREE_ENTER,
             (Self::Counting, _, Function::Release) => RELEASE_ENTER,
@@ -167,6 +183,9 @@ impl Links {
             set,
             loaded,
             by_pid: HashMap::new(),
+            wanted: HashMap::new(),
+            resting: false,
+            leaving: None,
             programs,
         };
         if features.cookies && matches!(wanted, None | Some(AttachMode::UprobeMulti)) {
@@ -203,7 +222,12 @@ impl Links {
         indexes: &[u32],
     ) -> Result<(), BpfError> {
         if self.mode == AttachMode::UprobeMulti {
-            self.add_multi(plan, modules, pid, indexes)
+            if !self.resting {
+                self.add_multi(plan, modules, pid, indexes)?;
+            }
+            let wanted = Wanted { plan: plan.clone(), modules: modules.to_vec(), indexes: indexes.to_vec() };
+            self.wanted.entry(pid).or_default().push(wanted);
+            Ok(())
         } else {
             self.add_perf(ebpf, plan, modules, pid, indexes)
         }
@@ -262,8 +286,46 @@ impl Links {
         Ok(())
     }
 
+    /// Whether probes can come and go: where each would take a tenth of a second, they cannot.
+    pub(super) fn may_rest(&self) -> bool {
+        self.mode == AttachMode::UprobeMulti
+    }
+
+    /// Takes all probes out for a while. That goes on behind the caller's back.
+    pub(super) fn rest(&mut self) {
+        self.resting = true;
+        let links = self.take_multi();
+        self.leaving = std::thread::Builder::new().name("detach".into()).spawn(move || close(links)).ok();
+    }
+
+    /// Puts them back.
+    pub(super) fn resume(&mut self) {
+        if let Some(leaving) = self.leaving.take() {
+            let _ = leaving.join();
+        }
+        self.resting = false;
+        for (pid, wanted) in self.wanted.clone() {
+            for Wanted { plan, modules, indexes } in wanted {
+                // It may be about to end, or to run another program: then it is probed anew or forgotten.
+                if let Err(error) = self.add_multi(&plan, &modules, pid, &indexes) {
+                    log::debug!("process {pid}: {error}");
+                    break;
+                }
+            }
+        }
+    }
+
+    fn take_multi(&mut self) -> Vec<OwnedFd> {
+        let multi = |link| match link {
+            Link::Multi(link) => Some(link),
+            Link::Perf(..) => None,
+        };
+        self.by_pid.drain().flat_map(|(_, links)| links).filter_map(multi).collect()
+    }
+
     /// Takes the probes of a process out.
     pub(super) fn remove(&mut self, ebpf: &mut Ebpf, pid: u32) {
+        self.wanted.remove(&pid);
         for link in self.by_pid.remove(&pid).into_iter().flatten() {
             if let Link::Perf(name, link) = link
                 && let Ok(program) = uprobe(ebpf, name)
@@ -274,6 +336,11 @@ impl Links {
         }
     }
 
+    /// The programs of links over many probes; none where there are no such links.
+    pub(super) fn programs(&self) -> Option<&Programs> {
+        self.programs.as_ref()
+    }
+
     /// Probes that come out one by one.
     pub(super) fn slow_probes(&self) -> usize {
         self.by_pid.values().flatten().filter(|link| matches!(link, Link::Perf(..))).count()
@@ -281,19 +348,11 @@ impl Links {
 
     /// Takes all probes out now.
     pub(super) fn detach(&mut self, ebpf: &mut Ebpf) {
-        let multi = |link| match link {
-            Link::Multi(link) => Some(link),
-            Link::Perf(..) => None,
-        };
-        let mut links: Vec<OwnedFd> = self.by_pid.drain().flat_map(|(_, links)| links).filter_map(multi).collect();
-        // Each closing of a link waits for the kernel to forget it: they wait side by side.
-        let share = links.len().div_ceil(CLOSERS).max(1);
-        std::thread::scope(|scope| {
-            while !links.is_empty() {
-                let some = links.split_off(links.len().saturating_sub(share));
-                scope.spawn(move || drop(some));
-            }
-        });
+        self.wanted.clear();
+        close(self.take_multi());
+        if let Some(leaving) = self.leaving.take() {
+            let _ = leaving.join();
+        }
         for name in self.loaded.drain(..) {
             if let Ok(program) = uprobe(ebpf, name)
                 && let Err(error) = program.unload()
@@ -302,6 +361,17 @@ impl Links {
             }
         }
     }
+}
+
+/// Each closing of a link waits for the kernel to forget it: they wait side by side.
+fn close(mut links: Vec<OwnedFd>) {
+    let share = links.len().div_ceil(CLOSERS).max(1);
+    std::thread::scope(|scope| {
+        while !links.is_empty() {
+            let some = links.split_off(links.len().saturating_sub(share));
+            scope.spawn(move || drop(some));
+        }
+    });
 }
 
 /// Gives programs for older kernels one that goes on for them.

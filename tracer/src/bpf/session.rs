@@ -1,6 +1,12 @@
 //! A tracing session: the object loaded, the probes in place, the maps in our hands.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
@@ -24,19 +30,21 @@ use super::{
     fds::{self, FdReader},
     features::{AttachMode, Features, InUse},
     growth::{self, Growth},
-    hits::HitCounters,
+    hits::{HitCounters, HitKind},
     kernel_types::{self, Layout},
     links::Links,
     mapped::{self, MappedCounters},
     object,
-    purge::{BlockMaps, Purger},
+    overhead::Meter,
+    purge::BlockMaps,
+    sampler::Sampler,
     tables::{KernelTables, Tables},
     uring::UringLayout,
 };
 use crate::{
     aggregate::{BlockCounters, Feature, LossCount, ProbeStatus, SiteId, StatCount},
     clock::monotonic_ns,
-    event::{EventSource, RawEvent, Reading, SourceError, decode},
+    event::{EventSource, RawEvent, Reading, SampleReading, SourceError, decode},
     probe::AttachPlan,
     target::maps::ModuleMap,
 };
@@ -46,6 +54,8 @@ use crate::{
 pub struct LoadOptions {
     /// Capacity of the table of outstanding blocks.
     pub max_live: u32,
+    /// Track one block in this many.
+    pub sample: u32,
     /// Let the programs log (aya-log); costs time in every program.
     pub kernel_log: bool,
     /// What runs at the probes.
@@ -77,8 +87,12 @@ pub struct Session {
     fd_reader: Option<FdReader>,
     faults: MappedCounters<1>,
     growth: Option<Growth>,
-    purger: Option<Purger>,
     features: Vec<Feature>,
+    /// Where links are of many probes each: there a trial is quick.
+    meter: Option<Meter>,
+    sampler: Arc<Sampler>,
+    /// Dropping it ends the thread that looks after the table of blocks.
+    _stop_sampling: Sender<()>,
     ebpf: Ebpf,
 }
 
@@ -88,7 +102,7 @@ impl Session {
     /// # Errors
     /// When the kernel refuses; everything is taken out again.
     pub fn load(tables: Tables, options: LoadOptions) -> Result<Self, BpfError> {
-        let LoadOptions { max_live, kernel_log, programs, mode, fds, ranges, follow_forks } = options;
+        let LoadOptions { max_live, sample, kernel_log, programs, mode, fds, ranges, follow_forks } = options;
         let features = Features::detect();
         let (mut ebpf, uring) = load(&options, tables.capacities())?;
         fill_free_sites(&mut ebpf)?;
@@ -116,11 +130,24 @@ impl Session {
         let found =
             InUse { mode: links.mode, typed_calls: modern, btf: btf.is_some(), uring: uring.is_some(), iterator };
         let in_use = found.describe();
+        let meter = links.programs().filter(|_| programs == ProgramSet::Counting).and_then(|programs| {
+            let programs = programs.try_clone().map_err(|error| BpfError::Load { reason: error.to_string() });
+            let meter = programs.and_then(|programs| Meter::start(&ebpf, programs));
+            meter.map_err(|error| log::debug!("what the probes cost will not be known: {error}")).ok()
+        });
         // Takes its map out of the object, which all programs must have found there before.
         if kernel_log {
             start_kernel_log(&mut ebpf);
         }
         let tables = KernelTables::new(data(&ebpf, "ROWS")?, data(&ebpf, "PAGES")?, data(&ebpf, "MAPPINGS")?, tables)?;
+        let control = data(&ebpf, "SAMPLE")?.fd().as_fd();
+        let sampler = Arc::new(Sampler::new(control, block_maps(&ebpf, max_live)?, sample, max_live)?);
+        let (stop, stopped) = channel();
+        sampler.watch(stopped).map_err(|source| BpfError::Map {
+            map: "SAMPLE",
+            what: "cannot start the thread that looks after it",
+            source,
+        })?;
         let mut session = Self {
             links,
             points: HitCounters::default(),
@@ -136,8 +163,10 @@ impl Session {
             fd_reader,
             faults: MappedCounters::new("FAULTS", data(&ebpf, "FAULTS")?, MAX_SITES)?,
             growth: None,
-            purger: None,
             features: in_use,
+            meter,
+            sampler,
+            _stop_sampling: stop,
             ebpf,
         };
         session.advance_generation()?;
@@ -178,6 +207,52 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the probes can be taken out and put back quickly, and what they cost is known.
+    pub fn may_rest(&self) -> bool {
+        self.links.may_rest() && self.meter.is_some()
+    }
+
+    /// Tracks nothing from here on; the probes stay, and their hits are counted.
+    pub fn pause(&mut self) {
+        self.sampler.close();
+    }
+
+    /// Goes on tracking where the probes stayed.
+    pub fn go_on(&mut self) {
+        self.sampler.open();
+    }
+
+    /// Stops tracking blocks, and takes the allocator's probes out. Counters can be read as soon as this returns.
+    pub fn rest(&mut self) {
+        self.sampler.close();
+        self.links.rest();
+    }
+
+    /// Puts the allocator's probes back and goes on tracking blocks. What became of those that were known is not known.
+    pub fn resume(&mut self) {
+        self.links.resume();
+        self.sampler.open();
+    }
+
+    /// Forgets all blocks, as if they never had been tracked, while the probes rest.
+    ///
+    /// # Errors
+    /// When the kernel does not hand out the tables.
+    pub fn forget_blocks(&mut self) -> Result<(), BpfError> {
+        self.sampler.forget_all().map(drop)
+    }
+
+    /// Tracks one block in this many from here on, at most.
+    pub fn thin_to(&self, rate: u32) {
+        self.sampler.thin_to(rate);
+    }
+
+    /// What hits of the probes cost when no block is tracked, in the order of a reading; `None` while that is not known.
+    pub fn idle_costs(&self) -> Option<Vec<std::time::Duration>> {
+        let meter = self.meter.as_ref()?;
+        self.points.iter().map(|(_, _, HitKind { program: _, kind, cost })| meter.idle_cost(kind, cost)).collect()
+    }
+
     /// What of the kernel is in use.
     pub fn features(&self) -> &[Feature] {
         &self.features
@@ -214,19 +289,7 @@ impl Session {
     /// # Errors
     /// When the kernel does not hand out the tables.
     pub fn purge(&mut self, gone: &std::collections::HashMap<u32, u64>) -> Result<u64, BpfError> {
-        if self.purger.is_none() {
-            let ebpf = &self.ebpf;
-            self.purger = Some(Purger::new(&BlockMaps {
-                near: data(ebpf, "NEAR")?,
-                near_blocks: data(ebpf, "NEAR_BLOCKS")?,
-                live: data(ebpf, "LIVE")?,
-                live_count: data(ebpf, "LIVE_COUNT")?,
-                counters: data(ebpf, "SITE_COUNTERS")?,
-                buckets: near_buckets(self.max_live),
-                sites: MAX_SITES,
-            })?);
-        }
-        self.purger.as_ref().map_or(Ok(0), |purger| purger.purge(gone))
+        self.sampler.purge(gone)
     }
 
     /// Looks at page faults of the targets from now on.
@@ -319,7 +382,8 @@ impl Session {
         let near = MappedCounters::new("NEAR", data(&self.ebpf, "NEAR")?, buckets)?;
         let blocks = MappedCounters::new("NEAR_BLOCKS", data(&self.ebpf, "NEAR_BLOCKS")?, buckets * BUCKET as u32)?;
         let deaths = MappedCounters::new("DEATHS", data(&self.ebpf, "DEATHS")?, MAX_SITES)?;
-        again.map(|map| Surveyor::new(map, near, blocks, deaths)).map_err(|source| BpfError::Map {
+        let sampler = Arc::clone(&self.sampler);
+        again.map(|map| Surveyor::new(map, near, blocks, deaths, sampler)).map_err(|source| BpfError::Map {
             map: "LIVE",
             what: "cannot duplicate its descriptor",
             source,
@@ -361,6 +425,8 @@ impl Session {
 
 impl EventSource for Session {
     fn read(&mut self, sites: usize, reading: &mut Reading) -> Result<(), SourceError> {
+        // First, so that all counters are of one rate.
+        let (rate, raised) = self.sampler.settle().map_err(|error| SourceError::Read(error.to_string()))?;
         reading.now_ns = self.now_ns();
         reading.counters.clear();
         reading.counters.extend((0..sites.min(MAX_SITES as usize)).map(|site| {
@@ -369,6 +435,11 @@ impl EventSource for Session {
         }));
         reading.faults.clear();
         reading.faults.extend((0..sites.min(self.faults.len())).map(|site| self.faults.get(site)[0]));
+        reading.sample = None;
+        if rate > 1 {
+            let frees = self.sampler.frees(sites).map_err(|error| SourceError::Read(error.to_string()))?;
+            reading.sample = Some(SampleReading { rate, raised, frees });
+        }
         reading.loss = LossCause::ALL
             .iter()
             .map(|cause| LossCount { cause: *cause, count: self.loss.get(cause.code() as usize)[0] })
@@ -382,8 +453,9 @@ impl EventSource for Session {
             }
         }
         reading.probes.clear();
-        for (status, slot) in self.points.iter() {
-            reading.probes.push(ProbeStatus { hits: sum(&self.hits, slot)?, ..status.clone() });
+        for (status, slot, HitKind { program, kind, cost }) in self.points.iter() {
+            let cost = self.meter.as_ref().and_then(|meter| meter.cost(program, kind, cost));
+            reading.probes.push(ProbeStatus { hits: sum(&self.hits, slot)?, cost, ..status.clone() });
         }
         Ok(())
     }
@@ -402,7 +474,7 @@ fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> 
 }
 
 pub(super) fn load(options: &LoadOptions, (rows, pages): (u32, u32)) -> Result<(Ebpf, Option<UringLayout>), BpfError> {
-    let LoadOptions { max_live, kernel_log, programs: _, mode: _, fds, ranges: _, follow_forks } = *options;
+    let LoadOptions { max_live, sample: _, kernel_log, programs: _, mode: _, fds, ranges: _, follow_forks } = *options;
     // Before 5.11 maps count as locked memory.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
@@ -448,6 +520,26 @@ pub(super) fn load(options: &LoadOptions, (rows, pages): (u32, u32)) -> Result<(
 /// than half a million, because their memory is taken at once.
 fn near_buckets(max_live: u32) -> u32 {
     (max_live / 4 / BUCKET as u32).clamp(1, 1 << 16).next_power_of_two()
+}
+
+fn block_maps(ebpf: &Ebpf, max_live: u32) -> Result<BlockMaps, BpfError> {
+    let descriptor = |name: &'static str| {
+        data(ebpf, name)?.fd().as_fd().try_clone_to_owned().map_err(|source| BpfError::Map {
+            map: name,
+            what: "cannot duplicate its descriptor",
+            source,
+        })
+    };
+    Ok(BlockMaps {
+        near: descriptor("NEAR")?,
+        near_blocks: descriptor("NEAR_BLOCKS")?,
+        live: descriptor("LIVE")?,
+        live_count: descriptor("LIVE_COUNT")?,
+        counters: descriptor("SITE_COUNTERS")?,
+        sampled_frees: descriptor("SAMPLED_FREES")?,
+        buckets: near_buckets(max_live),
+        sites: MAX_SITES,
+    })
 }
 
 fn start_kernel_log(ebpf: &mut Ebpf) {

@@ -1,16 +1,21 @@
-//! Surveys of the table of outstanding blocks: the ages of each site's blocks.
+//! Surveys of the table of outstanding blocks: the ages and sizes of each site's blocks.
 //!
 //! A survey reads the whole table, so it runs on a thread of its own and rests a multiple of the time it took.
 
 use std::{
-    collections::HashMap,
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
 };
 
 use tracer_common::heap::{AGE_BUCKETS, BUCKET, Block, BlockKey};
 
-use super::{BpfError, mapped::MappedCounters, sys};
-use crate::{aggregate::SiteId, analyze::survival::LiveAges, clock::monotonic_ns, event::Survey};
+use super::{BpfError, mapped::MappedCounters, sampler::Sampler, sys};
+use crate::{
+    aggregate::{SiteId, SiteMap},
+    analyze::{sizes::Sizes, survival::LiveAges},
+    clock::monotonic_ns,
+    event::Survey,
+};
 
 /// Reads the table of outstanding blocks.
 #[derive(Debug)]
@@ -19,6 +24,7 @@ pub struct Surveyor {
     near: MappedCounters<BUCKET>,
     near_blocks: MappedCounters<3>,
     deaths: MappedCounters<AGE_BUCKETS>,
+    sampler: Arc<Sampler>,
 }
 
 /// What a survey has seen so far.
@@ -26,14 +32,35 @@ pub struct Surveyor {
 struct Seen {
     time_ns: u64,
     blocks: u64,
-    sites: HashMap<SiteId, (u64, LiveAges)>,
+    sites: SiteMap<SeenSite>,
+}
+
+#[derive(Debug)]
+struct SeenSite {
+    oldest_born_ns: u64,
+    ages: LiveAges,
+    sizes: Sizes,
+    blocks: u64,
+    bytes: f64,
+    squares: f64,
 }
 
 impl Seen {
     fn add(&mut self, site: u32, born_ns: u64, size: u64) {
-        let (oldest, ages) = self.sites.entry(SiteId(site)).or_insert((born_ns, LiveAges::default()));
-        *oldest = (*oldest).min(born_ns);
-        ages.add(self.time_ns.saturating_sub(born_ns), size);
+        let seen = self.sites.entry(SiteId(site)).or_insert_with(|| SeenSite {
+            oldest_born_ns: born_ns,
+            ages: LiveAges::default(),
+            sizes: Sizes::default(),
+            blocks: 0,
+            bytes: 0.0,
+            squares: 0.0,
+        });
+        seen.oldest_born_ns = seen.oldest_born_ns.min(born_ns);
+        seen.ages.add(self.time_ns.saturating_sub(born_ns), size);
+        seen.sizes.add(size);
+        seen.blocks += 1;
+        seen.bytes += size as f64;
+        seen.squares += (size as f64).powi(2);
         self.blocks += 1;
     }
 }
@@ -44,8 +71,9 @@ impl Surveyor {
         near: MappedCounters<BUCKET>,
         near_blocks: MappedCounters<3>,
         deaths: MappedCounters<AGE_BUCKETS>,
+        sampler: Arc<Sampler>,
     ) -> Self {
-        Self { map, near, near_blocks, deaths }
+        Self { map, near, near_blocks, deaths, sampler }
     }
 
     /// Looks at every outstanding block once. Blocks that come and go meanwhile may or may not be seen.
@@ -57,16 +85,23 @@ impl Surveyor {
         self.survey_near(&mut seen);
         sys::for_each(self.map.as_fd(), |_: BlockKey, block: Block| seen.add(block.site, block.born_ns, block.size))
             .map_err(|source| BpfError::Map { map: "LIVE", what: "cannot read it in batches", source })?;
-        Ok(self.with_deaths(seen))
+        let (rate, _) = self.sampler.settle()?;
+        Ok(self.with_deaths(seen, rate.into()))
     }
 
-    fn with_deaths(&self, seen: Seen) -> Survey {
+    /// A death counts for as many blocks as were sampled by one then, a live block for one of those that are sampled now.
+    fn with_deaths(&self, seen: Seen, rate: u64) -> Survey {
         let Seen { time_ns, blocks, sites } = seen;
         let mut survey = Survey { blocks, time_ns, ..Survey::default() };
-        for (site, (oldest, ages)) in sites {
-            survey.oldest_born_ns.insert(site, oldest);
+        for (site, SeenSite { oldest_born_ns, ages, sizes, blocks, bytes, squares }) in sites {
+            survey.oldest_born_ns.insert(site, oldest_born_ns);
+            survey.sizes.insert(site, sizes);
+            if squares > 0.0 {
+                survey.evenness.insert(site, bytes * bytes / (blocks as f64 * squares));
+            }
             if (site.0 as usize) < self.deaths.len() {
-                survey.ages.insert(site, (ages, self.deaths.get(site.0 as usize)));
+                let deaths = self.deaths.get(site.0 as usize).map(|deaths| (deaths + rate / 2) / rate);
+                survey.ages.insert(site, (ages, deaths));
             }
         }
         survey

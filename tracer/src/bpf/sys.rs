@@ -7,6 +7,7 @@ use std::{
 
 const BPF_PROG_LOAD: i64 = 5;
 const BPF_PROG_TEST_RUN: i64 = 10;
+const BPF_OBJ_GET_INFO_BY_FD: i64 = 15;
 const BPF_BTF_LOAD: i64 = 18;
 const BPF_MAP_LOOKUP_BATCH: i64 = 24;
 const BPF_MAP_DELETE_ELEM: i64 = 3;
@@ -221,6 +222,35 @@ pub(super) fn run_raw_tracepoint(program: BorrowedFd<'_>, arguments: &[u64]) -> 
     };
     // SAFETY: the one pointer is the slice's, with its length.
     unsafe { bpf(BPF_PROG_TEST_RUN, &mut attr) }.map(|_| ())
+}
+
+/// The start of the kernel's `struct bpf_prog_info`, up to its run time (Linux 5.1).
+#[repr(C)]
+struct ProgInfo {
+    before: [u64; 24],
+    run_time_ns: u64,
+    run_cnt: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct InfoByFd {
+    fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// Nanoseconds that a program has run and how often, while the kernel counted that.
+pub(super) fn prog_run_time(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let mut info = ProgInfo { before: [0; 24], run_time_ns: 0, run_cnt: 0 };
+    let mut attr = InfoByFd {
+        fd: program.as_raw_fd() as u32,
+        info_len: size_of::<ProgInfo>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    };
+    // SAFETY: the one pointer is to a live value of the length beside it; all its lists are of length 0.
+    unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok((info.run_time_ns, info.run_cnt))
 }
 
 /// Loads type information.

@@ -50,15 +50,25 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Makes the tables of all modules, if stacks are walked by tables.
-    pub fn of<'a>(processes: impl IntoIterator<Item = &'a ModuleMap>, by: WalkBy) -> Self {
-        let mut tables = Self { by, made: HashMap::new(), roomy: false };
-        for mapping in processes.into_iter().flat_map(ModuleMap::mappings) {
+    /// None yet.
+    pub fn new(by: WalkBy) -> Self {
+        Self { by, made: HashMap::new(), roomy: false }
+    }
+
+    /// Makes the tables of all modules, if stacks are walked by tables. `before` is told of each that is not made yet.
+    ///
+    /// # Errors
+    /// Those of `before`.
+    pub fn add<E>(&mut self, modules: &ModuleMap, mut before: impl FnMut(&Module) -> Result<(), E>) -> Result<(), E> {
+        for mapping in modules.mappings() {
             if let MappingKind::Module(module) = &mapping.kind {
-                tables.get(module);
+                if module.identity().is_some_and(|identity| !self.made.contains_key(&identity)) {
+                    before(module)?;
+                }
+                self.get(module);
             }
         }
-        tables
+        Ok(())
     }
 
     /// Leaves room for programs that come later.

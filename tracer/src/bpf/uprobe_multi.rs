@@ -4,7 +4,7 @@
 //! are loaded with the attach type that such links ask for.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     ffi::CStr,
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
@@ -47,6 +47,16 @@ impl Programs {
             .map(|name| Ok((*name, load_one(&parsed, btf.as_ref(), name)?)))
             .collect::<Result<_, BpfError>>()?;
         Ok(Self { by_name })
+    }
+
+    /// One of the programs.
+    pub(super) fn fd(&self, name: &'static str) -> Result<&OwnedFd, BpfError> {
+        self.by_name.get(name).ok_or(BpfError::Object { name })
+    }
+
+    /// Other descriptors of all of them, by name.
+    pub(super) fn try_clone(&self) -> std::io::Result<BTreeMap<&'static str, OwnedFd>> {
+        self.by_name.iter().map(|(name, program)| Ok((*name, program.try_clone()?))).collect()
     }
 
     /// Any of the programs, for trying out what the kernel has.

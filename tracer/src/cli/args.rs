@@ -3,7 +3,7 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use tracer_common::config::DEFAULT_MAX_LIVE;
+use tracer_common::{config::DEFAULT_MAX_LIVE, sampling::MAX_RATE};
 
 use super::offline::{DiffArguments, ReportArguments, ViewArguments};
 use crate::{
@@ -174,7 +174,16 @@ pub struct LiveArguments {
     /// Show only call sites whose oldest block is at least this old.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     pub min_age: Duration,
-    /// Outstanding blocks that can be kept track of; more are counted as loss. A block takes about 100 bytes.
+    /// Track one block in N, chosen by its address, and estimate the rest: costs less, and what is shown has an error, which
+    /// is shown too. Descriptors are always exact.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MAX_RATE.into()))]
+    pub sample: u32,
+    /// Keep what tracing memory costs below this percentage of the target's CPU time: where all of the time is too much,
+    /// sample blocks, or track them for some of the time and estimate the rest [default: 10 in the dashboard, else none].
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub max_overhead: Option<f64>,
+    /// Outstanding blocks that can be kept track of: when most of the room is taken, one block in two is sampled, then one
+    /// in four, and so on. A block takes about 100 bytes.
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_LIVE, value_parser = clap::value_parser!(u32).range(1..=1 << 28))]
     pub max_live: u32,
     /// An allocator that is not recognised by itself: the file that holds it, by its path or name, and what stands before
@@ -316,6 +325,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let say = || format!("\"{text}\" is no length of time; write for example 500ms, 5s, 2m or 1h30m");
     let span: jiff::SignedDuration = text.parse().map_err(|_| say())?;
     Duration::try_from(span).map_err(|_| say())
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text);
+    match number.trim().parse::<f64>() {
+        Ok(percent) if (0.1..=100.0).contains(&percent) => Ok(percent),
+        Ok(_) => Err("not between 0.1 and 100, which is no limit".to_owned()),
+        Err(_) => Err("not a percentage, for example 5".to_owned()),
+    }
 }
 
 fn interval(text: &str) -> Result<Duration, String> {

@@ -46,6 +46,9 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<Exit
         sort: None,
         min_age: Duration::ZERO,
         max_live: tracer_common::config::DEFAULT_MAX_LIVE,
+        sample: 1,
+        // It is there to be traced.
+        max_overhead: Some(100.0),
         allocator: Vec::new(),
         fail_on: Vec::new(),
         on_alert: None,

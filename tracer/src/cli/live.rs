@@ -23,8 +23,11 @@ use super::{
     launch::{self, Change, Launched},
     metrics,
     output::Output,
+    overhead::no_budget,
     prepare::prepare,
-    privileges, raise_file_limit,
+    privileges,
+    progress::{Left, Naming, Progress, Screen},
+    raise_file_limit,
     recording::{RecordFile, Recording},
     source::source_line,
     tracing::{JUDGING, Tracing, WINDOW},
@@ -39,8 +42,12 @@ use crate::{
 /// How often the ring buffer is drained and the symbolizer's answers are taken. New sites come at most once each, so
 /// the buffer holds far more than can come in this time. What cannot wait for it wakes us.
 const DRAIN: Duration = Duration::from_millis(10);
+/// Percent of the target's CPU time that the dashboard may cost it.
+const DASHBOARD_OVERHEAD: f64 = 10.0;
 /// Time between Snapshots in the dashboard.
 const DASHBOARD_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between pictures of the dashboard for which stacks have got names: a picture of many sites takes longer than a name.
+const NAMED: Duration = Duration::from_millis(100);
 /// Time between text reports when nothing says how long.
 const TEXT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -108,7 +115,11 @@ pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Exit
     privileges::give_up(launched.is_some());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let publisher = metrics.map(metrics::serve).transpose()?;
-    runtime.block_on(trace(arguments, launched, output, Watched { suppressions, record, publisher }, verbose))
+    let watched = Watched { suppressions, record, publisher };
+    match runtime.block_on(trace(arguments, launched, output, watched, verbose)) {
+        Err(error) if error.is::<Left>() => Ok(ExitCode::SUCCESS),
+        ended => ended,
+    }
 }
 
 /// What is done with what was seen besides showing it.
@@ -128,9 +139,19 @@ async fn trace(
     let on_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let asks_for_dashboard = arguments.format.is_none() && arguments.output.is_none() && !arguments.only_record;
     let dashboard = asks_for_dashboard && on_terminal && launched.is_none();
-    let prepared = prepare(arguments, launched.as_ref().map(Launched::pid), verbose)?;
+    let options = AppOptions {
+        sort: arguments.sort,
+        min_age: arguments.min_age,
+        source: Some(source_line),
+        color: tui::color_from_env(),
+        braille: tui::braille_from_env(),
+    };
+    let mut progress = Progress::new(dashboard.then_some(options));
+    // What would end us must not leave a terminal behind that is taken over.
+    let early = dashboard.then(Interrupts::listen).transpose()?;
+    let prepared = prepare(arguments, launched.as_ref().map(Launched::pid), verbose, &mut progress)?;
     // Before anyone is told that tracing has begun: from then on an interrupt asks for the report.
-    let interrupts = Interrupts::listen()?;
+    let interrupts = early.map_or_else(Interrupts::listen, Ok)?;
     let mut summary = match &launched {
         Some(launched) => format!("tracing {} from its beginning", launched.program().to_string_lossy()),
         None => prepared.summary.clone(),
@@ -143,6 +164,13 @@ async fn trace(
         let children = tracing.follow_children()?;
         summary.push_str(&format!("; following children, {children} so far"));
     }
+    if let Some(limit) = overhead_limit(arguments, dashboard) {
+        if tracing.limit_overhead(limit / 100.0, arguments.sample > 1) {
+            summary.push_str(&format!("; it costs the target {limit} % of its CPU time at most"));
+        } else if arguments.max_overhead.is_some() {
+            no_budget()?;
+        }
+    }
     // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
     let gone = unsafe { AsyncFd::register_with_interest(tracing.exits()?, Interest::READABLE) }
         .map_err(std::io::Error::from)?;
@@ -151,16 +179,8 @@ async fn trace(
         .map_err(std::io::Error::from)?;
 
     let mut recording = record.map(Recording::start).transpose()?;
-    let mut view = if dashboard {
-        let terminal = Terminal::enter().context("cannot use the terminal; try --format text")?;
-        let app = App::new(AppOptions {
-            sort: arguments.sort,
-            min_age: arguments.min_age,
-            source: Some(source_line),
-            color: tui::color_from_env(),
-            braille: tui::braille_from_env(),
-        });
-        View::Dashboard { terminal, app: Box::new(app), events: tui::events()? }
+    let mut view = if let Some(Screen { terminal, app, events }) = progress.end() {
+        View::Dashboard { terminal, app, events }
     } else {
         eprintln!("leaktrace: {}", displayable(&summary));
         if let Some(recording) = &recording {
@@ -182,7 +202,9 @@ async fn trace(
         tracing.ended_with(how);
         ending = Some(how);
     }
-    let (mut last, history) = tracing.finish(state).await?;
+    // Nobody reads the names of what is neither written nor compared with rules.
+    let is_read = !dashboard || recording.is_some() || !arguments.fail_on.is_empty();
+    let (mut last, history) = tracing.finish(state, is_read).await?;
     suppressions.apply(&mut last);
     let last = Arc::new(last);
     let broken = alerts::check(&arguments.fail_on, &last);
@@ -205,6 +227,15 @@ async fn trace(
         recorded => recorded?,
     }
     Ok(broken.or(ending.map(exit_code)).unwrap_or(ExitCode::SUCCESS))
+}
+
+/// Percent of the targets' CPU time that tracing memory may take.
+fn overhead_limit(arguments: &LiveArguments, dashboard: bool) -> Option<f64> {
+    let default = dashboard.then_some(DASHBOARD_OVERHEAD);
+    arguments
+        .max_overhead
+        .or(default)
+        .filter(|limit| arguments.traces_heap() && !arguments.empty_probes && *limit < 100.0)
 }
 
 /// What leaktrace ends with after a program that it started: the same, or as a shell says that a signal ended it.
@@ -291,6 +322,9 @@ async fn follow(
     let end = arguments.duration.map(|duration| tokio::time::Instant::from_std(begun + duration));
     let mut exited = false;
     let mut interrupted = false;
+    let mut naming = Naming::default();
+    // Names have come that are not shown yet, and when some were shown.
+    let (mut unnamed, mut named) = (false, begun);
 
     // The first picture comes at once.
     show(tracing, &mut shown, Moment::First)?;
@@ -305,8 +339,16 @@ async fn follow(
             _ = drain.tick() => {
                 let provoked = arguments.provoke_panic.is_some_and(|after| begun.elapsed() >= after);
                 assert!(!provoked, "provoked by --provoke-panic");
-                if tracing.drain()? && matches!(shown.view, View::Dashboard { .. }) {
+                unnamed |= tracing.drain()?;
+                if unnamed && named.elapsed() >= NAMED && matches!(shown.view, View::Dashboard { .. }) {
                     show(tracing, &mut shown, Moment::Named)?;
+                    (unnamed, named) = (false, Instant::now());
+                }
+                if let View::Dashboard { terminal, app, .. } = shown.view
+                    && let Some(words) = naming.news(tracing.symbolizer.backlog(), Instant::now())
+                {
+                    app.progress(words);
+                    terminal.draw(app)?;
                 }
             }
             ready = woken.readable(), if tracing.may_follow() => {

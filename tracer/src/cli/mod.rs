@@ -6,6 +6,7 @@
 mod alerts;
 mod allocators;
 mod args;
+mod budget;
 mod demo;
 mod doctor;
 mod exits;
@@ -20,14 +21,16 @@ mod memory_watch;
 mod metrics;
 mod offline;
 mod output;
+mod overhead;
 mod prepare;
 mod privileges;
 mod process;
+mod progress;
 mod recording;
 mod source;
 mod tracing;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
 
 use clap::Parser as _;
 
@@ -89,11 +92,13 @@ fn init_log(verbose: u8) {
         1 => log::LevelFilter::Debug,
         _ => log::LevelFilter::Trace,
     };
+    let colored = std::io::stderr().is_terminal() && crate::tui::color_from_env();
     env_logger::Builder::new()
         .filter_level(log::LevelFilter::Warn)
         .filter_module("leaktrace", level)
         // What the BPF programs log arrives under the names of their modules.
         .filter_module("leaktrace_bpf", level)
-        .target(env_logger::Target::Stderr)
+        .target(env_logger::Target::Pipe(Box::new(crate::tui::Log)))
+        .write_style(if colored { env_logger::WriteStyle::Always } else { env_logger::WriteStyle::Never })
         .init();
 }

@@ -14,11 +14,13 @@ use super::{
     allocators::{Allocators, Planned, Probes, no_allocator},
     fd_watch::FdWatch,
     process::Process,
+    progress::Progress,
 };
 use crate::{
     aggregate,
     bpf::{self, LoadOptions, ProgramSet, Session, Tables},
     probe::ProbeKind,
+    report::units::bytes,
     symbolize::{SharedModules, Symbolizer},
     target::{Target, maps::ModuleMap},
 };
@@ -35,15 +37,24 @@ pub(super) struct Prepared {
     pub(super) summary: String,
 }
 
+/// Files from this size on take a moment.
+const LARGE: u64 = 1 << 20;
+
 /// Attaches to the processes of the arguments, or to the one that was started, which waits to run its program.
-pub(super) fn prepare(arguments: &LiveArguments, started: Option<u32>, verbose: u8) -> anyhow::Result<Prepared> {
+pub(super) fn prepare(
+    arguments: &LiveArguments,
+    started: Option<u32>,
+    verbose: u8,
+    progress: &mut Progress,
+) -> anyhow::Result<Prepared> {
     let begun = Instant::now();
     bpf::preflight()?;
     let mut pids = started.map_or_else(|| arguments.pids.clone(), |pid| vec![pid]);
     let mut seen = HashSet::new();
     pids.retain(|pid| seen.insert(*pid));
     let targets = pids.into_iter().map(Target::open).collect::<Result<Vec<_>, _>>()?;
-    attach(targets, arguments, started, verbose, begun)
+    progress.begin()?;
+    attach(targets, arguments, started, verbose, begun, progress)
 }
 
 fn attach(
@@ -52,6 +63,7 @@ fn attach(
     started: Option<u32>,
     verbose: u8,
     begun: Instant,
+    progress: &mut Progress,
 ) -> anyhow::Result<Prepared> {
     let (heap, traces_fds) = (arguments.traces_heap(), arguments.traces_fds());
     let mut allocators = Allocators::new(&arguments.allocator);
@@ -59,6 +71,7 @@ fn attach(
     let mut nofile = traces_fds.then_some(0);
     for target in &targets {
         let alive = |error| or_gone(target, error);
+        progress.step(|| format!("looking for allocators in {}", name(target)))?;
         let modules = target.modules().map_err(|error| alive(error.into()))?;
         let mut known = Planned::default();
         let probes = if heap && started.is_none() { allocators.plan(&modules, &mut known) } else { Probes::default() };
@@ -79,10 +92,17 @@ fn attach(
     if heap && started.is_none() {
         named_are_met(&allocators, &targets, arguments.follow_forks)?;
     }
-    let tables = Tables::of(planned.iter().map(|(modules, ..)| modules), arguments.unwind)
-        .with_room_for_programs(started.is_some() || arguments.follow_forks);
+    let mut tables = Tables::new(arguments.unwind).with_room_for_programs(started.is_some() || arguments.follow_forks);
+    for (modules, ..) in &planned {
+        tables.add(modules, |module| {
+            let size = module.file().and_then(|file| file.metadata().ok()).map_or(0, |file| file.len());
+            let words = || format!("making the unwind table of {} ({})", module.path(), bytes(size));
+            if size >= LARGE { progress.step(words) } else { Ok(()) }
+        })?;
+    }
     let options = LoadOptions {
         max_live: arguments.max_live,
+        sample: arguments.sample,
         kernel_log: verbose > 0,
         programs: if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting },
         mode: arguments.attach,
@@ -90,12 +110,14 @@ fn attach(
         ranges: (heap || arguments.growth) && !arguments.empty_probes,
         follow_forks: arguments.follow_forks,
     };
+    progress.step(|| "loading the programs into the kernel".to_owned())?;
     let mut session = Session::load(tables, options)?;
     if arguments.growth {
         session.start_growth()?;
     }
     for (target, (modules, _, plan, probed)) in targets.iter().zip(&planned) {
         let pid = target.info().pid.0;
+        progress.step(|| format!("putting {} probes into {}", plan.points.len(), name(target)))?;
         session.add_target(pid, plan, probed, modules).map_err(|error| or_gone(target, error.into()))?;
     }
     if let Some(pid) = started {
@@ -142,6 +164,11 @@ fn attach(
     }
     let summary = summary(&about.targets, &what, begun);
     Ok(Prepared { processes, session, fds, symbolizer, allocators, about, summary })
+}
+
+fn name(target: &Target) -> String {
+    let info = target.info();
+    format!("{}[{}]", info.comm, info.pid.0)
 }
 
 /// What the user names must be there; with children, it may come with one.

@@ -20,11 +20,12 @@ use super::{
     lifecycle::Purges,
     live::SharedSnapshot,
     memory_watch::MemoryWatches,
+    overhead::Keeping,
     prepare::Prepared,
     process::{Probed, Process},
 };
 use crate::{
-    aggregate::{Aggregator, Ending, OwnCost, Processes, SiteId, Snapshot, TargetState, Tgid},
+    aggregate::{Aggregator, Ending, OwnCost, Processes, SiteId, SiteMap, Snapshot, TargetState, Tgid},
     analyze::{Analyst, Observed, history::History, survival::Lifetimes},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
@@ -68,10 +69,14 @@ pub(super) struct Tracing {
     /// What was open when a process ended.
     pub(super) at_exit: HashMap<u32, Vec<KernelFd>>,
     latest: Option<SharedSnapshot>,
+    /// When what it costs has a limit.
+    pub(super) keeping: Option<Keeping>,
     analyst: Analyst,
     watches: MemoryWatches,
     /// Page faults are followed, and compared with resident memory.
     growth: bool,
+    /// CPU time that each process had used when it came, and the last time it was asked.
+    cpu: BTreeMap<u32, (Duration, Duration)>,
 }
 
 impl Tracing {
@@ -103,10 +108,14 @@ impl Tracing {
             events: Vec::new(),
             at_exit: HashMap::new(),
             latest: None,
+            keeping: None,
             analyst: Analyst::new(WINDOW),
             watches: MemoryWatches::new(),
             growth,
+            cpu: BTreeMap::new(),
         };
+        // From here on it is compared with the probes' hits.
+        tracing.cpu_time();
         tracing.read_resident();
         Ok(tracing)
     }
@@ -122,6 +131,15 @@ impl Tracing {
                 }
             }
         }
+    }
+
+    /// Keeps what it costs the targets below a share of their CPU time, from here on. Returns whether that is possible here.
+    pub(super) fn limit_overhead(&mut self, share: f64, sampled: bool) -> bool {
+        self.keeping = Keeping::start(&mut self.session, share, sampled);
+        if self.keeping.is_some() {
+            self.aggregator.limit_overhead(share);
+        }
+        self.keeping.is_some()
     }
 
     /// A descriptor that is readable when a walk has come to an address that the tables do not know.
@@ -238,6 +256,9 @@ impl Tracing {
         if let Some(survey) = self.fds.as_ref().and_then(Watching::take) {
             self.aggregator.apply_fd_survey(survey);
         }
+        if self.state == TargetState::Running {
+            self.keep_budget()?;
+        }
         Ok(self.take_names())
     }
 
@@ -257,11 +278,18 @@ impl Tracing {
     }
 
     fn take_survey(&mut self, survey: Survey) {
-        let Survey { oldest_born_ns, blocks: _, time_ns, ages } = survey;
-        self.aggregator.apply_survey(oldest_born_ns);
+        let Survey { oldest_born_ns, evenness, blocks: _, time_ns, ages, sizes } = survey;
+        self.aggregator.apply_survey(oldest_born_ns, evenness);
         let looked_at = self.since_attach(time_ns);
-        let lifetimes = ages.into_iter().map(|(site, (live, freed))| (site, Lifetimes { freed, live, looked_at }));
-        self.analyst.take_heap_lifetimes(lifetimes.collect());
+        let windows = self.aggregator.windows();
+        let lifetimes = ages.into_iter().map(|(site, (live, freed))| {
+            let (live, freed) = match windows {
+                Some(windows) => windows.lifetimes(site, &live),
+                None => (live, freed),
+            };
+            (site, Lifetimes { freed, live, looked_at })
+        });
+        self.analyst.take_heap_lifetimes(lifetimes.collect(), sizes);
     }
 
     fn since_attach(&self, time_ns: u64) -> Duration {
@@ -269,7 +297,7 @@ impl Tracing {
     }
 
     /// The ages of ranges and descriptors.
-    fn other_lifetimes(&mut self) -> HashMap<SiteId, Lifetimes> {
+    fn other_lifetimes(&mut self) -> SiteMap<Lifetimes> {
         let now_ns = self.session.now_ns();
         let looked_at = self.since_attach(now_ns);
         let ranges = self.aggregator.ranges().ages(now_ns);
@@ -300,13 +328,17 @@ impl Tracing {
         self.drain()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
         self.read_resident();
+        self.reading.cpu = Some(self.cpu_time());
         let view = self.aggregator.view(&self.reading, self.state.clone());
         let mut observed = self.watches.observe(self.processes.values());
         for (tgid, observed) in &mut observed {
-            observed.reading.unknown_frees = self.session.image(tgid.0).map(|image| image.unknown_frees.into());
+            let unknown = self.session.image(tgid.0).map(|image| image.unknown_frees.into());
+            // Of blocks that were allocated while none were tracked, most of them: they say nothing.
+            observed.reading.unknown_frees = if self.aggregator.windows().is_some() { Some(0) } else { unknown };
         }
         let lifetimes = self.other_lifetimes();
-        self.analyst.take_other_lifetimes(lifetimes);
+        let sizes = self.aggregator.ranges().sizes();
+        self.analyst.take_other_lifetimes(lifetimes, sizes);
         Ok((view, observed))
     }
 
@@ -321,12 +353,23 @@ impl Tracing {
         view
     }
 
+    /// CPU time that the processes have used since each came. Those that are gone keep theirs.
+    pub(super) fn cpu_time(&mut self) -> Duration {
+        for (pid, process) in &self.processes {
+            if let Some(now) = process.target.cpu_time() {
+                self.cpu.entry(*pid).or_insert((now, now)).1 = now;
+            }
+        }
+        self.cpu.values().map(|(first, last)| last.saturating_sub(*first)).sum()
+    }
+
     /// Counts now.
     pub(super) fn snapshot(&mut self) -> anyhow::Result<SharedSnapshot> {
         self.drain()?;
         self.purge()?;
         self.session.read(self.aggregator.site_ids(), &mut self.reading)?;
         self.read_resident();
+        self.reading.cpu = Some(self.cpu_time());
         for (pid, process) in &self.processes {
             for runtime in &process.planned.runtimes {
                 self.aggregator.note(Tgid(*pid), runtime.note());
@@ -405,8 +448,8 @@ impl Tracing {
         }
     }
 
-    /// The last numbers, then the probes out, then the names; with what happened until then.
-    pub(super) async fn finish(mut self, state: TargetState) -> anyhow::Result<(Snapshot, History)> {
+    /// The last numbers, then the probes out, then the names, if they are wanted; with what happened until then.
+    pub(super) async fn finish(mut self, state: TargetState, named: bool) -> anyhow::Result<(Snapshot, History)> {
         // Whoever ended a moment ago did.
         self.take_ended()?;
         for process in self.processes.values_mut() {
@@ -429,7 +472,9 @@ impl Tracing {
             eprintln!("leaktrace: taking {slow} probes out, which takes this kernel about {seconds} s");
         }
         self.session.detach();
-        self.wait_for_names(&aged, LAST_NAMES);
+        if named {
+            self.wait_for_names(&aged, LAST_NAMES);
+        }
         Ok((self.aggregator.renamed(&aged), self.analyst.into_history()))
     }
 }

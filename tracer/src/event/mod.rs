@@ -15,5 +15,5 @@ pub use decode::decode;
 pub use fd_survey::{FdLook, FdSurvey, SurveyedFd, SurveyedSocket};
 pub use raw::{Connection, DecodeError, RawEvent, SiteStack, Turn};
 pub use replay::{Replay, write_step};
-pub use source::{EventSource, Reading, SourceError, Survey};
+pub use source::{EventSource, Reading, SampleReading, SourceError, Survey};
 pub use synthetic::{Pattern, Synthetic};

@@ -1,6 +1,6 @@
 //! A source that plays back what another source gave, from JSON lines.
 //!
-//! One line is one step: the events polled and the counters read after them. Probes and their hits are not kept.
+//! One line is one step: the events polled and the counters read after them. Probes, their hits and what sampling needs are not kept.
 
 use std::{
     io::{self, BufRead, Write},
@@ -153,7 +153,7 @@ impl<R: BufRead> Replay<R> {
             .into_iter()
             .map(|(stat, count)| Ok(StatCount { stat: Stat::try_from(stat)?, count }))
             .collect::<Result<_, super::DecodeError>>()?;
-        Ok((events, Reading { now_ns, faults, counters, loss, stats, probes: Vec::new() }))
+        Ok((events, Reading { now_ns, faults, counters, sample: None, loss, stats, cpu: None, probes: Vec::new() }))
     }
 }
 
@@ -253,7 +253,7 @@ impl From<&RawEvent> for Event {
 /// # Errors
 /// When writing fails.
 pub fn write_step(out: &mut impl Write, events: &[RawEvent], reading: &Reading) -> io::Result<()> {
-    let Reading { now_ns, faults, counters, loss, stats, probes: _ } = reading;
+    let Reading { now_ns, faults, counters, sample: _, loss, stats, cpu: _, probes: _ } = reading;
     let step = Step {
         faults: faults.clone(),
         now_ns: *now_ns,
@@ -301,6 +301,8 @@ mod tests {
         });
         let counters = BlockCounters { alloc_bytes: 101, alloc_objects: 7, free_bytes: 11, free_objects: 1 };
         let first = Reading {
+            sample: None,
+            cpu: None,
             now_ns: 1_000,
             counters: vec![counters],
             faults: vec![13],

@@ -1,12 +1,15 @@
 //! Where events and counters come from.
 
-use std::collections::HashMap;
+use std::time::Duration;
 
 use thiserror::Error;
 
 use super::raw::{DecodeError, RawEvent};
-use crate::aggregate::{BlockCounters, LossCount, ProbeStatus, SiteId, StatCount};
-use crate::analyze::survival::{AGE_BUCKETS, LiveAges};
+use crate::aggregate::{BlockCounters, LossCount, ProbeStatus, Raised, SampledFrees, SiteMap, StatCount};
+use crate::analyze::{
+    sizes::Sizes,
+    survival::{AGE_BUCKETS, LiveAges},
+};
 
 /// Why a source failed.
 #[derive(Debug, Error)]
@@ -24,29 +27,48 @@ pub enum SourceError {
 pub struct Reading {
     /// The moment: `CLOCK_MONOTONIC`, nanoseconds.
     pub now_ns: u64,
-    /// By site id.
+    /// By site id; of blocks, of those that are tracked.
     pub counters: Vec<BlockCounters>,
     /// Page faults that were looked at, by site id; empty where none are.
     pub faults: Vec<u64>,
+    /// When not all blocks are tracked, or were not.
+    pub sample: Option<SampleReading>,
     /// Losses that happened.
     pub loss: Vec<LossCount>,
     /// What else was seen.
     pub stats: Vec<StatCount>,
+    /// CPU time of the traced processes since the attach, where it was read.
+    pub cpu: Option<Duration>,
     /// The probes and their hits.
     pub probes: Vec<ProbeStatus>,
+}
+
+/// What the counters of blocks stand for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SampleReading {
+    /// How many blocks a tracked one stands for.
+    pub rate: u32,
+    /// When that rose by itself.
+    pub raised: Vec<Raised>,
+    /// By site id.
+    pub frees: Vec<SampledFrees>,
 }
 
 /// A look at all outstanding blocks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Survey {
     /// When the oldest outstanding block of each site was born: `CLOCK_MONOTONIC`, nanoseconds.
-    pub oldest_born_ns: HashMap<SiteId, u64>,
+    pub oldest_born_ns: SiteMap<u64>,
+    /// Of each site's blocks the square of their mean size over the mean of the squares: 1 when all have one size.
+    pub evenness: SiteMap<f64>,
     /// Blocks seen.
     pub blocks: u64,
     /// When it began: `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
     /// Ages of each site's blocks: of those that are outstanding, and of those that were freed.
-    pub ages: HashMap<SiteId, (LiveAges, [u64; AGE_BUCKETS])>,
+    pub ages: SiteMap<(LiveAges, [u64; AGE_BUCKETS])>,
+    /// Sizes of each site's outstanding blocks.
+    pub sizes: SiteMap<Sizes>,
 }
 
 /// A source of events: the kernel, a recording, or made up.

@@ -67,7 +67,7 @@ fn own_numbers(writer: &mut Writer<'_>) -> fmt::Result {
 
 /// Whether and for how long something is traced, and what is missing in the numbers.
 fn run(snapshot: &Snapshot, writer: &mut Writer<'_>) -> fmt::Result {
-    let Snapshot { started, elapsed, state, loss, incomplete, probes, .. } = snapshot;
+    let Snapshot { started, elapsed, state, loss, incomplete, probes, sample, overhead, .. } = snapshot;
     let running = u64::from(*state == TargetState::Running);
     writer.gauge("leaktrace_up", "Whether what is traced is still there.", [([], running)])?;
     let started = started.as_millisecond() as f64 / 1e3;
@@ -90,6 +90,14 @@ fn run(snapshot: &Snapshot, writer: &mut Writer<'_>) -> fmt::Result {
     }
     let hits = hits.into_iter().map(|(kind, hits)| ([("kind", kind.into())], hits));
     writer.counter("leaktrace_probe_hits", "Times that probes were hit; each costs the target a trap.", hits)?;
+    if snapshot.heap_traced {
+        let rate = sample.as_ref().map_or(1, |sample| u64::from(sample.rate));
+        let help = "One block in this many is tracked; more than 1 means that numbers of memory are estimates.";
+        writer.gauge("leaktrace_sample_rate", help, [([], rate)])?;
+    }
+    let share = overhead.iter().map(|overhead| ([], overhead.share()));
+    let help = "Share of the CPU time of what is traced that the allocator's probes take, over the last window.";
+    writer.gauge("leaktrace_overhead_ratio", help, share)?;
     verdicts(snapshot, writer)
 }
 

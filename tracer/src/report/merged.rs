@@ -105,13 +105,33 @@ impl Mergeable for SiteSnapshot {
     }
 
     fn add(&mut self, other: &Self) {
-        let Self { id: _, tgid: _, kind: _, counters, faulted, oldest, stack: _, verdict, ages, suppressed } = other;
+        let Self {
+            id: _,
+            tgid: _,
+            kind: _,
+            counters,
+            faulted,
+            sampled,
+            oldest,
+            stack: _,
+            verdict,
+            ages,
+            sizes,
+            suppressed,
+        } = other;
+        if let (Some(sum), Some(more)) = (&mut self.sampled, sampled) {
+            **sum += **more;
+        }
         self.suppressed &= *suppressed;
         self.counters += *counters;
         if let Some(faulted) = faulted {
             *self.faulted.get_or_insert_default() += *faulted;
         }
         self.ages = match (self.ages.take(), ages) {
+            (Some(own), Some(others)) => Some(Arc::new(own.with(others))),
+            (own, others) => own.or_else(|| others.clone()),
+        };
+        self.sizes = match (self.sizes.take(), sizes) {
             (Some(own), Some(others)) => Some(Arc::new(own.with(others))),
             (own, others) => own.or_else(|| others.clone()),
         };

@@ -8,6 +8,7 @@
 mod call_site;
 pub mod diff;
 pub mod doctor;
+mod estimates;
 pub mod export;
 pub(crate) mod fd_words;
 mod frame_text;
@@ -28,6 +29,7 @@ pub mod untrusted;
 mod words;
 
 pub(crate) use call_site::{FOLD, call_site, call_site_index, library_runs, short_name};
+pub(crate) use estimates::{estimate_mark, with_errors};
 pub(crate) use frame_text::{FrameText, basename, place};
 pub use json::{SCHEMA, write_json};
 pub use order::Sort;

@@ -10,6 +10,7 @@ use tracer_common::event::SiteKind;
 
 use super::{
     FrameText, Sort,
+    estimates::{estimate_mark, marked, with_errors},
     growth_words::faulted_words,
     library_runs,
     merged::{Merged, merge, owner_words, parts_words},
@@ -25,8 +26,8 @@ use super::{
 };
 use crate::{
     aggregate::{
-        BlockCounters, IncompleteCount, LossCount, Note, ProcessSnapshot, Rates, SiteSnapshot, Snapshot, Suppressed,
-        TargetInfo, Tgid,
+        BlockCounters, IncompleteCount, LossCount, Note, ProcessSnapshot, Rates, Sampled, SiteSnapshot, Snapshot,
+        Suppressed, TargetInfo, Tgid,
     },
     symbolize::Stack,
 };
@@ -108,6 +109,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         growth,
         sites: _,
         totals: _,
+        sample,
         rates: _,
         loss,
         incomplete,
@@ -115,6 +117,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         probes: _,
         features: _,
         own_cost: _,
+        overhead,
         descriptors: _,
     } = snapshot;
     let TargetInfo { pid, comm, exe, cmdline } = target;
@@ -124,7 +127,8 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     };
     writeln!(out, "leaktrace: {}[{}], {state}", displayable(comm), pid.0)?;
     writeln!(out, "command      {}", command(exe, cmdline, CMDLINE_COLUMNS))?;
-    write_processes(processes, out)?;
+    let mark = estimate_mark(sample.is_some());
+    write_processes(processes, mark, out)?;
     let since = started.strftime("%Y-%m-%d %H:%M:%S UTC");
     writeln!(out, "traced       {} since {since}", duration(*elapsed))?;
     if let Some(faults) = growth {
@@ -135,8 +139,13 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     } else {
         writeln!(out, "memory       not traced: started with --fds")?;
     }
+    if let Some(overhead) = overhead {
+        let percent = overhead.share() * 100.0;
+        writeln!(out, "overhead     {percent:.1} % of the CPU time used is spent in the allocator's probes")?;
+    }
     for Note { what, pids } in notes {
         let whose = match (pids.as_slice(), processes.len()) {
+            ([], _) => String::new(),
             ([Tgid(pid)], 2..) => format!("process {pid}: "),
             (pids, 2..) => format!("{} processes: ", pids.len()),
             _ => String::new(),
@@ -145,7 +154,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     }
     write_analysis(snapshot, out)?;
     for Suppressed { pattern, sites, inuse_bytes, inuse_objects } in suppressions {
-        let held = amount(*inuse_bytes, *inuse_objects);
+        let held = marked(mark, &amount(*inuse_bytes, *inuse_objects));
         writeln!(out, "suppressed   {held} of {} by leak:{}", counted(*sites, "site", "sites"), displayable(pattern))?;
     }
     if loss.is_empty() {
@@ -164,18 +173,22 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn heap_numbers(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
-    let Snapshot { window, sites, totals, rates, .. } = snapshot;
+    let Snapshot { window, sites, totals, sample, rates, .. } = snapshot;
+    let mark = estimate_mark(sample.is_some());
+    let sampled = sample.as_ref().map(|sample| &sample.totals);
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *totals;
     let heap_sites = sites.iter().filter(|site| site.kind == SiteKind::Heap).count();
     let from = counted(heap_sites as u64, "call site", "call sites");
-    writeln!(out, "outstanding  {} from {from}", amount(totals.inuse_bytes(), totals.inuse_objects()))?;
-    writeln!(out, "allocated    {}", amount(alloc_bytes, alloc_objects))?;
-    writeln!(out, "freed        {}", amount(free_bytes, free_objects))?;
+    writeln!(out, "outstanding  {} from {from}", inuse_words(SiteKind::Heap, totals, sampled))?;
+    let allocated = sampled.map(|sampled| (sampled.alloc_bytes(), sampled.alloc_objects()));
+    let freed = sampled.map(|sampled| (sampled.free_bytes(), sampled.free_objects()));
+    writeln!(out, "allocated    {}", with_errors(amount(alloc_bytes, alloc_objects), allocated))?;
+    writeln!(out, "freed        {}", with_errors(amount(free_bytes, free_objects), freed))?;
     write_mapped(sites, false, out)?;
     let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s } = *rates;
     writeln!(
         out,
-        "rates        {} allocations/s, {} frees/s, {}/s allocated, {}/s outstanding, over the last {}",
+        "rates        {mark}{} allocations/s, {mark}{} frees/s, {mark}{}/s allocated, {mark}{}/s outstanding, over the last {}",
         rate(allocs_per_s),
         rate(frees_per_s),
         signed_bytes(alloc_bytes_per_s).trim_start_matches('+'),
@@ -185,7 +198,7 @@ fn heap_numbers(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// One line for each process, when there are several.
-fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Result<()> {
+fn write_processes(processes: &[ProcessSnapshot], mark: &str, out: &mut dyn Write) -> io::Result<()> {
     if processes.len() < 2 {
         return match processes.first() {
             Some(ProcessSnapshot { unseen, .. }) if !unseen.is_zero() => {
@@ -198,7 +211,7 @@ fn write_processes(processes: &[ProcessSnapshot], out: &mut dyn Write) -> io::Re
     for (index, process) in processes.iter().take(PROCESSES).enumerate() {
         let ProcessSnapshot { info, parent, state, began: _, ended, unseen, totals, fds } = process;
         let label = if index == 0 { "processes" } else { "" };
-        let held = amount(totals.inuse_bytes(), totals.inuse_objects());
+        let held = marked(mark, &amount(totals.inuse_bytes(), totals.inuse_objects()));
         let fds = fds.map(|fds| format!(", {}", counted(fds, "descriptor", "descriptors"))).unwrap_or_default();
         let ended = ended.map(|ended| format!(" after {}", duration(ended))).unwrap_or_default();
         let parent = parent.map(|Tgid(pid)| format!(" of {pid}")).unwrap_or_default();
@@ -239,6 +252,11 @@ fn amount(size: u64, objects: u64) -> String {
     format!("{} in {}", bytes(size), counted(objects, "object", "objects"))
 }
 
+/// What is outstanding, with its errors where it is estimated.
+fn inuse_words(kind: SiteKind, counters: &BlockCounters, sampled: Option<&Sampled>) -> String {
+    with_errors(amount_of(kind, counters), sampled.map(|sampled| (sampled.inuse_bytes(), sampled.inuse_objects())))
+}
+
 /// What a site holds.
 fn amount_of(kind: SiteKind, counters: &BlockCounters) -> String {
     amount_of_all(kind, counters.inuse_bytes(), counters.inuse_objects())
@@ -252,20 +270,34 @@ fn amount_of_all(kind: SiteKind, size: u64, objects: u64) -> String {
 }
 
 fn write_site(rank: usize, entry: &Merged<SiteSnapshot>, processes: usize, out: &mut dyn Write) -> io::Result<()> {
-    let SiteSnapshot { id: _, tgid: _, kind, counters, faulted: _, oldest, stack, verdict, ages: _, suppressed } =
-        &entry.sum;
+    let SiteSnapshot {
+        id: _,
+        tgid: _,
+        kind,
+        counters,
+        faulted: _,
+        sampled,
+        oldest,
+        stack,
+        verdict,
+        ages: _,
+        sizes: _,
+        suppressed,
+    } = &entry.sum;
+    let sampled = sampled.as_deref();
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let age = oldest.map_or_else(|| "unknown".to_owned(), duration);
-    let amount_allocated = amount_of_all(*kind, alloc_bytes, alloc_objects);
+    let allocated = sampled.map(|sampled| (sampled.alloc_bytes(), sampled.alloc_objects()));
+    let amount_allocated = with_errors(amount_of_all(*kind, alloc_bytes, alloc_objects), allocated);
     let kind_words = if kind.is_range() { format!(", {}", kind.name()) } else { String::new() };
     writeln!(
         out,
         "#{rank} {} outstanding, oldest {age}, of {} allocated ({}{kind_words})",
-        amount_of(*kind, counters),
+        inuse_words(*kind, counters, sampled),
         amount_allocated,
         owner_words(entry, processes),
     )?;
-    if let Some(words) = parts_words(entry, bytes) {
+    if let Some(words) = parts_words(entry, |size| format!("{}{}", estimate_mark(sampled.is_some()), bytes(size))) {
         writeln!(out, "    {words}")?;
     }
     match verdict {
@@ -324,6 +356,8 @@ pub(super) fn write_stack(stack: &Stack, out: &mut dyn Write) -> io::Result<()> 
 /// The sites to list, and what is left out.
 pub(super) struct Listing<'a> {
     pub(super) shown: Vec<&'a Merged<SiteSnapshot>>,
+    /// What stands before their numbers.
+    mark: &'static str,
     /// Left out by `top`.
     below: BlockCounters,
     below_sites: usize,
@@ -345,6 +379,7 @@ impl<'a> Listing<'a> {
         sort_indices(&mut indices, &sums, sort, |site| site.counters.alloc_objects as f64);
         let mut listing = Self {
             shown: Vec::new(),
+            mark: estimate_mark(snapshot.sample.is_some()),
             below: BlockCounters::default(),
             below_sites: 0,
             startup: BlockCounters::default(),
@@ -376,20 +411,20 @@ impl<'a> Listing<'a> {
 
     /// In a sentence, what is shown and what is not.
     pub(super) fn rest_words(&self, options: &ReportOptions) -> String {
-        let Self { shown, below, below_sites, startup, startup_sites, young, young_sites, idle_sites } = self;
+        let Self { shown, mark, below, below_sites, startup, startup_sites, young, young_sites, idle_sites } = self;
         let sites = |number: usize| counted(number as u64, "site", "sites");
         let mut rest = Vec::new();
         if *below_sites > 0 {
-            let held = amount(below.inuse_bytes(), below.inuse_objects());
+            let held = marked(mark, &amount(below.inuse_bytes(), below.inuse_objects()));
             rest.push(format!("{} holding {held} (--top {})", sites(*below_sites), options.top));
         }
         if *startup_sites > 0 {
-            let held = amount(startup.inuse_bytes(), startup.inuse_objects());
+            let held = marked(mark, &amount(startup.inuse_bytes(), startup.inuse_objects()));
             let whose = "of the loader and the libraries' start, before the program's own code";
             rest.push(format!("{} {whose}, holding {held}", sites(*startup_sites)));
         }
         if *young_sites > 0 {
-            let held = amount(young.inuse_bytes(), young.inuse_objects());
+            let held = marked(mark, &amount(young.inuse_bytes(), young.inuse_objects()));
             let age = duration(options.min_age);
             rest.push(format!(
                 "{} holding {held}, without a block known to be {age} old (--min-age)",
@@ -428,6 +463,11 @@ mod tests {
     #[test]
     fn growth_is_estimated_from_page_faults() {
         insta::assert_snapshot!(report(&testing::growth(), &ReportOptions { top: 2, ..Default::default() }));
+    }
+
+    #[test]
+    fn estimates_are_marked_and_have_their_errors() {
+        insta::assert_snapshot!(report(&testing::sampled(), &ReportOptions { top: 3, ..Default::default() }));
     }
 
     #[test]

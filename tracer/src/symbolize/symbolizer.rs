@@ -49,6 +49,8 @@ struct State {
     requests: Queue,
     answers: VecDeque<(SiteId, Arc<Stack>)>,
     processes: HashMap<(Tgid, u32), SharedModules>,
+    /// A stack is being named.
+    busy: bool,
     over: bool,
 }
 
@@ -68,8 +70,13 @@ impl Symbolizer {
     }
 
     fn with_capacity(requests: usize, answers: usize) -> Result<Self, SymbolizerError> {
-        let state =
-            State { requests: Queue::new(requests), answers: VecDeque::new(), processes: HashMap::new(), over: false };
+        let state = State {
+            requests: Queue::new(requests),
+            answers: VecDeque::new(),
+            processes: HashMap::new(),
+            busy: false,
+            over: false,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let worker = Arc::clone(&shared);
         std::thread::Builder::new()
@@ -89,9 +96,10 @@ impl Symbolizer {
         self.shared.lock().processes.remove(&(tgid, image));
     }
 
-    /// Requests that wait.
+    /// Stacks that wait for their names, with the one that is getting its own.
     pub fn backlog(&self) -> usize {
-        self.shared.lock().requests.len()
+        let state = self.shared.lock();
+        state.requests.len() + usize::from(state.busy)
     }
 }
 
@@ -129,6 +137,7 @@ fn work(shared: &Shared, answers_max: usize) {
                 && let Some(request) = state.requests.pop()
             {
                 let modules = state.processes.get(&(request.tgid, request.image)).map(Arc::clone);
+                state.busy = true;
                 break (request, modules);
             }
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -139,6 +148,8 @@ fn work(shared: &Shared, answers_max: usize) {
             let nameless = |&address| Frame { function: Err(NoSymbol::ModuleUnreadable), ..Frame::pending(address) };
             Stack { frames: request.frames.iter().map(nameless).collect(), end: request.end }
         });
-        shared.lock().answers.push_back((request.site, Arc::new(stack)));
+        let mut state = shared.lock();
+        state.answers.push_back((request.site, Arc::new(stack)));
+        state.busy = false;
     }
 }

@@ -134,6 +134,13 @@ impl Target {
         Some(std::time::Duration::from_secs_f64((uptime.uptime - started).max(0.0)))
     }
 
+    /// CPU time that it has used, user and system; `None` when that cannot be told.
+    pub fn cpu_time(&self) -> Option<std::time::Duration> {
+        let stat = procfs::process::Stat::from_read(self.dir.read("stat", STATUS_BYTES).ok()?.as_slice()).ok()?;
+        let seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+        Some(std::time::Duration::from_secs_f64(seconds))
+    }
+
     /// Whether a thread of it has a seccomp filter.
     pub fn is_filtered(&self) -> bool {
         let Ok(threads) = std::fs::read_dir(format!("/proc/{}/task", self.info.pid.0)) else { return false };

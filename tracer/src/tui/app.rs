@@ -103,6 +103,11 @@ impl App {
         self.state.snapshot.clone()
     }
 
+    /// Says what is going on, until it is over.
+    pub fn progress(&mut self, words: Option<String>) {
+        self.state.progress = words;
+    }
+
     /// Shows a message in the last line until the next key.
     pub fn status(&mut self, message: impl Into<String>) {
         self.state.status = Some(message.into());

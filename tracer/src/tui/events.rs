@@ -95,6 +95,11 @@ impl Events {
         self.receiver.recv().await
     }
 
+    /// What has come already.
+    pub fn take(&mut self) -> Option<io::Result<Input>> {
+        self.receiver.try_recv().ok()
+    }
+
     /// Stops the thread and waits for its end.
     pub fn stop(self) {
         drop(self);

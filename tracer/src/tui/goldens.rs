@@ -62,7 +62,17 @@ fn with_source() -> App {
     app
 }
 
+fn busy(mut app: App, words: &str) -> App {
+    app.progress(Some(words.to_owned()));
+    app
+}
+
+golden!(attaching_80x24, busy(app([]), "making the unwind table of /usr/bin/\u{1b}[2Jnode (94.3 MiB)"), &[], 80 x 24);
+golden!(naming_80x24, busy(judged(), "naming 1,021 call stacks"), &[], 80 x 24);
+golden!(naming_40x8, busy(judged(), "naming 1,021 call stacks"), &[], 40 x 8);
 golden!(source_line_120x40, with_source(), &[], 120 x 40);
+golden!(sampled_80x24, app([testing::sampled()]), &[], 80 x 24);
+golden!(sampled_120x40, app([testing::sampled()]), &[], 120 x 40);
 golden!(judged_80x24, judged(), &[], 80 x 24);
 golden!(judged_120x40, judged(), &[], 120 x 40);
 golden!(judged_220x60, judged(), &[], 220 x 60);

@@ -18,6 +18,19 @@ fn normal() -> App {
     app([testing::normal_fds()])
 }
 
+/// Its second site allocates in the function that serves, below which descriptors are opened.
+fn handler() -> App {
+    let mut snapshot = testing::normal_fds();
+    let site = &mut snapshot.sites[1];
+    Arc::make_mut(&mut site.stack)
+        .frames
+        .retain(|frame| frame.function.as_deref().is_ok_and(|name| ["strdup", "http_serve", "main"].contains(&name)));
+    app([snapshot])
+}
+
+golden!(leaks_beside_descriptors_120x40, handler(), &[Down], 120 x 40);
+golden!(leaks_beside_descriptors_220x60, handler(), &[Down], 220 x 60);
+golden!(leaks_beside_descriptors_80x24, handler(), &[Down, Tab, End], 80 x 24);
 golden!(leaks_with_signals_80x24, normal(), &[], 80 x 24);
 golden!(descriptors_80x24, normal(), &[Char('2')], 80 x 24);
 // The README shows this one.
@@ -61,7 +74,7 @@ fn at_share(open: u64) -> Snapshot {
 fn the_share_of_the_limit_is_coloured_at_80_and_95_percent_and_without_colours_reversed() {
     for (open, color, foreground, modifier) in [
         (79, true, Color::Reset, Modifier::BOLD),
-        (80, true, Color::Yellow, Modifier::BOLD),
+        (80, true, Color::Black, Modifier::empty()),
         (95, true, Color::Red, Modifier::BOLD),
         (95, false, Color::Reset, Modifier::BOLD | Modifier::REVERSED),
     ] {

@@ -98,6 +98,7 @@ golden!(flame_from_the_root, flame(testing::normal()), &[Char('g')], 80 x 24);
 golden!(flame_10_000_sites, flame(testing::many(10_000)), &[], 80 x 24);
 golden!(flame_searching, flame(testing::normal()), &[Char('/'), Char('h'), Char('t'), Char('t')], 80 x 24);
 golden!(flame_searched, flame(testing::normal()), &[Char('/'), Char('h'), Char('t'), Char('t'), Enter], 80 x 24);
+golden!(flame_all_frames_120x40, flame(testing::normal()), &[Char('g'), Char('f')], 120 x 40);
 golden!(flame_exited, flame(testing::exited()), &[], 80 x 24);
 golden!(flame_not_traced, flame(testing::fds_alone()), &[], 80 x 24);
 golden!(flame_help, flame(testing::normal()), &[Char('?')], 80 x 40);
@@ -128,6 +129,7 @@ fn troubled() -> Snapshot {
         offset: place as u64 * 4,
         kind: if place % 2 == 0 { "entry" } else { "return" },
         hits: 10_007_u64.pow(place as u32 % 4) - 1,
+        cost: Some(Duration::from_nanos(431 + 700 * (place as u64 % 2))),
     };
     snapshot.probes = functions.iter().enumerate().map(probe).collect();
     snapshot
@@ -142,6 +144,7 @@ fn hostile() -> Snapshot {
         offset: 4,
         kind: "entry",
         hits: 7,
+        cost: None,
     };
     snapshot.probes = vec![
         probe("mal\x1b[2Jloc", "/tmp/\u{202e}gnp.so"),
@@ -151,6 +154,7 @@ fn hostile() -> Snapshot {
     snapshot
 }
 
+golden!(health_sampled, health(testing::sampled()), &[], 80 x 40);
 golden!(health_80x24, health(testing::normal()), &[], 80 x 24);
 golden!(health_120x40, health(testing::normal()), &[], 120 x 40);
 golden!(health_220x60, health(testing::normal()), &[], 220 x 60);

@@ -108,7 +108,7 @@ pub(super) enum Action {
     PreviousSort,
     Reverse,
     Group,
-    /// Name sites by another frame.
+    /// Name sites by another frame; fold the frames of libraries, or do not.
     Fold,
     Fastest,
     MarkBaseline,
@@ -157,7 +157,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("s S r", "sort: next column or measure, last, reverse"),
     ("/", "search, filter: Enter keeps it, Esc does not"),
     ("o", "group by site, function, module, process"),
-    ("f", "name sites by their own or innermost frame"),
+    ("f", "name sites by own or innermost frame; flame: fold"),
     ("m", "to the site that grows the most"),
     ("b B", "mark a baseline to compare with, forget it"),
     ("Space", "pause the view; tracing goes on"),

@@ -28,5 +28,5 @@ pub use events::{Events, Input, events};
 pub use input::Export;
 pub use input::{Flow, Seek};
 pub use state::{Recorded, SourceLine};
-pub use terminal::{Terminal, restore};
+pub use terminal::{Log, Terminal, restore};
 pub use theme::{braille_from_env, color_from_env};

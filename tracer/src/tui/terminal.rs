@@ -1,10 +1,10 @@
 //! The terminal, taken over and always given back: at the end, on an error, and before a panic prints its message.
 
 use std::{
-    io::{self, Stdout, Write},
+    io::{self, IsTerminal as _, Stdout, Write},
     panic,
     sync::{
-        Once,
+        Mutex, Once, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -24,6 +24,10 @@ use crate::symbolize;
 /// Whether the terminal is taken over. There is one terminal, so there is one flag: the panic hook must know too.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 static HOOK: Once = Once::new();
+/// What was logged meanwhile.
+static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+/// Bytes of it at most.
+const HELD_MOST: usize = 64 << 10;
 
 /// The terminal in raw mode on its alternate screen, until this is dropped.
 #[derive(Debug)]
@@ -85,6 +89,30 @@ pub fn restore() {
         let mut out = io::stdout();
         let _ = leave(&mut out);
         let _ = disable_raw_mode();
+        let held = std::mem::take(&mut *HELD.lock().unwrap_or_else(PoisonError::into_inner));
+        let _ = io::stderr().write_all(&held);
+    }
+}
+
+/// Standard error for what is logged. While the dashboard is on the same terminal it would tear the picture, and be lost
+/// with it: it comes when the terminal is given back.
+#[derive(Clone, Copy, Debug)]
+pub struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if !TAKEN.load(Ordering::SeqCst) || !io::stderr().is_terminal() {
+            return io::stderr().write(line);
+        }
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() + line.len() <= HELD_MOST {
+            held.extend_from_slice(line);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 

@@ -1,4 +1,8 @@
 //! Colours of the 16 that every terminal has, and what stands for them where there are none.
+//!
+//! Nobody tells a program whether the terminal is dark or light (sudo does not pass `COLORFGBG` on), so what is written on the
+//! terminal's own background has a colour that can be read on both: red, magenta and light blue, never yellow, cyan, green, white or
+//! black. Those come in pairs, with a background of their own.
 
 use std::ffi::OsStr;
 
@@ -15,9 +19,13 @@ use crate::{
     },
 };
 
-/// Whether colours are wanted: `NO_COLOR` is unset or empty, as <https://no-color.org> has it.
+/// Whether colours are wanted: `NO_COLOR` is unset or empty, as <https://no-color.org> has it, and the terminal has any.
 pub fn color_from_env() -> bool {
-    color_wanted(std::env::var_os("NO_COLOR").as_deref())
+    color_wanted(std::env::var_os("NO_COLOR").as_deref()) && has_color(std::env::var_os("TERM").as_deref())
+}
+
+fn has_color(term: Option<&OsStr>) -> bool {
+    !term.is_some_and(|term| ["dumb", "vt100", "vt102", "vt220"].iter().any(|name| term == *name))
 }
 
 fn color_wanted(no_color: Option<&OsStr>) -> bool {
@@ -65,15 +73,15 @@ impl Theme {
     }
 
     pub(super) fn resident(self) -> Style {
-        self.colored(Style::new(), Color::Cyan)
+        self.colored(Style::new(), Color::LightBlue)
     }
 
     pub(super) fn outstanding(self) -> Style {
-        self.colored(Style::new(), Color::Yellow)
+        self.colored(Style::new(), Color::Magenta)
     }
 
     pub(super) fn descriptors(self) -> Style {
-        self.colored(Style::new(), Color::Magenta)
+        self.bold()
     }
 
     /// Where something bad happens.
@@ -94,7 +102,7 @@ impl Theme {
     /// What a search found in the flame graph.
     pub(super) fn found(self) -> Style {
         if self.color {
-            Style::new().fg(Color::Black).bg(Color::LightCyan).add_modifier(Modifier::BOLD)
+            Style::new().fg(Color::Black).bg(Color::LightCyan)
         } else {
             Style::new().add_modifier(Modifier::BOLD | Modifier::UNDERLINED)
         }
@@ -122,7 +130,7 @@ impl Theme {
     }
 
     pub(super) fn heading(self) -> Style {
-        self.colored(self.bold(), Color::Cyan)
+        self.colored(self.bold(), Color::LightBlue)
     }
 
     pub(super) fn loss(self) -> Style {
@@ -135,12 +143,13 @@ impl Theme {
     }
 
     pub(super) fn incomplete(self) -> Style {
-        self.colored(Style::new(), Color::Yellow)
+        self.colored(Style::new(), Color::Magenta)
     }
 
     /// Something is wrong in the target.
     pub(super) fn warning(self) -> Style {
-        self.colored(self.bold(), Color::Yellow)
+        // Not bold: some terminals make bold black grey.
+        if self.color { Style::new().fg(Color::Black).bg(Color::Yellow) } else { self.bold() }
     }
 
     /// Share of a limit in use, from 0 to 1; the marks are those of the signals.
@@ -162,23 +171,22 @@ impl Theme {
     }
 
     pub(super) fn no_loss(self) -> Style {
-        self.colored(Style::new(), Color::Green)
+        Style::new()
     }
 
     pub(super) fn state(self, state: &TargetState) -> Style {
         match state {
-            TargetState::Running => self.colored(Style::new(), Color::Green),
-            TargetState::Exited | TargetState::Detached => {
-                self.colored(self.bold().add_modifier(Modifier::REVERSED), Color::Yellow)
-            }
+            TargetState::Running => Style::new(),
+            TargetState::Exited | TargetState::Detached if self.color => self.warning(),
+            TargetState::Exited | TargetState::Detached => self.bold().add_modifier(Modifier::REVERSED),
         }
     }
 
     /// A change of outstanding bytes: growth is what the reader is here for.
     pub(super) fn change(self, per_second: f64) -> Style {
         match per_second {
-            change if change >= 0.5 => self.colored(Style::new(), Color::Yellow),
-            change if change <= -0.5 => self.colored(Style::new(), Color::Green),
+            change if change >= 0.5 => self.bold(),
+            change if change <= -0.5 => Style::new(),
             _ => self.dim(),
         }
     }
@@ -207,7 +215,7 @@ impl Theme {
     }
 
     pub(super) fn reason(self) -> Style {
-        self.colored(self.dim(), Color::Magenta)
+        self.colored(Style::new(), Color::Magenta)
     }
 }
 
@@ -220,6 +228,49 @@ mod tests {
         assert!(color_wanted(None));
         assert!(color_wanted(Some(OsStr::new(""))));
         assert!(!color_wanted(Some(OsStr::new("0"))));
+        assert!(has_color(None) && has_color(Some(OsStr::new("screen"))) && !has_color(Some(OsStr::new("vt100"))));
+    }
+
+    #[test]
+    fn text_on_the_terminals_own_background_can_be_read_on_dark_and_light_ones() {
+        let theme = Theme::new(true);
+        let labels = [Label::Leaking, Label::Growing, Label::Bounded, Label::Steady, Label::Churn, Label::StartUp];
+        let states = [TargetState::Running, TargetState::Exited, TargetState::Detached];
+        let styles = [
+            theme.resident(),
+            theme.outstanding(),
+            theme.descriptors(),
+            theme.limit(),
+            theme.found(),
+            theme.selected_flame(),
+            theme.bold(),
+            theme.dim(),
+            theme.heading(),
+            theme.loss(),
+            theme.loss_words(),
+            theme.incomplete(),
+            theme.warning(),
+            theme.no_loss(),
+            theme.reason(),
+            theme.selected(true),
+            theme.selected(false),
+            theme.pressure(None),
+            theme.pressure(Some(SHARE_MARKS[0])),
+            theme.pressure(Some(0)),
+        ];
+        let by_number = (0..8).map(|number| theme.flame(number));
+        let by_share = [0.0, 0.8, 0.95].map(|share| theme.share(share));
+        let by_growth = [-1e9, 0.0, 1.0, 1e6, 1e9].map(|growth| theme.growth(growth));
+        let by_label = labels.map(|label| theme.verdict(label));
+        let by_state = states.map(|state| theme.state(&state));
+        let all = styles.into_iter().chain(by_number).chain(by_share).chain(by_growth).chain(by_label).chain(by_state);
+        for style in all {
+            let safe = [None, Some(Color::Red), Some(Color::Magenta), Some(Color::LightBlue)];
+            assert!(
+                style.bg.is_some() && style.fg.is_some() || style.bg.is_none() && safe.contains(&style.fg),
+                "{style:?}"
+            );
+        }
     }
 
     #[test]

@@ -15,7 +15,10 @@ use super::{
         tabs, timeline,
     },
 };
-use crate::aggregate::{Descriptors, Snapshot};
+use crate::{
+    aggregate::{Descriptors, Snapshot},
+    report::untrusted::clean,
+};
 
 /// Below this there is no room for a number and the place it belongs to.
 const SMALLEST: (u16, u16) = (40, 8);
@@ -62,7 +65,10 @@ pub(super) fn draw(state: &mut State, theme: Theme, frame: &mut Frame<'_>) {
 }
 
 fn draw_tab(state: &mut State, theme: Theme, frame: &mut Frame<'_>, body: Rect) {
-    let Some(snapshot) = state.snapshot.clone() else { return say(sites::WAITING, frame, body) };
+    let Some(snapshot) = state.snapshot.clone() else {
+        let words = state.progress.as_deref().map(|words| clean(words, usize::from(body.width)));
+        return say(words.as_deref().unwrap_or(sites::WAITING), frame, body);
+    };
     match (state.tab, &snapshot.descriptors) {
         (Tab::Leaks | Tab::Flame, _) if !snapshot.has_memory() => say(NO_HEAP, frame, body),
         (Tab::Leaks, _) => draw_leaks(state, &snapshot, theme, frame, body),

@@ -5,6 +5,7 @@
 
 mod fds;
 mod footprint;
+mod overhead;
 mod pair;
 mod programs;
 mod table;
@@ -32,6 +33,8 @@ pub(crate) enum Benchmark {
     /// System calls with their descriptors traced: getppid, and open and close; untraced, by leaktrace, by strace; and
     /// leaktrace's own CPU time at 50,000 opens and closes a second
     Fds(Options),
+    /// What leaktrace says that it costs the target, beside what it does
+    Overhead(Options),
     /// Stack walks by unwind tables: time per event at several depths, and building the tables
     Unwind(Options),
 }
@@ -56,6 +59,7 @@ pub(crate) fn run(benchmark: &Benchmark) -> Result<()> {
     match benchmark {
         Benchmark::Pair(options) => pair::run(options),
         Benchmark::Fds(options) => fds::run(options),
+        Benchmark::Overhead(options) => overhead::run(options),
         Benchmark::Unwind(options) => unwind::run(options),
     }
 }

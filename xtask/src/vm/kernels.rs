@@ -23,7 +23,6 @@ pub(crate) struct LeftOut {
 /// The suite's tests that run, but for what is left out: what depends on the kernel, exactly counted. The others need
 /// servers, interpreters or a debugger, or take minutes under emulation; they run on this machine's kernel.
 pub(crate) const CORE: &[&str] = &[
-    "accounting::a_full_table_is_loss_and_nothing_else",
     "accounting::a_moving_realloc_races_with_those_who_take_its_old_place",
     "accounting::blocks_beyond_the_near_table_are_counted_as_well",
     "accounting::blocks_freed_by_another_thread_are_freed_at_their_site",
@@ -60,6 +59,8 @@ pub(crate) const CORE: &[&str] = &[
     "lifecycle::two_tracers_of_one_process_say_the_same",
     "ranges::threads_map_what_others_unmap",
     "ranges::what_is_mapped_cut_moved_and_resized",
+    "sampling::a_burst_into_a_small_table_is_estimated",
+    "sampling::a_rate_of_one_is_exact",
     "sockets::accepted_ones",
     "sockets::connected_at_once_later_or_not_at_all",
     "sockets::passed_in_messages",
@@ -100,7 +101,6 @@ const LEFT_OUT_5_10: &[LeftOut] = &[
     },
     LeftOut {
         tests: &[
-            "accounting::a_full_table_is_loss_and_nothing_else",
             "accounting::blocks_beyond_the_near_table_are_counted_as_well",
             "bad_input::a_target_that_is_killed_is_reported_to_its_end",
             "descriptors::calls_that_fail_open_nothing",

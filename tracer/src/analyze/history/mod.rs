@@ -14,13 +14,13 @@ mod site;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 pub use process::{ProcessReading, ProcessWindow};
 pub use site::SitePoint;
 
 use self::{process::ProcessHistory, site::SiteHistory};
-use crate::aggregate::{BlockCounters, SiteId, Snapshot, Tgid};
+use crate::aggregate::{BlockCounters, SiteId, SiteMap, Snapshot, Tgid};
 
 /// A resolution of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +60,35 @@ pub struct History {
     budget: usize,
     /// The interval of the newest reading.
     now: u64,
-    sites: HashMap<SiteId, Box<SiteHistory>>,
+    sites: SiteMap<Box<SiteHistory>>,
     /// Bytes that the sites' records take.
     record_bytes: usize,
     processes: BTreeMap<Tgid, ProcessHistory>,
+    /// Of sites whose counters are estimates.
+    shifts: SiteMap<Shift>,
+}
+
+/// An estimate may fall when less is tracked from then on, and counters do not. What is outstanding stays as
+/// it is; as much more is taken to have been allocated and freed.
+#[derive(Debug, Default)]
+struct Shift {
+    last: BlockCounters,
+    bytes: u64,
+    objects: u64,
+}
+
+impl Shift {
+    fn rising(&mut self, estimated: BlockCounters) -> BlockCounters {
+        self.bytes = self.bytes.max(self.last.alloc_bytes.saturating_sub(estimated.alloc_bytes));
+        self.objects = self.objects.max(self.last.alloc_objects.saturating_sub(estimated.alloc_objects));
+        self.last = BlockCounters {
+            alloc_bytes: estimated.alloc_bytes + self.bytes,
+            alloc_objects: estimated.alloc_objects + self.objects,
+            free_bytes: estimated.free_bytes + self.bytes,
+            free_objects: estimated.free_objects + self.objects,
+        };
+        self.last
+    }
 }
 
 impl History {
@@ -75,19 +100,24 @@ impl History {
     /// The same with another budget for sites.
     pub fn with_budget(interval: Duration, budget: usize) -> Self {
         let interval = interval.max(Duration::from_millis(1));
-        let (sites, processes) = (HashMap::new(), BTreeMap::new());
-        Self { interval, budget, now: 0, sites, record_bytes: 0, processes }
+        let (sites, processes) = (SiteMap::default(), BTreeMap::new());
+        Self { interval, budget, now: 0, sites, record_bytes: 0, processes, shifts: SiteMap::default() }
     }
 
     /// Takes the sites of a Snapshot: of the heap and of descriptors, whose bytes stay zero.
     pub fn push_snapshot(&mut self, snapshot: &Snapshot) {
-        let heap = snapshot.sites.iter().map(|site| (site.id, site.counters));
+        let mut shifts = std::mem::take(&mut self.shifts);
+        let heap = snapshot.sites.iter().map(|site| match site.sampled {
+            Some(_) => (site.id, shifts.entry(site.id).or_default().rising(site.counters)),
+            None => (site.id, site.counters),
+        });
         let fds = snapshot.descriptors.iter().flat_map(|descriptors| &descriptors.sites).map(|site| {
             let counters =
                 BlockCounters { alloc_objects: site.opened, free_objects: site.closed, ..Default::default() };
             (site.id, counters)
         });
         self.push(snapshot.elapsed, heap.chain(fds));
+        self.shifts = shifts;
     }
 
     /// Takes a reading at a time since attach. Sites that are left out have not changed.

@@ -187,3 +187,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_estimate_that_falls_is_no_new_site() {
+    let mut shift = Shift::default();
+    let counters =
+        |alloc, free| BlockCounters { alloc_bytes: alloc, alloc_objects: alloc, free_bytes: free, free_objects: free };
+    assert_eq!(shift.rising(counters(100, 40)), counters(100, 40));
+    // 60 outstanding are estimated as 44 by a coarser sample.
+    assert_eq!(shift.rising(counters(84, 40)), counters(100, 56));
+    assert_eq!(shift.rising(counters(90, 42)), counters(106, 58));
+    assert_eq!(shift.rising(counters(70, 42)), counters(106, 78));
+}

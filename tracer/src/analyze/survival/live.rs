@@ -67,6 +67,13 @@ impl LiveAges {
         self.bins.iter().map(|bin| bin.objects).sum()
     }
 
+    /// This share of them at every age.
+    pub fn scaled(&self, share: f64) -> Self {
+        let part = |count: u64| (count as f64 * share).round() as u64;
+        let bins = self.bins.iter().map(|bin| Bin { objects: part(bin.objects), bytes: part(bin.bytes), ..*bin });
+        Self { bins: bins.filter(|bin| bin.objects > 0).collect(), oldest_ns: self.oldest_ns }
+    }
+
     /// Those that have any, the youngest first.
     pub fn cohorts(&self) -> impl DoubleEndedIterator<Item = Cohort> + '_ {
         self.bins.iter().map(|bin| {

@@ -101,6 +101,8 @@ pub struct Context {
     pub resident: Option<Estimate>,
     /// Growth of all outstanding bytes per second.
     pub outstanding: Option<Estimate>,
+    /// How far off what is outstanding at the site may be for being estimated from a sample, as a share of it.
+    pub sampling_error: f64,
 }
 
 /// What is known of a site.
@@ -123,6 +125,12 @@ pub struct Rate {
     pub bytes: Estimate,
     /// Blocks per second.
     pub objects: Estimate,
+}
+
+impl Rate {
+    fn widened(self, share: f64) -> Self {
+        Self { bytes: self.bytes.widened(share), objects: self.objects.widened(share) }
+    }
 }
 
 /// What a site is doing, as of now.
@@ -189,12 +197,13 @@ pub fn judge(evidence: &Evidence) -> Option<Judgement> {
 
     let accumulation = accumulation::find(evidence, span.first);
     let found = accumulation.as_ref().filter(|found| found.goes_on());
-    let rate = found.and_then(|found| found.rate(evidence));
+    let widened = |rate: Rate| rate.widened(evidence.context.sampling_error);
+    let rate = found.and_then(|found| found.rate(evidence)).map(widened);
     if let Some((found, rate)) = found.zip(rate).filter(|(found, _)| found.is_leak()) {
         return Some(leak(evidence, found, rate));
     }
     let course = course(evidence, span);
-    if let Some(growth) = rate.or_else(|| course.growth()) {
+    if let Some(growth) = rate.or_else(|| course.growth().map(widened)) {
         let reason = words::growing(newest, &growth, accumulation.as_ref(), &course);
         return Some(Judgement { label: Label::Growing, confidence: 0.7, reason, rate: Some(growth) });
     }
@@ -210,7 +219,8 @@ pub fn judge(evidence: &Evidence) -> Option<Judgement> {
 
 /// Calls it leaking, unless there is another explanation.
 fn leak(evidence: &Evidence, found: &Accumulation, rate: Rate) -> Judgement {
-    let Context { ran_before, unknown_frees_per_s, lost_per_s, collected, resident, outstanding } = *evidence.context;
+    let Context { ran_before, unknown_frees_per_s, lost_per_s, collected, resident, outstanding, .. } =
+        *evidence.context;
     let newest = evidence.recent.last().expect("it was judged");
     if collected.is_some_and(|blocks| blocks < COLLECTED) {
         let reason = words::uncollected(newest, found);

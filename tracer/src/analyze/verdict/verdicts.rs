@@ -1,9 +1,9 @@
 //! Verdicts that last: a new judgement must hold for a while before it changes one.
 
-use std::{collections::HashMap, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{Judgement, Label, Rate};
-use crate::aggregate::SiteId;
+use crate::aggregate::{SiteId, SiteMap};
 
 /// How long a new judgement must hold.
 const HOLD: Duration = Duration::from_secs(4);
@@ -27,7 +27,8 @@ pub struct Verdict {
 
 #[derive(Debug)]
 struct Standing {
-    verdict: Verdict,
+    /// Snapshots share it.
+    verdict: Arc<Verdict>,
     /// Another label, when it was first found, and when the standing one was found last.
     other: Option<(Label, Duration)>,
     confirmed: Duration,
@@ -36,7 +37,7 @@ struct Standing {
 /// The verdicts of all sites.
 #[derive(Debug, Default)]
 pub struct Verdicts {
-    sites: HashMap<SiteId, Standing>,
+    sites: SiteMap<Standing>,
     /// The next judgements are the last ones.
     last: bool,
 }
@@ -55,7 +56,7 @@ impl Verdicts {
     /// Takes the judgement of a site at a time since attach, and gives the verdict that stands.
     pub fn update(&mut self, id: SiteId, now: Duration, judgement: Judgement) -> &Verdict {
         let Judgement { label, confidence, reason, rate } = judgement;
-        let new = |since| Verdict { label, confidence, reason, rate, since };
+        let new = |since| Arc::new(Verdict { label, confidence, reason, rate, since });
         match self.sites.entry(id) {
             std::collections::hash_map::Entry::Vacant(entry) => {
                 &entry.insert(Standing { verdict: new(now), other: None, confirmed: now }).verdict
@@ -86,7 +87,7 @@ impl Verdicts {
     }
 
     /// The verdict that stands.
-    pub fn get(&self, id: SiteId) -> Option<&Verdict> {
+    pub fn get(&self, id: SiteId) -> Option<&Arc<Verdict>> {
         self.sites.get(&id).map(|standing| &standing.verdict)
     }
 

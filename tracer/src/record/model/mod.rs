@@ -11,7 +11,9 @@ pub(super) mod codes;
 mod descriptors;
 mod endpoint;
 mod growth;
+mod sampling;
 mod signals;
+mod sizes;
 mod sums;
 mod time;
 mod verdicts;
@@ -34,14 +36,15 @@ use super::{
 };
 use crate::{
     aggregate::{
-        BlockCounters, Ending, Faulted, Feature, IncompleteCount, LossCount, Note, OwnCost, ProbeStatus,
-        ProcessSnapshot, Rates, SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid,
+        BlockCounters, Ending, Faulted, Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, ProbeStatus,
+        ProcessSnapshot, Rates, Sampled, SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo,
+        TargetState, Tgid,
     },
-    analyze::{survival::Ages, verdict::Verdict},
+    analyze::{sizes::Sizes, survival::Ages, verdict::Verdict},
     symbolize::Stack,
 };
 
-/// Kinds of rows. `descriptors` has those from 20 on.
+/// Kinds of rows. `descriptors` has those from 20 to 28.
 mod kind {
     pub(super) const HEAD: u32 = 1;
     pub(super) const SESSION: u32 = 2;
@@ -60,6 +63,10 @@ mod kind {
     pub(super) const FEATURE: u32 = 16;
     pub(super) const OWN_COST: u32 = 17;
     pub(super) const GROWTH: u32 = 40;
+    pub(super) const SAMPLING: u32 = 15;
+    pub(super) const SAMPLED: u32 = 18;
+    pub(super) const OVERHEAD: u32 = 19;
+    pub(super) const SIZES: u32 = 29;
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -208,6 +215,9 @@ struct ProbeRow {
 struct HitsRow {
     #[prost(uint64, repeated, tag = "1")]
     hits: Vec<u64>,
+    /// What a hit costs, in nanoseconds and 1; 0 where that is not known.
+    #[prost(uint64, repeated, tag = "2")]
+    costs: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -263,6 +273,16 @@ struct OwnCostRow {
     resident: u64,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct OverheadRow {
+    #[prost(uint64, tag = "1")]
+    probes_ns: u64,
+    #[prost(uint64, tag = "2")]
+    cpu_ns: u64,
+    #[prost(double, optional, tag = "3")]
+    limit: Option<f64>,
+}
+
 /// A Snapshot as rows, without its stacks; and how many windows before it were lost.
 pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
     let Snapshot {
@@ -280,6 +300,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         growth,
         sites,
         totals,
+        sample,
         rates,
         loss,
         incomplete,
@@ -287,6 +308,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         probes,
         features,
         own_cost,
+        overhead,
         descriptors,
     } = snapshot;
     let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s } = *rates;
@@ -343,12 +365,14 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
     for (place, &StatCount { stat, count }) in (0..).zip(stats) {
         rows.add(kind::STAT, place, &CountRow { code: stat.code(), count });
     }
-    for (place, ProbeStatus { module, symbol, offset, kind, hits: _ }) in (0..).zip(probes) {
+    for (place, ProbeStatus { module, symbol, offset, kind, hits: _, cost: _ }) in (0..).zip(probes) {
         let (module, symbol, kind) = (module.clone(), symbol.clone(), (*kind).to_owned());
         rows.add(kind::PROBE, place, &ProbeRow { module, symbol, offset: *offset, kind });
     }
     if !probes.is_empty() {
-        rows.add(kind::HITS, 0, &HitsRow { hits: probes.iter().map(|probe| probe.hits).collect() });
+        let hits = probes.iter().map(|probe| probe.hits).collect();
+        let costs = probes.iter().map(|probe| probe.cost.map_or(0, |cost| nanos(cost).saturating_add(1))).collect();
+        rows.add(kind::HITS, 0, &HitsRow { hits, costs });
     }
     for (place, Feature { name, used, best }) in (0..).zip(features) {
         let row = FeatureRow { name: name.as_ref().to_owned(), used: used.as_ref().to_owned(), best: *best };
@@ -360,8 +384,25 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
     if let Some(growth) = growth {
         growth::to_row(kind::GROWTH, growth, &mut rows);
     }
+    if let Some(Overhead { probes, cpu, limit }) = *overhead {
+        rows.add(kind::OVERHEAD, 0, &OverheadRow { probes_ns: nanos(probes), cpu_ns: nanos(cpu), limit });
+    }
+    sampling::to_row(kind::SAMPLING, sample.as_ref(), &mut rows);
     for site in sites {
-        let SiteSnapshot { id, tgid, kind, counters, faulted, oldest, stack: _, verdict, ages, suppressed } = site;
+        let SiteSnapshot {
+            id,
+            tgid,
+            kind,
+            counters,
+            faulted,
+            sampled,
+            oldest,
+            stack: _,
+            verdict,
+            ages,
+            sizes,
+            suppressed,
+        } = site;
         let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *counters;
         let row = SiteRow {
             tgid: tgid.0,
@@ -377,6 +418,8 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         rows.add(kind::SITE, u64::from(id.0), &row);
         verdicts::to_row(kind::VERDICT, *id, verdict.as_deref(), &mut rows);
         ages::to_row(kind::AGES, *id, ages.as_deref(), &mut rows);
+        sizes::to_row(kind::SIZES, *id, sizes.as_deref(), &mut rows);
+        sampling::site_to_row(kind::SAMPLED, *id, sampled.as_deref(), &mut rows);
     }
     if let Some(descriptors) = descriptors {
         descriptors::to_rows(descriptors, now, &mut rows);
@@ -447,10 +490,12 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
     let session: SessionRow = reader.one(kind::SESSION)?.ok_or(Malformed("a window does not say of what it is"))?;
     let elapsed = Duration::from_nanos(head.elapsed_ns);
     let now = Moment::after(elapsed);
-    let hits = reader.one::<HitsRow>(kind::HITS)?.unwrap_or_default().hits;
+    let hits = reader.one::<HitsRow>(kind::HITS)?.unwrap_or_default();
     let mut judged = Judged {
         verdicts: verdicts::from_rows(&mut reader, kind::VERDICT)?,
         ages: ages::from_rows(&mut reader, kind::AGES)?,
+        sizes: sizes::from_rows(&mut reader, kind::SIZES)?,
+        sampled: sampling::sites_from_rows(&mut reader, kind::SAMPLED)?,
     };
     let mut unknown = 0;
     let growth = growth::from_rows(&reader, kind::GROWTH)?;
@@ -476,6 +521,7 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
         growth,
         sites: reader.all(kind::SITE, |key, row| site(key, &row, period, now, &stack, &mut judged))?,
         totals: head.totals.unwrap_or_default().into(),
+        sample: sampling::from_row(&reader, kind::SAMPLING)?,
         rates: Rates {
             allocs_per_s: head.allocs_per_s,
             frees_per_s: head.frees_per_s,
@@ -498,6 +544,11 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
         own_cost: reader
             .one(kind::OWN_COST)?
             .map(|OwnCostRow { cpu_ns, resident }| OwnCost { cpu: Duration::from_nanos(cpu_ns), resident }),
+        overhead: reader.one(kind::OVERHEAD)?.map(|OverheadRow { probes_ns, cpu_ns, limit }| Overhead {
+            probes: Duration::from_nanos(probes_ns),
+            cpu: Duration::from_nanos(cpu_ns),
+            limit,
+        }),
         descriptors: descriptors::from_rows(&mut reader, now, &stack)?,
     };
     let mut decoded = Decoded { snapshot, lost_windows: head.lost_windows, unknown: reader.unknown + unknown };
@@ -520,16 +571,19 @@ fn process(row: ProcessRow) -> Option<ProcessSnapshot> {
     })
 }
 
-fn probe(row: ProbeRow, place: usize, hits: &[u64]) -> Option<ProbeStatus> {
+fn probe(row: ProbeRow, place: usize, HitsRow { hits, costs }: &HitsRow) -> Option<ProbeStatus> {
     let ProbeRow { module, symbol, offset, kind } = row;
     let hits = hits.get(place).copied().unwrap_or_default();
-    Some(ProbeStatus { module, symbol, offset, kind: codes::probe_kind(&kind)?, hits })
+    let cost = costs.get(place).and_then(|cost| cost.checked_sub(1)).map(Duration::from_nanos);
+    Some(ProbeStatus { module, symbol, offset, kind: codes::probe_kind(&kind)?, hits, cost })
 }
 
 /// What was found out about sites.
 struct Judged {
     verdicts: HashMap<SiteId, Arc<Verdict>>,
     ages: HashMap<SiteId, Arc<Ages>>,
+    sizes: HashMap<SiteId, Arc<Sizes>>,
+    sampled: HashMap<SiteId, Box<Sampled>>,
 }
 
 fn site(
@@ -538,7 +592,7 @@ fn site(
     period: u64,
     now: Moment,
     stack: impl Fn(SiteId) -> Arc<Stack>,
-    Judged { verdicts, ages }: &mut Judged,
+    Judged { verdicts, ages, sizes, sampled }: &mut Judged,
 ) -> Option<SiteSnapshot> {
     let SiteRow { tgid, kind, alloc_bytes, alloc_objects, free_bytes, free_objects, oldest, suppressed, samples } =
         *row;
@@ -549,10 +603,12 @@ fn site(
         kind: SiteKind::try_from(kind).ok()?,
         counters: BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects },
         faulted: samples.map(|samples| Faulted { samples, period }),
+        sampled: sampled.remove(&id),
         oldest: oldest.map(|born| now.since(born)),
         stack: stack(id),
         verdict: verdicts.remove(&id),
         ages: ages.remove(&id),
+        sizes: sizes.remove(&id),
         suppressed,
     })
 }

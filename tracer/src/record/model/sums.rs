@@ -2,7 +2,7 @@
 
 use crate::{
     aggregate::{
-        BlockCounters, Corrections, Descriptors, FdSite, IncompleteCount, LossCount, Peer, ProcessSnapshot,
+        BlockCounters, Corrections, Descriptors, FdSite, IncompleteCount, LossCount, Peer, ProcessSnapshot, Sampled,
         SiteSnapshot, Snapshot, StatCount, Suppressed,
     },
     record::error::Malformed,
@@ -10,13 +10,18 @@ use crate::{
 
 /// Whether all counts of a Snapshot together are a number that also fits with a sign.
 pub(super) fn check(snapshot: &Snapshot) -> Result<(), Malformed> {
-    let Snapshot { processes, suppressions, growth, sites, totals, loss, incomplete, stats, descriptors, .. } =
-        snapshot;
+    let Snapshot {
+        processes, suppressions, growth, sites, totals, sample, loss, incomplete, stats, descriptors, ..
+    } = snapshot;
     let process = |process: &ProcessSnapshot| of_blocks(&process.totals) + process.fds.map_or(0, u128::from);
     let sum = of_blocks(totals)
         + processes.iter().map(process).sum::<u128>()
         + suppressions.iter().map(of_suppressed).sum::<u128>()
-        + sites.iter().map(|SiteSnapshot { counters, .. }| of_blocks(counters)).sum::<u128>()
+        + sites
+            .iter()
+            .map(|SiteSnapshot { counters, sampled, .. }| of_blocks(counters) + of_sampled(sampled.as_deref()))
+            .sum::<u128>()
+        + of_sampled(sample.as_ref().map(|sample| &sample.totals))
         + sum(loss.iter().map(|LossCount { cause: _, count }| *count))
         + sum(incomplete.iter().map(|IncompleteCount { end: _, objects }| *objects))
         + sum(stats.iter().map(|StatCount { stat: _, count }| *count))
@@ -32,6 +37,11 @@ fn sum(counts: impl IntoIterator<Item = u64>) -> u128 {
 fn of_blocks(counters: &BlockCounters) -> u128 {
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *counters;
     sum([alloc_bytes, alloc_objects, free_bytes, free_objects])
+}
+
+fn of_sampled(sampled: Option<&Sampled>) -> u128 {
+    let of_one = |Sampled { objects, bytes, estimated, .. }: &Sampled| sum([*objects, *bytes]) + of_blocks(estimated);
+    sampled.map_or(0, of_one)
 }
 
 fn of_suppressed(suppressed: &Suppressed) -> u128 {

@@ -7,20 +7,22 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use tracer_common::{
     counter::{LossCause, Stat},
     event::SiteKind,
+    sampling::SKETCH,
     stack::StackEnd,
 };
 
 use crate::{
     aggregate::{
         BlockCounters, Corrections, Descriptors, Direction, Ending, Endpoint, Faulted, Fd, FdKind, FdLimits, FdSignal,
-        FdSite, Feature, IncompleteCount, LossCount, Note, OpenFd, Origin, OwnCost, PageFaults, Peer, ProbeStatus,
-        ProcessFaults, ProcessSnapshot, Rates, Resident, SiteId, SiteSnapshot, Snapshot, Socket, StatCount, Suppressed,
-        TargetInfo, TargetState, TcpState, Tgid,
+        FdSite, Feature, IncompleteCount, LossCount, Note, OpenFd, Origin, Overhead, OwnCost, PageFaults, Peer,
+        ProbeStatus, ProcessFaults, ProcessSnapshot, Rates, Resident, Sampled, Sampling, SiteId, SiteSnapshot,
+        Snapshot, Socket, Spread, StatCount, Suppressed, TargetInfo, TargetState, TcpState, Tgid, Turns,
     },
     analyze::{
         Estimate, ProcessAnalysis,
         history::ProcessReading,
         process::{Eta, Explanation, Growth, Part, PartKind, Pressure, ProcessSignal},
+        sizes::{SizeBucket, Sizes},
         survival::Ages,
         verdict::{Label, Rate, Verdict},
     },
@@ -121,21 +123,60 @@ fn process() -> BoxedStrategy<ProcessSnapshot> {
 fn site() -> BoxedStrategy<SiteSnapshot> {
     let kinds = SiteKind::ALL.iter().copied().filter(|kind| *kind != SiteKind::Fd);
     let kind = select(kinds.collect::<Vec<_>>());
-    let judged = (maybe(verdict()), maybe(ages()));
+    let judged = (maybe(verdict()), maybe(ages()), maybe(sizes()), maybe(sampled()));
     (0..FD_SITES, any::<u32>(), kind, counters(), maybe(span()), stack(), judged, any::<bool>())
-        .prop_map(|(id, tgid, kind, counters, oldest, stack, (verdict, ages), suppressed)| SiteSnapshot {
-            id: SiteId(id),
-            tgid: Tgid(tgid),
-            kind,
-            // What page faults say is made up with the whole.
-            faulted: None,
-            counters,
-            oldest,
-            stack,
-            verdict,
-            ages,
-            suppressed,
+        .prop_map(|(id, tgid, kind, counters, oldest, stack, (verdict, ages, sizes, sampled), suppressed)| {
+            SiteSnapshot {
+                id: SiteId(id),
+                tgid: Tgid(tgid),
+                kind,
+                // What page faults say is made up with the whole.
+                faulted: None,
+                counters,
+                sampled: sampled.map(Box::new),
+                oldest,
+                stack,
+                verdict,
+                ages,
+                sizes,
+                suppressed,
+            }
         })
+        .boxed()
+}
+
+fn sampled() -> BoxedStrategy<Sampled> {
+    let sketch = || prop_oneof![Just([0.0; SKETCH]), proptest::array::uniform8(real())];
+    (1..=u32::MAX, number(), number(), real(), sketch(), sketch(), counters(), maybe(spread()))
+        .prop_map(|(rate, objects, bytes, squares, freed_bytes, freed_objects, estimated, spread)| Sampled {
+            rate,
+            objects,
+            bytes,
+            squares,
+            freed_bytes,
+            freed_objects,
+            estimated,
+            spread,
+        })
+        .boxed()
+}
+
+fn spread() -> impl Strategy<Value = Spread> {
+    (number(), real(), real(), real(), real()).prop_map(
+        |(windows, inuse_bytes, inuse_objects, free_bytes, free_objects)| Spread {
+            windows,
+            inuse_bytes,
+            inuse_objects,
+            free_bytes,
+            free_objects,
+        },
+    )
+}
+
+fn sampling() -> BoxedStrategy<Sampling> {
+    let turns = (real(), span(), number()).prop_map(|(share, since, windows)| Turns { share, since, windows });
+    (sampled(), vec((span(), 1..=u32::MAX), 0..3), maybe(turns))
+        .prop_map(|(totals, raised, turns)| Sampling { rate: totals.rate, raised, totals, turns })
         .boxed()
 }
 
@@ -148,6 +189,18 @@ fn ages() -> BoxedStrategy<Arc<Ages>> {
     };
     let ages = move |(freed, live)| Arc::new(Ages { freed: buckets(freed), live: buckets(live) });
     (sparse(), sparse()).prop_map(ages).boxed()
+}
+
+fn sizes() -> BoxedStrategy<Arc<Sizes>> {
+    let bucket = (0..=64_u8, any::<u64>(), any::<u64>());
+    let sizes = |buckets: Vec<(u8, u64, u64)>| {
+        let mut sizes = Sizes::default();
+        for bucket in buckets.into_iter().filter_map(|(bits, objects, bytes)| SizeBucket::new(bits, objects, bytes)) {
+            sizes.add_all(bucket);
+        }
+        Arc::new(sizes)
+    };
+    proptest::collection::vec(bucket, 0..5).prop_map(sizes).boxed()
 }
 
 fn estimate() -> impl Strategy<Value = Estimate> {
@@ -444,8 +497,8 @@ fn note() -> impl Strategy<Value = Note> {
 }
 
 fn probe() -> impl Strategy<Value = ProbeStatus> {
-    (text(), text(), number(), select(vec!["entry", "return", "exit"]), number())
-        .prop_map(|(module, symbol, offset, kind, hits)| ProbeStatus { module, symbol, offset, kind, hits })
+    (text(), text(), number(), select(vec!["entry", "return", "exit"]), number(), maybe(span()))
+        .prop_map(|(module, symbol, offset, kind, hits, cost)| ProbeStatus { module, symbol, offset, kind, hits, cost })
 }
 
 fn feature() -> impl Strategy<Value = Feature> {
@@ -458,6 +511,10 @@ fn feature() -> impl Strategy<Value = Feature> {
 
 fn own_cost() -> impl Strategy<Value = OwnCost> {
     (span(), number()).prop_map(|(cpu, resident)| OwnCost { cpu, resident })
+}
+
+fn overhead() -> impl Strategy<Value = Overhead> {
+    (span(), span(), maybe(real())).prop_map(|(probes, cpu, limit)| Overhead { probes, cpu, limit })
 }
 
 fn counts<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<Value = Vec<(T, u64)>> {
@@ -486,7 +543,8 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
     let counted = (counts(LossCause::ALL), counts(StackEnd::ALL), counts(Stat::ALL));
     let rates = (real(), real(), real(), real());
     let found = (vec(analysis(), 0..3), vec(suppressed(), 0..3), vec(feature(), 0..3), maybe(own_cost()));
-    (about, span(), span(), lists, counters(), rates, counted, maybe(descriptors()), found)
+    let costs = (maybe(sampling()), maybe(overhead()));
+    (about, span(), span(), lists, counters(), rates, counted, maybe(descriptors()), found, costs)
         .prop_map(
             |(
                 ((started, target), state, ending, heap_traced, growth),
@@ -498,6 +556,7 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
                 (loss, incomplete, stats),
                 descriptors,
                 (analysis, suppressions, features, own_cost),
+                (sample, overhead),
             )| {
                 sites.sort_by_key(|site| site.id);
                 sites.dedup_by_key(|site| site.id);
@@ -522,6 +581,7 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
                     growth,
                     sites,
                     totals,
+                    sample,
                     rates: Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s, inuse_bytes_per_s },
                     loss: loss.into_iter().map(|(cause, count)| LossCount { cause, count }).collect(),
                     incomplete: incomplete.into_iter().map(|(end, objects)| IncompleteCount { end, objects }).collect(),
@@ -529,6 +589,7 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
                     probes,
                     features,
                     own_cost,
+                    overhead,
                     descriptors,
                 }
             },

@@ -5,6 +5,7 @@
 mod analysis;
 mod descriptors;
 mod growth;
+mod sample;
 
 use std::{
     collections::BTreeMap,
@@ -18,13 +19,15 @@ use self::{
     analysis::{JsonAnalysis, JsonVerdict},
     descriptors::{JsonDescriptors, JsonFdSite},
     growth::{JsonFaulted, JsonGrowth},
+    sample::{JsonSample, JsonSampled},
 };
 use super::{startup::is_startup, state_name};
 use crate::{
     aggregate::{
-        BlockCounters, Ending, FdSite, Feature, IncompleteCount, LossCount, OwnCost, ProbeStatus, ProcessSnapshot,
-        Rates, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo,
+        BlockCounters, Ending, FdSite, Feature, IncompleteCount, LossCount, Overhead, OwnCost, ProbeStatus,
+        ProcessSnapshot, Rates, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo,
     },
+    analyze::sizes::SizeBucket,
     symbolize::{Frame, Stack},
 };
 
@@ -60,6 +63,9 @@ struct JsonDocument<'a> {
     /// What is traced, of `heap`, `growth` and `fds`: an empty list of what is not says nothing.
     traced: Vec<&'static str>,
     totals: JsonCounters,
+    /// When the numbers of memory are estimates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<JsonSample>,
     rates: JsonRates,
     /// What page faults say, when they are followed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +78,9 @@ struct JsonDocument<'a> {
     features: Vec<JsonFeature<'a>>,
     /// What leaktrace itself costs.
     own_cost: Option<JsonOwnCost>,
+    /// What the allocator's probes cost the target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overhead: Option<JsonOverhead>,
     sites: JsonSites<'a>,
     #[serde(flatten)]
     descriptors: JsonDescriptors<'a>,
@@ -94,6 +103,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             growth,
             sites: _,
             totals,
+            sample,
             rates,
             loss,
             incomplete,
@@ -101,6 +111,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             probes,
             features,
             own_cost,
+            overhead,
             descriptors,
         } = snapshot;
         let descriptors = descriptors.as_ref();
@@ -120,6 +131,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
                 .filter_map(|(what, traced)| traced.then_some(what))
                 .collect(),
             totals: (*totals).into(),
+            sample: sample.as_ref().map(JsonSample::from),
             rates: JsonRates::new(*rates, *window),
             growth: growth.as_ref().map(JsonGrowth::from),
             incomplete_stacks: nonzero(
@@ -130,6 +142,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             probes: probes.iter().map(JsonProbe::from).collect(),
             features: features.iter().map(JsonFeature::from).collect(),
             own_cost: own_cost.map(JsonOwnCost::from),
+            overhead: overhead.as_ref().map(JsonOverhead::from),
             sites: JsonSites { snapshot, fds: descriptors.map_or(&[], |descriptors| &descriptors.sites) },
             descriptors: descriptors.into(),
         }
@@ -181,7 +194,7 @@ impl Serialize for JsonSites<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let heap = self.snapshot.sites.iter().map(|site| {
             let startup = is_startup(self.snapshot, site);
-            JsonSite::Heap(JsonHeapSite { startup, ..site.into() })
+            JsonSite::Heap(Box::new(JsonHeapSite { startup, ..site.into() }))
         });
         let fds = self.fds.iter().map(|site| JsonSite::Fd(site.into()));
         serializer.collect_seq(heap.chain(fds))
@@ -191,7 +204,7 @@ impl Serialize for JsonSites<'_> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum JsonSite<'a> {
-    Heap(JsonHeapSite<'a>),
+    Heap(Box<JsonHeapSite<'a>>),
     Fd(JsonFdSite<'a>),
 }
 
@@ -281,12 +294,39 @@ struct JsonProbe<'a> {
     offset: u64,
     kind: &'static str,
     hits: u64,
+    /// Nanoseconds of the target that a hit takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_ns: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct JsonOverhead {
+    /// Of the target's CPU time, over the window.
+    percent: f64,
+    probes_s: f64,
+    cpu_s: f64,
+    /// What it is kept below, as --max-overhead says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_percent: Option<f64>,
+}
+
+impl From<&Overhead> for JsonOverhead {
+    fn from(overhead: &Overhead) -> Self {
+        let Overhead { probes, cpu, limit } = overhead;
+        Self {
+            percent: overhead.share() * 100.0,
+            probes_s: probes.as_secs_f64(),
+            cpu_s: cpu.as_secs_f64(),
+            limit_percent: limit.map(|limit| limit * 100.0),
+        }
+    }
 }
 
 impl<'a> From<&'a ProbeStatus> for JsonProbe<'a> {
     fn from(probe: &'a ProbeStatus) -> Self {
-        let ProbeStatus { module, symbol, offset, kind, hits } = probe;
-        Self { module, symbol, offset: *offset, kind, hits: *hits }
+        let ProbeStatus { module, symbol, offset, kind, hits, cost } = probe;
+        let cost_ns = cost.map(|cost| cost.as_nanos() as u64);
+        Self { module, symbol, offset: *offset, kind, hits: *hits, cost_ns }
     }
 }
 
@@ -326,7 +366,13 @@ struct JsonHeapSite<'a> {
     /// What a site of page faults rests on; its other numbers are estimates.
     #[serde(skip_serializing_if = "Option::is_none")]
     faulted: Option<JsonFaulted>,
+    /// When these are estimates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<JsonSampled>,
     oldest_age_s: Option<f64>,
+    /// Absent before the first look at the blocks, or when none is outstanding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sizes: Option<Vec<JsonSizes>>,
     /// Of the program's start, before any code of its own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     startup: bool,
@@ -340,7 +386,20 @@ struct JsonHeapSite<'a> {
 
 impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
     fn from(site: &'a SiteSnapshot) -> Self {
-        let SiteSnapshot { id, tgid, kind, counters, faulted, oldest, stack, verdict, ages: _, suppressed } = site;
+        let SiteSnapshot {
+            id,
+            tgid,
+            kind,
+            counters,
+            faulted,
+            sampled,
+            oldest,
+            stack,
+            verdict,
+            ages: _,
+            sizes,
+            suppressed,
+        } = site;
         let Stack { frames, end } = &**stack;
         Self {
             id: id.0,
@@ -348,13 +407,31 @@ impl<'a> From<&'a SiteSnapshot> for JsonHeapSite<'a> {
             tgid: tgid.0,
             counters: (*counters).into(),
             faulted: faulted.map(JsonFaulted::from),
+            sample: sampled.as_deref().map(JsonSampled::from),
             oldest_age_s: oldest.map(|age| age.as_secs_f64()),
+            sizes: sizes.as_deref().map(|sizes| sizes.buckets().iter().map(JsonSizes::from).collect()),
             startup: false,
             suppressed: *suppressed,
             verdict: verdict.as_deref().map(JsonVerdict::from),
             stack: end.name(),
             frames: frames.iter().map(JsonFrame::from).collect(),
         }
+    }
+}
+
+/// Outstanding blocks of similar sizes.
+#[derive(Serialize)]
+struct JsonSizes {
+    least: u64,
+    most: u64,
+    objects: u64,
+    bytes: u64,
+}
+
+impl From<&SizeBucket> for JsonSizes {
+    fn from(bucket: &SizeBucket) -> Self {
+        let sizes = bucket.sizes();
+        Self { least: *sizes.start(), most: *sizes.end(), objects: bucket.objects, bytes: bucket.bytes }
     }
 }
 

@@ -174,6 +174,7 @@ fn every_report_is_as_the_published_schema_has_it() {
         testing::fds_alone,
         testing::hostile_fds,
         testing::growth,
+        testing::sampled,
     ];
     for report in reports {
         let report = parsed(&report());
@@ -184,4 +185,22 @@ fn every_report_is_as_the_published_schema_has_it() {
     let mut other = parsed(&testing::normal());
     other["sites"][0]["inuse_bytes"] = json!(-1);
     assert!(!schema.is_valid(&other), "it takes anything");
+}
+
+#[test]
+fn estimates_come_with_their_intervals() {
+    let document = parsed(&testing::sampled());
+    let sample = &document["sample"];
+    assert_eq!(sample["rate"], 64);
+    assert_eq!(sample["raised"], json!([{"at_s": 12.3, "rate": 32}, {"at_s": 199.0, "rate": 64}]));
+    assert_eq!(document["overhead"], json!({"percent": 47.0 / 930.0 * 100.0, "probes_s": 0.047, "cpu_s": 0.93}));
+    let sites = document["sites"].as_array().expect("sites");
+    for part in sites.iter().chain([&json!({"sample": sample})]).map(|site| &site["sample"]) {
+        assert!(part["tracked_objects"].is_u64() && part["tracked_bytes"].is_u64(), "{part}");
+        for number in ["inuse_bytes", "inuse_objects", "alloc_bytes", "alloc_objects", "free_bytes", "free_objects"] {
+            let [low, value, high] = ["low", "value", "high"].map(|field| part[number][field].as_f64().expect(number));
+            assert!(low <= value && value <= high, "{number}: {part}");
+        }
+    }
+    assert_eq!(sites[0]["sample"]["inuse_bytes"]["value"].as_f64(), sites[0]["inuse_bytes"].as_f64());
 }

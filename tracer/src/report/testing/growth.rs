@@ -19,7 +19,7 @@ pub(crate) fn growth() -> Snapshot {
         site.kind = SiteKind::PageFault;
         site.counters = faulted.counters();
         site.faulted = Some(faulted);
-        (site.oldest, site.ages) = (None, None);
+        (site.oldest, site.ages, site.sizes) = (None, None, None);
         if let Some(verdict) = &mut site.verdict {
             let mut judged = (**verdict).clone();
             if judged.label == crate::analyze::verdict::Label::Leaking {

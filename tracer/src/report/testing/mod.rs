@@ -13,9 +13,10 @@ use tracer_common::{
 
 use crate::{
     aggregate::{
-        BlockCounters, Feature, IncompleteCount, LossCount, OwnCost, ProbeStatus, ProcessSnapshot, Rates, SiteId,
-        SiteSnapshot, Snapshot, StatCount, TargetInfo, TargetState, Tgid,
+        BlockCounters, Feature, IncompleteCount, LossCount, Overhead, OwnCost, ProbeStatus, ProcessSnapshot, Rates,
+        Sampled, SampledFrees, Sampling, SiteId, SiteSnapshot, Snapshot, StatCount, TargetInfo, TargetState, Tgid,
     },
+    analyze::sizes::{SizeBucket, Sizes},
     symbolize::{Frame, NoSymbol, Stack},
 };
 
@@ -68,15 +69,65 @@ pub(crate) fn site(
     SiteSnapshot {
         verdict: None,
         ages: None,
+        sizes: None,
         suppressed: false,
         id: SiteId(id),
         tgid: Tgid(4242),
         kind: SiteKind::Heap,
         counters,
         faulted: None,
+        sampled: None,
         oldest: oldest.map(Duration::from_millis),
         stack: Arc::new(Stack { frames, end }),
     }
+}
+
+/// Sizes of what is outstanding: an eighth are small blocks, one is large, the others are alike.
+fn sizes(counters: &BlockCounters) -> Sizes {
+    let (objects, bytes) = (counters.inuse_objects(), counters.inuse_bytes());
+    let bucket = |size: u64, objects, bytes| {
+        let bits = (u64::BITS - size.leading_zeros()) as u8;
+        SizeBucket::new(bits, objects, bytes).expect("a size")
+    };
+    let (small, large) = (objects / 8, if objects > 8 { bytes / 3 } else { 0 });
+    let (others, left) = (objects - small - u64::from(large > 0), bytes - small * 24 - large);
+    let mut sizes = Sizes::default();
+    let all = [bucket(24, small, small * 24), bucket(left / others.max(1), others, left), bucket(large, 1, large)];
+    all.into_iter().filter(|bucket| bucket.bytes > 0).for_each(|bucket| sizes.add_all(bucket));
+    sizes
+}
+
+/// [`normal`], as estimated from one block in 64, and with the time spent in probes.
+pub(crate) fn sampled() -> Snapshot {
+    let mut snapshot = normal();
+    let mut totals = Sampled::default();
+    for site in &mut snapshot.sites {
+        let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = site.counters;
+        let (kept, freed) = ((alloc_objects - free_objects).div_ceil(64), free_objects / 64);
+        let size = alloc_bytes.checked_div(alloc_objects).unwrap_or(0);
+        let tracked = BlockCounters {
+            alloc_bytes: (kept + freed) * size,
+            alloc_objects: kept + freed,
+            free_bytes: freed * size,
+            free_objects: freed,
+        };
+        let mut frees =
+            SampledFrees { more_bytes: freed * size * 63, more_objects: freed * 63, ..SampledFrees::default() };
+        frees.objects[3] = (free_objects / 29) as i64;
+        frees.bytes[3] = (free_bytes / 23) as i64;
+        let sampled = Sampled::new(64, tracked, &frees, 0.7);
+        site.counters = sampled.counters();
+        totals += sampled;
+        site.sampled = Some(Box::new(sampled));
+    }
+    snapshot.totals = totals.counters();
+    let raised = vec![(Duration::from_millis(12_300), 32), (Duration::from_secs(199), 64)];
+    let sample = Sampling { rate: 64, raised, totals, turns: None };
+    snapshot.notes = sample.notes().collect();
+    snapshot.sample = Some(sample);
+    snapshot.overhead =
+        Some(Overhead { probes: Duration::from_millis(47), cpu: Duration::from_millis(930), limit: None });
+    snapshot
 }
 
 /// A running target with these sites, which are brought into the Snapshot's order.
@@ -91,6 +142,8 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
         suppressions: Vec::new(),
         ending: None,
         notes: Vec::new(),
+        sample: None,
+        overhead: None,
         started: "2026-03-01T09:30:00Z".parse().expect("a timestamp"),
         elapsed: Duration::from_millis(245_500),
         window: Duration::from_secs(1),
@@ -115,6 +168,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
             symbol: "malloc".to_owned(),
             offset: 4,
             kind: "entry",
+            cost: None,
             hits: 104_729,
         }],
         features: [
@@ -415,6 +469,7 @@ pub(crate) fn judged() -> Snapshot {
         let mut ages = crate::analyze::survival::Ages { freed: [0; 32], live: [0; 32] };
         (ages.freed[3], ages.freed[9], ages.live[12], ages.live[21]) = (700, 318, 4, 1_017);
         site.ages = (site.counters.inuse_objects() > 0).then(|| Arc::new(ages));
+        site.sizes = (site.counters.inuse_objects() > 0).then(|| Arc::new(sizes(&site.counters)));
         site.verdict = Some(Arc::new(Verdict {
             label,
             confidence: 0.93,

@@ -58,6 +58,15 @@ pub(in crate::tui) struct Group {
 }
 
 impl Group {
+    /// Those of these origins.
+    pub(super) fn of(open: &[OpenFd], is_theirs: impl Fn(Origin) -> bool) -> Self {
+        let mut group = Self::default();
+        let theirs = open.iter().enumerate().filter(|(_, fd)| is_theirs(fd.origin));
+        theirs.for_each(|(index, _)| group.add(index, open));
+        group.finish(open);
+        group
+    }
+
     fn add(&mut self, index: usize, open: &[OpenFd]) {
         let fd = &open[index];
         self.processes |= self.fds.first().is_some_and(|&first| open[first].tgid != fd.tgid);

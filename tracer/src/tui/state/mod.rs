@@ -11,6 +11,7 @@ mod leaks;
 mod mouse;
 mod peers;
 mod prompt;
+mod related;
 mod sources;
 mod timeline;
 mod trails;
@@ -27,6 +28,7 @@ pub(super) use self::{
     mouse::Places,
     peers::{PeerSort, Peers, is_about},
     prompt::{Edit, Prompt},
+    related::{Related, RelatedTo},
     sources::Sources,
     timeline::{Timeline, growth},
     trails::{Mark, Quantity, Trail, Trails},
@@ -106,6 +108,8 @@ pub(super) struct State {
     pub(super) leaks: Leaks,
     pub(super) fds: Fds,
     pub(super) peers: Peers,
+    /// Descriptors that have to do with the selected site of memory.
+    pub(super) related: RelatedTo,
     pub(super) timeline: Timeline,
     pub(super) flame: Flame,
     pub(super) health: Health,
@@ -113,6 +117,8 @@ pub(super) struct State {
     /// Scroll position of the help, when it is open.
     pub(super) help: Option<Scroll>,
     pub(super) status: Option<String>,
+    /// What is going on, untrusted.
+    pub(super) progress: Option<String>,
     /// What the user types, for the tab that is shown. While it is open it has all keys.
     pub(super) prompt: Option<Prompt>,
     /// The menu of exports is open.
@@ -132,12 +138,14 @@ impl State {
             leaks: Leaks::new(sort.map_or(Column::Verdict, Column::from), min_age),
             fds: Fds::new(sort.unwrap_or_default().into()),
             peers: Peers::default(),
+            related: RelatedTo::default(),
             timeline: Timeline::default(),
             flame: Flame::default(),
             health: Health::default(),
             trails: Trails::default(),
             help: None,
             status: None,
+            progress: None,
             prompt: None,
             exporting: false,
             places: Places::default(),
@@ -175,6 +183,7 @@ impl State {
         self.trails.push(&next);
         self.leaks.update(before, &next, &self.trails);
         self.flame.update();
+        self.related.forget();
         self.fds.update(next.descriptors.as_ref());
         self.peers.update(next.descriptors.as_ref());
         self.snapshot = Some(next);
@@ -201,6 +210,7 @@ impl State {
             (Action::PreviousSort, None) if self.tab == Tab::Flame => self.flame.measure_beside(false),
             (Action::Search, None) => self.open_prompt(),
             (Action::Pause, None) => self.pause(),
+            (Action::Fold, None) if self.tab == Tab::Flame => self.leaks.innermost = !self.leaks.innermost,
             (Action::Copy, None) => return self.copy(),
             (Action::Export, None) => self.exporting = true,
             (
@@ -251,7 +261,7 @@ impl State {
                 self.status = Some("there is no baseline: b marks one".to_owned());
             }
             Action::Fastest => {
-                if !self.leaks.select_fastest() {
+                if !self.leaks.select_fastest(&snapshot, &self.trails) {
                     self.status = Some("nothing grows".to_owned());
                 }
                 return;
@@ -357,8 +367,9 @@ impl State {
 
     pub(super) fn visible_sites(&self) -> Vec<SiteId> {
         let mut sites = match (self.tab, self.descriptors()) {
-            (Tab::Leaks, _) => {
-                self.snapshot.as_ref().map(|snapshot| self.leaks.visible_sites(snapshot)).unwrap_or_default()
+            (Tab::Leaks, descriptors) => {
+                let sites = self.snapshot.as_ref().map(|snapshot| self.leaks.visible_sites(snapshot));
+                sites.into_iter().flatten().chain(related::to_name(descriptors)).collect()
             }
             (Tab::Flame, _) => return self.flame.visible_sites(),
             (Tab::Timeline | Tab::Health, _) => return Vec::new(),

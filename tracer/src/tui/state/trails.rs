@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use crate::aggregate::{SiteId, Snapshot};
+use crate::aggregate::{SiteId, SiteMap, Snapshot};
 
 /// Points of a trail of the whole; with one each second, two minutes are as fine as they came.
 const MOST: usize = 360;
@@ -117,7 +117,7 @@ pub(in crate::tui) struct Trails {
     whole: HashMap<Quantity, Trail>,
     /// Of a recording, wherever in it one is.
     course: HashMap<Quantity, Trail>,
-    sites: HashMap<SiteId, Trail>,
+    sites: SiteMap<Trail>,
     /// When the last Snapshot was taken.
     last: Option<f64>,
 }

@@ -1,7 +1,5 @@
 //! The flame graph: the outermost frames on top, what they called below, each as wide as its share.
 
-use std::collections::HashMap;
-
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -11,7 +9,7 @@ use ratatui::{
 
 use super::{call_site::label, fitting, table::say};
 use crate::{
-    aggregate::{SiteId, SiteSnapshot, Snapshot},
+    aggregate::{SiteMap, SiteSnapshot, Snapshot},
     report::{
         units::{count, counted},
         untrusted::{clean, columns},
@@ -37,12 +35,13 @@ pub(in crate::tui) const EXPLAINED: &[(&str, &str)] = &[
     ("Up Down", "the caller, the largest it called"),
     ("Left Right", "frames beside it"),
     ("Enter", "zoom in; Backspace a step out, Esc all the way"),
+    ("… std", "frames of a library or runtime: f shows each"),
     ("…12", "12 frames too small for a column each"),
 ];
 
 pub(in crate::tui) fn draw(state: &mut State, snapshot: &Snapshot, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let State { flame, trails, leaks, .. } = state;
-    flame.refresh(snapshot, trails);
+    flame.refresh(snapshot, trails, leaks.innermost);
     let lines = if area.height >= TALL { NAME_LINES } else { 1 };
     let [above, graph, below] =
         Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(lines)]).areas(area);
@@ -82,15 +81,15 @@ fn under(flame: &Flame, graph: Rect) -> Rect {
 /// The call sites with the most, of those that come by the selected frame.
 fn sites(flame: &Flame, snapshot: &Snapshot, innermost: bool, theme: Theme, frame: &mut Frame<'_>, area: Rect) {
     let largest = flame.largest_below(flame.selected(), usize::from(area.height - 2));
-    let by_id: HashMap<SiteId, &SiteSnapshot> = snapshot
-        .sites
-        .iter()
-        .filter(|site| largest.iter().any(|(id, _)| *id == site.id))
-        .map(|site| (site.id, site))
-        .collect();
+    let mut by_id: SiteMap<Option<&SiteSnapshot>> = largest.iter().map(|(id, _)| (*id, None)).collect();
+    for site in &snapshot.sites {
+        if let Some(wanted) = by_id.get_mut(&site.id) {
+            *wanted = Some(site);
+        }
+    }
     let heading = format!("{:>NUMBER$}{:>SHARE$}  CALL SITES through the selected frame", "", "SHARE");
     let lines = largest.iter().filter_map(|(id, value)| {
-        let site = by_id.get(id)?;
+        let site = by_id.get(id).copied().flatten()?;
         let numbers = format!("{:>NUMBER$}{:>SHARE$}  ", flame.measure.number(*value), percent(*value, flame.total()));
         let (name, place) = label(&site.stack, innermost, usize::from(area.width).saturating_sub(numbers.len()));
         Some(Line::from(vec![Span::raw(numbers), Span::raw(name), Span::styled(place, theme.dim())]))
@@ -127,7 +126,8 @@ fn heading(flame: &Flame, theme: Theme, width: u16) -> Line<'static> {
         segments.push(Span::raw(format!("zoomed into {}", percent(flame.value(zoom), total))));
         segments.push(Span::styled("Esc out", theme.dim()));
     }
-    segments.extend(["s measure", "Enter zoom", "/ search"].map(|key| Span::styled(key, theme.dim())));
+    let fold = if flame.is_whole() { "f fold libraries" } else { "f all frames" };
+    segments.extend(["s measure", "Enter zoom", "/ search", fold].map(|key| Span::styled(key, theme.dim())));
     fitting(segments, width)
 }
 

@@ -25,7 +25,12 @@ pub(in crate::tui) fn draw(state: &State, theme: Theme, frame: &mut Frame<'_>, a
         frame.render_widget(Paragraph::new(Line::styled(message, theme.bold())), area);
         return;
     }
-    let place = Line::styled(place(state), theme.dim());
+    let mut place = Line::styled(place(state), theme.dim());
+    // On the first screen, it is in the middle.
+    if let Some(progress) = state.progress.as_deref().filter(|_| state.snapshot.is_some()) {
+        let words = format!("{}  ", clean(progress, usize::from(area.width / 2)));
+        place.spans.insert(0, Span::styled(words, theme.bold()));
+    }
     let other = match (state.focus(), state.tab) {
         (Focus::Detail, _) => "Tab list",
         (Focus::List, Tab::Leaks) => "Tab stack",

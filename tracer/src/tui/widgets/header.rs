@@ -4,6 +4,7 @@
 use ratatui::{
     Frame,
     layout::Rect,
+    style::Style,
     text::{Line, Span},
     widgets::Paragraph,
 };
@@ -13,7 +14,7 @@ use crate::{
     aggregate::{IncompleteCount, LossCount, ProcessSnapshot, Rates, Snapshot},
     analyze::process::ProcessSignal,
     report::{
-        state_words,
+        estimate_mark, state_words,
         units::{bytes, count, duration, rate, signed_bytes},
         untrusted::clean,
     },
@@ -28,6 +29,8 @@ pub(in crate::tui) const HEIGHT: u16 = 4;
 /// Seconds that the sparkline shows, and its columns.
 const TREND: f64 = 600.0;
 const SPARKS: usize = 12;
+/// Percent of the target's CPU time from which on what the probes take is a warning.
+const DEAR: f64 = 10.0;
 /// Under this width, words give way to numbers.
 const NARROW: u16 = 60;
 
@@ -103,9 +106,24 @@ fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
     }
     if snapshot.heap_traced {
         let Rates { allocs_per_s, frees_per_s, .. } = snapshot.rates;
-        segments.push(Span::raw(format!("{} allocs/s", rate(allocs_per_s))));
-        segments.push(Span::raw(format!("{} frees/s", rate(frees_per_s))));
+        let mark = estimate_mark(snapshot.sample.is_some());
+        segments.push(Span::raw(format!("{mark}{} allocs/s", rate(allocs_per_s))));
+        segments.push(Span::raw(format!("{mark}{} frees/s", rate(frees_per_s))));
+        let sampled = snapshot.sample.as_ref();
+        segments.extend(sampled.map(|sample| {
+            let words = match sample.turns {
+                Some(turns) => format!("tracked {:.1} % of the time", turns.share * 100.0),
+                None => format!("1 in {}", sample.rate),
+            };
+            Span::styled(words, theme.bold())
+        }));
     }
+    segments.extend(snapshot.overhead.as_ref().map(|overhead| {
+        let percent = overhead.share() * 100.0;
+        let style =
+            if percent >= overhead.limit.map_or(DEAR, |limit| limit * 110.0) { theme.warning() } else { Style::new() };
+        Span::styled(format!("costs {percent:.1} %"), style)
+    }));
     fitting(segments, width)
 }
 

@@ -7,6 +7,7 @@ use crate::{
     aggregate::Snapshot,
     analyze::verdict::Label,
     report::{
+        estimate_mark,
         growth_words::{faulted_words, resident_words},
         units::{bytes, count, counted, duration, signed_bytes},
         untrusted::clean,
@@ -18,7 +19,8 @@ use crate::{
 const WORDS: usize = 24;
 
 pub(in crate::tui) fn summary(snapshot: &Snapshot, leaks: &Leaks, theme: Theme, width: u16) -> Line<'static> {
-    let Snapshot { totals, rates, sites, growth, .. } = snapshot;
+    let Snapshot { totals, sample, rates, sites, growth, .. } = snapshot;
+    let mark = estimate_mark(sample.is_some());
     let change = rates.inuse_bytes_per_s;
     let mut segments = match growth {
         Some(faults) => {
@@ -28,9 +30,9 @@ pub(in crate::tui) fn summary(snapshot: &Snapshot, leaks: &Leaks, theme: Theme, 
             segments
         }
         None => vec![
-            Span::styled(format!("{} outstanding", bytes(totals.inuse_bytes())), theme.bold()),
-            Span::raw(counted(totals.inuse_objects(), "object", "objects")),
-            Span::styled(format!("{}/s", signed_bytes(change)), theme.change(change)),
+            Span::styled(format!("{mark}{} outstanding", bytes(totals.inuse_bytes())), theme.bold()),
+            Span::raw(format!("{mark}{}", counted(totals.inuse_objects(), "object", "objects"))),
+            Span::styled(format!("{mark}{}/s", signed_bytes(change)), theme.change(change)),
         ],
     };
     for label in [Label::Leaking, Label::Growing] {

@@ -30,7 +30,7 @@ pub(super) fn line(ages: &Ages, theme: Theme, width: u16) -> Option<Line<'static
     Some(fitting(segments, width))
 }
 
-fn percent(share: f64) -> String {
+pub(super) fn percent(share: f64) -> String {
     let percent = share * 100.0;
     if percent > 0.0 && percent < 1.0 { format!("{percent:.2}%") } else { format!("{percent:.0}%") }
 }

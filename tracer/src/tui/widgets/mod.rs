@@ -16,6 +16,7 @@ mod pane;
 pub(super) mod peers;
 pub(super) mod prompt;
 pub(super) mod sites;
+mod sizes;
 mod sparkline;
 pub(super) mod stack;
 pub(super) mod table;

@@ -16,6 +16,7 @@ use crate::{
     aggregate::{Snapshot, TargetState},
     analyze::verdict::Label,
     report::{
+        estimate_mark,
         units::{UNKNOWN, bytes, counted, duration, rate, short_count, signed_bytes},
         untrusted::clean,
     },
@@ -109,14 +110,14 @@ fn signed(change: Option<f64>, theme: Theme) -> (String, Style) {
     }
 }
 
-/// `about` stands before numbers that are estimated.
-fn cell(column: Column, row: &Row, about: &str, trend: impl Fn() -> String, theme: Theme) -> (String, Style) {
+fn cell(column: Column, row: &Row, trend: impl Fn() -> String, theme: Theme) -> (String, Style) {
     let counters = &row.counters;
+    let estimated = estimate_mark(row.estimated);
     let plain = Style::new();
     match column {
         Column::Verdict => verdict(row, theme),
-        Column::Inuse => (format!("{about}{}", bytes(counters.inuse_bytes())), theme.bold()),
-        Column::Objects => (format!("{about}{}", short_count(counters.inuse_objects())), plain),
+        Column::Inuse => (format!("{estimated}{}", bytes(counters.inuse_bytes())), theme.bold()),
+        Column::Objects => (format!("{estimated}{}", short_count(counters.inuse_objects())), plain),
         Column::Change => signed(row.change.map(|change| change.inuse_bytes_per_s), theme),
         Column::Minute => signed(row.minute, theme),
         Column::TenMinutes => signed(row.ten_minutes, theme),
@@ -125,7 +126,7 @@ fn cell(column: Column, row: &Row, about: &str, trend: impl Fn() -> String, them
             Some(per_hour) => (signed_bytes(per_hour), theme.growth(per_hour)),
             None => (String::new(), plain),
         },
-        Column::Allocs => (short_count(counters.alloc_objects), plain),
+        Column::Allocs => (format!("{estimated}{}", short_count(counters.alloc_objects)), plain),
         Column::AllocRate => (row.change.map_or_else(|| UNKNOWN.to_owned(), |change| rate(change.allocs_per_s)), plain),
         Column::Oldest => (row.oldest.map_or_else(|| UNKNOWN.to_owned(), duration), plain),
         Column::Trend => (trend(), theme.dim()),
@@ -169,6 +170,7 @@ pub(in crate::tui) fn draw(
     let faults = snapshot.growth.is_some();
     let columns = columns(width, leaks, faults);
     leaks.browser.fit(rows_below_heading(area));
+    leaks.complete_visible(snapshot, trails);
     let focused = leaks.browser.focus == Focus::List;
     let drawn = Drawn { snapshot, trails, columns: &columns, width, innermost: leaks.innermost, theme };
     let rows = leaks.browser.visible().map(|(row, (_, place))| {
@@ -223,17 +225,16 @@ impl Drawn<'_> {
         let theme = self.theme;
         let mut spans = vec![mark(selected)];
         let mut room = self.width.saturating_sub(MARK.len());
-        let about = if self.snapshot.sites[row.sites[0]].kind.is_faulted() { "~" } else { "" };
         for &column in self.columns {
-            let (cell, style) = cell(column, row, about, || self.trend(row), theme);
+            let (cell, style) = cell(column, row, || self.trend(row), theme);
             let width = width_of(column);
             let cell = if is_numeric(column) { format!("{cell:>width$} ") } else { format!("{cell:<width$} ") };
             spans.push(Span::styled(cell, style));
             room = room.saturating_sub(width + 1);
         }
-        let site = &self.snapshot.sites[row.sites[0]];
+        let site = &self.snapshot.sites[row.first()];
         if let RowKey::Group(group) = &row.key {
-            let sites = format!(" {}", counted(row.sites.len() as u64, "site", "sites"));
+            let sites = format!(" {}", counted(row.len() as u64, "site", "sites"));
             spans.push(Span::raw(clean(group, room.saturating_sub(sites.len())).into_owned()));
             spans.push(Span::styled(sites, theme.dim()));
             return Line::from(spans);
@@ -251,7 +252,7 @@ impl Drawn<'_> {
 
     fn trend(&self, row: &Row) -> String {
         let trails: Vec<&Trail> =
-            row.sites.iter().filter_map(|&index| self.trails.site(self.snapshot.sites[index].id)).collect();
+            row.sites().filter_map(|index| self.trails.site(self.snapshot.sites[index].id)).collect();
         sparkline(&trails, self.snapshot.elapsed.as_secs_f64(), TREND, width_of(Column::Trend))
     }
 }

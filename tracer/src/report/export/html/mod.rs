@@ -115,18 +115,19 @@ fn header(snapshot: &Snapshot, page: &mut Markup) {
 }
 
 fn totals(snapshot: &Snapshot, page: &mut Markup) {
-    let Snapshot { totals, rates, window, .. } = snapshot;
+    let Snapshot { totals, sample, rates, window, .. } = snapshot;
+    let mark = if sample.is_some() { "~" } else { "" };
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *totals;
     let Rates { allocs_per_s, frees_per_s, alloc_bytes_per_s: _, inuse_bytes_per_s } = *rates;
-    let objects = |number| counted(number, "object", "objects");
-    let pairs = format!("{} allocations/s, {} frees/s", rate(allocs_per_s), rate(frees_per_s));
+    let objects = |number| format!("{mark}{}", counted(number, "object", "objects"));
+    let pairs = format!("{mark}{} allocations/s, {mark}{} frees/s", rate(allocs_per_s), rate(frees_per_s));
     let cards = [
-        ("Outstanding", bytes(totals.inuse_bytes()), objects(totals.inuse_objects())),
-        ("Allocated", bytes(alloc_bytes), objects(alloc_objects)),
-        ("Freed", bytes(free_bytes), objects(free_objects)),
+        ("Outstanding", format!("{mark}{}", bytes(totals.inuse_bytes())), objects(totals.inuse_objects())),
+        ("Allocated", format!("{mark}{}", bytes(alloc_bytes)), objects(alloc_objects)),
+        ("Freed", format!("{mark}{}", bytes(free_bytes)), objects(free_objects)),
         (
             "Change",
-            format!("{}/s", signed_bytes(inuse_bytes_per_s)),
+            format!("{mark}{}/s", signed_bytes(inuse_bytes_per_s)),
             format!("{pairs}, over the last {}", duration(*window)),
         ),
     ];

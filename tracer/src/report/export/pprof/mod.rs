@@ -77,7 +77,20 @@ fn profile(snapshot: &Snapshot, by: By) -> Profile {
 }
 
 fn sample(site: &SiteSnapshot, tables: &mut Tables<'_>) -> Sample {
-    let SiteSnapshot { id: _, tgid, kind, counters, faulted, oldest: _, stack, verdict, ages: _, suppressed: _ } = site;
+    let SiteSnapshot {
+        id: _,
+        tgid,
+        kind,
+        counters,
+        faulted,
+        sampled: _,
+        oldest: _,
+        stack,
+        verdict,
+        ages: _,
+        sizes: _,
+        suppressed: _,
+    } = site;
     let BlockCounters { alloc_bytes, alloc_objects, free_bytes: _, free_objects: _ } = *counters;
     let values = match faulted {
         Some(_) => vec![alloc_objects, alloc_bytes],

@@ -7,7 +7,13 @@ mod layout;
 mod tests;
 mod tree;
 
-use std::{collections::HashSet, ops::Range, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, HashSet},
+    ops::Range,
+    sync::Arc,
+    time::Duration,
+};
 
 pub(in crate::tui) use self::{layout::Cell, tree::NodeId};
 use self::{
@@ -99,8 +105,12 @@ pub(in crate::tui) struct Flame {
     zoom: NodeId,
     searched: String,
     found: Found,
+    /// Runs of library frames are not folded.
+    whole: bool,
     /// The tree has not taken the latest Snapshot.
     stale: bool,
+    /// What was found of frames that were selected, since the tree took a Snapshot: it takes a pass over all of it.
+    largest: RefCell<HashMap<NodeId, Vec<(SiteId, u64)>>>,
     /// What was on the screen last.
     cells: Vec<Cell>,
     /// First row on screen.
@@ -113,14 +123,16 @@ impl Flame {
         self.stale = true;
     }
 
-    /// Brings the tree up to the Snapshot that is shown.
-    pub(in crate::tui) fn refresh(&mut self, snapshot: &Snapshot, trails: &Trails) {
-        if !std::mem::take(&mut self.stale) {
+    /// Brings the tree up to the Snapshot that is shown. `whole`: with all frames of libraries and runtimes.
+    pub(in crate::tui) fn refresh(&mut self, snapshot: &Snapshot, trails: &Trails, whole: bool) {
+        let as_before = std::mem::replace(&mut self.whole, whole) == whole;
+        if !std::mem::take(&mut self.stale) && as_before {
             return;
         }
         let (selected, zoom) = (self.tree.path(self.selected), self.tree.path(self.zoom));
+        self.largest.borrow_mut().clear();
         let measure = self.measure;
-        self.tree.update(snapshot, |site| measure.of(site, trails));
+        self.tree.update(snapshot, whole, |site| measure.of(site, trails));
         // A name that has been found stands where an address was, so the path may end earlier now.
         (self.selected, self.zoom) = (self.there(&selected), self.there(&zoom));
         if !self.chosen {
@@ -260,6 +272,11 @@ impl Flame {
         self.stale = true;
     }
 
+    /// Whether each frame of a library has a place.
+    pub(in crate::tui) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
     /// What is searched for; empty for nothing.
     pub(in crate::tui) fn searched(&self) -> &str {
         &self.searched
@@ -290,9 +307,11 @@ impl Flame {
         self.found = Found { nodes, value };
     }
 
-    /// The sites with the most, of those that come by this frame.
+    /// The sites with the most, of those that come by this frame: [`NAMED_FIRST`] at most.
     pub(in crate::tui) fn largest_below(&self, node: NodeId, most: usize) -> Vec<(SiteId, u64)> {
-        self.tree.largest(node, most)
+        let mut known = self.largest.borrow_mut();
+        let largest = known.entry(node).or_insert_with(|| self.tree.largest(node, NAMED_FIRST));
+        largest.iter().take(most).copied().collect()
     }
 
     /// Those with the most of what is selected, then of what is zoomed into.

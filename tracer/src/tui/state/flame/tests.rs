@@ -9,7 +9,7 @@ use tracer_common::stack::StackEnd;
 
 fn shown(snapshot: &Snapshot) -> Flame {
     let mut flame = Flame { stale: true, ..Flame::default() };
-    flame.refresh(snapshot, &Trails::default());
+    flame.refresh(snapshot, &Trails::default(), false);
     flame.lay_out(100, 20);
     press(&mut flame, &[Action::Home]);
     flame
@@ -58,16 +58,16 @@ fn frames_are_as_wide_as_their_share_and_the_largest_comes_first() {
 #[test]
 fn until_a_key_says_otherwise_it_is_where_most_comes_by() {
     let mut flame = Flame { stale: true, ..Flame::default() };
-    flame.refresh(&server(), &Trails::default());
+    flame.refresh(&server(), &Trails::default(), false);
     assert_eq!(flame.name(flame.selected()), "read");
     let mut next = server();
     next.sites.iter_mut().filter(|site| site.id == SiteId(1)).for_each(|site| site.counters.alloc_bytes += 1_009);
     flame.update();
-    flame.refresh(&next, &Trails::default());
+    flame.refresh(&next, &Trails::default(), false);
     assert_eq!(flame.name(flame.selected()), "parse");
     flame.apply(Action::Up);
     flame.update();
-    flame.refresh(&server(), &Trails::default());
+    flame.refresh(&server(), &Trails::default(), false);
     assert_eq!(flame.name(flame.selected()), "serve");
     flame.measure_beside(false);
     assert_eq!(flame.measure, FlameMeasure::Objects);
@@ -107,16 +107,16 @@ fn a_selection_outlives_numbers_names_and_measures() {
     let mut next = server();
     next.sites.iter_mut().for_each(|site| site.counters.alloc_bytes += 1_009);
     flame.update();
-    flame.refresh(&next, &Trails::default());
+    flame.refresh(&next, &Trails::default(), false);
     assert_eq!((flame.name(flame.selected()), flame.value(flame.selected())), ("load", 1_025));
     flame.measure_beside(true);
     flame.measure_beside(true);
-    flame.refresh(&next, &Trails::default());
+    flame.refresh(&next, &Trails::default(), false);
     assert_eq!((flame.measure, flame.total(), flame.name(flame.selected())), (FlameMeasure::Objects, 3, "load"));
     // Its site is freed.
     next.sites.retain(|site| site.id != SiteId(2));
     flame.update();
-    flame.refresh(&next, &Trails::default());
+    flame.refresh(&next, &Trails::default(), false);
     assert_eq!(flame.name(flame.selected()), "main");
 }
 
@@ -128,7 +128,7 @@ fn names_take_the_place_of_addresses() {
     let mut flame = shown(&pending);
     assert_eq!(press(&mut flame, &[Action::Down]), "0x1000");
     flame.update();
-    flame.refresh(&stacks(&[(&["main"], 7)]), &Trails::default());
+    flame.refresh(&stacks(&[(&["main"], 7)]), &Trails::default(), false);
     flame.lay_out(100, 20);
     assert_eq!(cells(&flame), [(0, 0, 100, "all"), (1, 0, 100, "main")]);
     assert_eq!(flame.name(flame.selected()), "all");
@@ -152,7 +152,7 @@ fn what_is_too_small_is_counted_and_the_largest_are_named_first() {
     let sites = flame.visible_sites();
     assert_eq!((sites.len(), sites[0], sites[199]), (NAMED_FIRST, SiteId(0), SiteId(199)));
     flame.update();
-    flame.refresh(&testing::empty(), &Trails::default());
+    flame.refresh(&testing::empty(), &Trails::default(), false);
     assert!(flame.visible_sites().is_empty() && flame.total() == 0);
 }
 
@@ -167,7 +167,7 @@ fn growth_is_that_of_the_last_minute() {
     }
     let mut flame = shown(&snapshot);
     flame.measure_beside(true);
-    flame.refresh(&snapshot, &trails);
+    flame.refresh(&snapshot, &trails, false);
     assert_eq!((flame.measure, flame.total()), (FlameMeasure::Growth, 60 * 13));
 }
 
@@ -181,4 +181,36 @@ fn a_deep_stack_is_scrolled_to_the_selected_frame() {
     assert_eq!(flame.cells().len(), 20);
     press(&mut flame, &[Action::Home]);
     assert_eq!(flame.rows(), 0..20);
+}
+
+#[test]
+fn runs_of_library_frames_are_one_until_all_are_wanted() {
+    let ways: [(&[&str], u64); 3] = [
+        (&["std::rt", "std::start", "std::run", "main", "alloc::grow", "alloc::raw", "alloc::alloc"], 53),
+        (&["std::rt", "std::run", "std::call", "std::once", "main", "read", "alloc::alloc"], 31),
+        (&["std::rt", "std::start", "idle"], 16),
+    ];
+    let snapshot = stacks(&ways);
+    let mut flame = shown(&snapshot);
+    let names = |flame: &Flame| -> Vec<String> {
+        cells(flame).iter().map(|(row, _, width, name)| format!("{row} {name} {width}")).collect()
+    };
+    let folded = [
+        "0 all 100",
+        "1 … std 84",
+        "1 std::rt 16",
+        "2 main 84",
+        "2 std::start 16",
+        "3 … alloc 53",
+        "3 read 31",
+        "3 idle 16",
+        "4 alloc::alloc 31",
+    ];
+    assert_eq!(names(&flame), folded);
+    flame.refresh(&snapshot, &Trails::default(), true);
+    flame.lay_out(100, 20);
+    assert_eq!(names(&flame)[..2], ["0 all 100", "1 std::rt 100"]);
+    flame.refresh(&snapshot, &Trails::default(), false);
+    flame.lay_out(100, 20);
+    assert_eq!(names(&flame), folded);
 }

@@ -11,9 +11,14 @@ use std::{
 use tracer_common::{event::SiteKind, stack::StackEnd};
 
 use crate::{
-    aggregate::{SiteId, SiteSnapshot, Snapshot},
-    report::export::{frame_name, process_of},
-    symbolize::Stack,
+    aggregate::{SiteId, SiteMap, SiteSnapshot, Snapshot},
+    report::{
+        basename,
+        export::{frame_name, process_of},
+        library_runs,
+        untrusted::displayable,
+    },
+    symbolize::{Frame, Stack},
 };
 
 /// A place in a tree. The root is 0; a parent's number is smaller than those of its children.
@@ -46,17 +51,33 @@ pub(super) struct Tree {
     names: Vec<Arc<str>>,
     numbers: HashMap<Arc<str>, u32>,
     edges: HashMap<(NodeId, u32), NodeId>,
-    leaves: HashMap<SiteId, Leaf>,
+    leaves: SiteMap<Leaf>,
     /// Sites that got another stack: their former nodes may be nobody's.
     moved: usize,
+    /// Frames of libraries and runtimes have a place each.
+    whole: bool,
+}
+
+/// Whose frames a run is of: the namespace of the first that has one, from the outermost on, or else the module. Neither says
+/// by which way, so that runs which differ in that are one.
+fn library(run: &[Frame]) -> String {
+    let namespace = |frame: &Frame| {
+        let (namespace, _) = frame.function.as_deref().ok()?.split_once("::")?;
+        let namespace = namespace.trim_start_matches('<');
+        let is_name = namespace.chars().all(|c| c.is_alphanumeric() || c == '_');
+        (is_name && !namespace.is_empty()).then(|| namespace.to_owned())
+    };
+    let module =
+        || run.iter().rev().find_map(|frame| frame.module.as_deref()).map(|module| basename(module).to_owned());
+    run.iter().rev().find_map(namespace).or_else(module).unwrap_or_else(|| "library".to_owned())
 }
 
 impl Tree {
-    /// Takes the numbers of a Snapshot: `value` measures a site.
-    pub(super) fn update(&mut self, snapshot: &Snapshot, value: impl Fn(&SiteSnapshot) -> u64) {
+    /// Takes the numbers of a Snapshot: `value` measures a site. `whole`: runs of library frames are not folded.
+    pub(super) fn update(&mut self, snapshot: &Snapshot, whole: bool, value: impl Fn(&SiteSnapshot) -> u64) {
         // Names come one by one, and each leaves the address that it stands for behind.
-        if self.nodes.is_empty() || self.moved > self.leaves.len() + 1_000 {
-            *self = Self::default();
+        if self.nodes.is_empty() || self.whole != whole || self.moved > self.leaves.len() + 1_000 {
+            *self = Self { whole, ..Self::default() };
             let name = self.number("all");
             self.nodes.push(Node { parent: ROOT, name, depth: 0, children: Vec::new(), value: 0 });
         }
@@ -102,8 +123,16 @@ impl Tree {
         if site.stack.end != StackEnd::Complete {
             node = self.child(node, &format!("[incomplete: {}]", site.stack.end.name()));
         }
-        for frame in site.stack.frames.iter().rev() {
-            node = self.child(node, &frame_name(frame));
+        let frames = &site.stack.frames;
+        let mut runs = if self.whole { Vec::new() } else { library_runs(&site.stack) };
+        let mut end = frames.len();
+        while end > 0 {
+            let run = runs.pop_if(|run| run.end == end);
+            node = match &run {
+                Some(run) => self.child(node, &format!("… {}", displayable(&library(&frames[run.clone()])))),
+                None => self.child(node, &frame_name(&frames[end - 1])),
+            };
+            end = run.map_or(end - 1, |run| run.start);
         }
         if node == ROOT { self.child(ROOT, "[no stack]") } else { node }
     }

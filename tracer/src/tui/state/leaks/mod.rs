@@ -1,33 +1,30 @@
 //! The tab of sites that hold memory: which are shown, as which rows, in which order.
 
+mod changes;
 mod column;
 mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use self::rows::{Sources, has_words};
+use self::{
+    changes::{Change, Changes},
+    rows::{Sources, has_words},
+};
 pub(in crate::tui) use self::{
     column::Column,
     rows::{Grouping, Row, RowKey},
 };
 use super::{Trails, browser::Browser};
-use crate::aggregate::{SiteId, SiteSnapshot, Snapshot};
-
-/// A site's change since the snapshot before.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::tui) struct Change {
-    pub(in crate::tui) inuse_bytes_per_s: f64,
-    pub(in crate::tui) allocs_per_s: f64,
-}
+use crate::aggregate::{SiteId, SiteMap, SiteSnapshot, Snapshot};
 
 /// What was held at a moment that the user marked.
 #[derive(Clone, Debug)]
 pub(in crate::tui) struct Baseline {
     /// When, since attach.
     pub(in crate::tui) at: Duration,
-    held: HashMap<SiteId, u64>,
+    held: SiteMap<u64>,
 }
 
 #[derive(Debug)]
@@ -49,7 +46,7 @@ pub(in crate::tui) struct Leaks {
     /// Leads to `rows`.
     pub(in crate::tui) browser: Browser<RowKey>,
     rows: Vec<Row>,
-    changes: HashMap<SiteId, Change>,
+    changes: Changes,
 }
 
 impl Leaks {
@@ -66,7 +63,7 @@ impl Leaks {
             baseline: None,
             browser: Browser::default(),
             rows: Vec::new(),
-            changes: HashMap::new(),
+            changes: Changes::default(),
         }
     }
 
@@ -74,14 +71,14 @@ impl Leaks {
         if let Some(previous) = previous
             && next.elapsed != previous.elapsed
         {
-            self.changes = changes(previous, next);
+            self.changes = Changes::new(previous, next);
         }
         self.reorder(next, trails);
     }
 
     /// The next Snapshot is none that follows.
     pub(super) fn forget_changes(&mut self) {
-        self.changes.clear();
+        self.changes = Changes::default();
     }
 
     /// Sorts by the next column, or the one before.
@@ -110,7 +107,8 @@ impl Leaks {
     }
 
     /// Selects the row that grows fastest. Returns whether any does.
-    pub(super) fn select_fastest(&mut self) -> bool {
+    pub(super) fn select_fastest(&mut self, snapshot: &Snapshot, trails: &Trails) -> bool {
+        self.complete(0..self.rows.len(), snapshot, trails);
         let speed = |row: &Row| row.per_hour.or(row.minute.map(|minute| minute * 60.0)).unwrap_or(0.0);
         let fastest = self.rows.iter().filter(|row| speed(row) > 0.0 && !row.suppressed);
         let Some(row) = fastest.max_by(|a, b| speed(a).total_cmp(&speed(b))) else { return false };
@@ -129,12 +127,35 @@ impl Leaks {
             shown.retain(|&index| has_words(&sites[index].stack, &self.filter));
         }
         self.filtered = before - shown.len();
-        let baseline = self.baseline.as_ref().map(|baseline| &baseline.held);
-        let sources = Sources { snapshot, trails, changes: &self.changes, baseline };
-        self.rows = sources.rows(shown.into_iter(), self.grouping);
         let (sort, reversed) = (self.sort, self.reversed);
-        self.rows.sort_by(|a, b| if reversed { sort.order(b, a) } else { sort.order(a, b) });
-        self.browser.set_rows(self.rows.iter().enumerate().map(|(place, row)| (row.key.clone(), place)).collect());
+        self.rows = self.sources(snapshot, trails).rows(shown.into_iter(), self.grouping);
+        if sort.takes_look_ups() {
+            self.complete(0..self.rows.len(), snapshot, trails);
+        }
+        // The rows themselves are large, and stay where they are.
+        let key = |row: &Row| sort.key(row).map(|part| if reversed { !part } else { part });
+        let mut order: Vec<_> = self.rows.iter().enumerate().map(|(place, row)| (key(row), place)).collect();
+        order.sort_unstable();
+        self.browser.set_rows(order.into_iter().map(|(_, place)| (self.rows[place].key.clone(), place)).collect());
+    }
+
+    fn sources<'a>(&'a self, snapshot: &'a Snapshot, trails: &'a Trails) -> Sources<'a> {
+        let baseline = self.baseline.as_ref().map(|baseline| &baseline.held);
+        Sources { snapshot, trails, changes: &self.changes, baseline }
+    }
+
+    /// Completes the rows in these places.
+    fn complete(&mut self, places: impl IntoIterator<Item = usize>, snapshot: &Snapshot, trails: &Trails) {
+        let mut rows = std::mem::take(&mut self.rows);
+        let sources = self.sources(snapshot, trails);
+        places.into_iter().for_each(|place| sources.complete(&mut rows[place]));
+        self.rows = rows;
+    }
+
+    /// Completes what is in sight.
+    pub(in crate::tui) fn complete_visible(&mut self, snapshot: &Snapshot, trails: &Trails) {
+        let places: Vec<usize> = self.browser.visible().map(|(_, (_, place))| place).collect();
+        self.complete(places, snapshot, trails);
     }
 
     pub(in crate::tui) fn row(&self, place: usize) -> &Row {
@@ -148,15 +169,15 @@ impl Leaks {
 
     /// The selected row's site that holds the most.
     pub(in crate::tui) fn selected_site<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a SiteSnapshot> {
-        self.selected().map(|row| &snapshot.sites[row.sites[0]])
+        self.selected().map(|row| &snapshot.sites[row.first()])
     }
 
     /// Those in sight, each row's largest first. Names are wanted of all when words are looked for.
     pub(super) fn visible_sites(&self, snapshot: &Snapshot) -> Vec<SiteId> {
-        let id = |index: &usize| snapshot.sites[*index].id;
+        let id = |index: usize| snapshot.sites[index].id;
         let rows: Vec<&Row> = self.browser.in_view().map(|(_, place)| &self.rows[place]).collect();
-        let largest = rows.iter().map(|row| id(&row.sites[0]));
-        let others = rows.iter().take(1).flat_map(|row| row.sites[1..].iter().take(64).map(id));
+        let largest = rows.iter().map(|row| id(row.first()));
+        let others = rows.iter().take(1).flat_map(|row| row.sites().skip(1).take(64).map(id));
         let by_name = !self.filter.is_empty() || !matches!(self.grouping, Grouping::Site | Grouping::Process);
         let all = snapshot.sites.iter().filter(|_| by_name).take(4_096).map(|site| site.id);
         largest.chain(others).chain(all).collect()
@@ -164,22 +185,7 @@ impl Leaks {
 
     /// `None` before there are two snapshots to compare.
     #[cfg(test)]
-    fn change(&self, site: SiteId) -> Option<Change> {
-        self.changes.get(&site).copied()
+    fn change(&self, site: &SiteSnapshot) -> Option<Change> {
+        self.changes.of(site)
     }
-}
-
-/// Over the time between the two, which is more than the later one's window when snapshots in between were not shown.
-fn changes(previous: &Snapshot, next: &Snapshot) -> HashMap<SiteId, Change> {
-    let Some(window) = next.elapsed.checked_sub(previous.elapsed) else { return HashMap::new() };
-    let seconds = window.as_secs_f64();
-    let before: HashMap<SiteId, _> = previous.sites.iter().map(|site| (site.id, site.counters)).collect();
-    let change = |site: &SiteSnapshot| {
-        let (now, before) = (site.counters, before.get(&site.id).copied().unwrap_or_default());
-        Change {
-            inuse_bytes_per_s: (now.inuse_bytes() as f64 - before.inuse_bytes() as f64) / seconds,
-            allocs_per_s: now.alloc_objects.saturating_sub(before.alloc_objects) as f64 / seconds,
-        }
-    };
-    next.sites.iter().map(|site| (site.id, change(site))).collect()
 }

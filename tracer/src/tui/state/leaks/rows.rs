@@ -2,9 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::Change;
+use super::{Change, Changes};
 use crate::{
-    aggregate::{BlockCounters, SiteId, SiteSnapshot, Snapshot},
+    aggregate::{BlockCounters, SiteId, SiteMap, SiteSnapshot, Snapshot},
     analyze::verdict::{Label, Verdict},
     report::{basename, call_site, short_name},
     symbolize::{Frame, Stack},
@@ -57,26 +57,46 @@ pub(in crate::tui) enum RowKey {
 #[derive(Clone, Debug)]
 pub(in crate::tui) struct Row {
     pub(in crate::tui) key: RowKey,
-    /// Indices into the Snapshot's sites, those that hold the most first. Never empty.
-    pub(in crate::tui) sites: Vec<usize>,
+    /// Index into the Snapshot's sites of the one that holds the most, and of the others.
+    first: usize,
+    others: Vec<usize>,
     pub(in crate::tui) counters: BlockCounters,
+    /// Its numbers are estimates.
+    pub(in crate::tui) estimated: bool,
     /// The most urgent of its sites'.
     pub(in crate::tui) verdict: Option<Arc<Verdict>>,
     /// All its sites are.
     pub(in crate::tui) suppressed: bool,
     pub(in crate::tui) oldest: Option<Duration>,
+    /// Bytes per hour, of what leaks or grows.
+    pub(in crate::tui) per_hour: Option<f64>,
+    /// What is below is known, which takes several look-ups. Most rows are neither seen nor sorted by it.
+    complete: bool,
     pub(in crate::tui) change: Option<Change>,
     /// Bytes outstanding, change over the last minute, the last ten, and since the baseline.
     pub(in crate::tui) minute: Option<f64>,
     pub(in crate::tui) ten_minutes: Option<f64>,
     pub(in crate::tui) since_baseline: Option<f64>,
-    /// Bytes per hour, of what leaks or grows.
-    pub(in crate::tui) per_hour: Option<f64>,
 }
 
 impl Row {
     pub(super) fn inuse(&self) -> u64 {
         self.counters.inuse_bytes()
+    }
+
+    /// Indices into the Snapshot's sites, those that hold the most first.
+    pub(in crate::tui) fn sites(&self) -> impl Iterator<Item = usize> {
+        std::iter::once(self.first).chain(self.others.iter().copied())
+    }
+
+    /// That of the site that holds the most.
+    pub(in crate::tui) fn first(&self) -> usize {
+        self.first
+    }
+
+    /// How many sites.
+    pub(in crate::tui) fn len(&self) -> usize {
+        1 + self.others.len()
     }
 }
 
@@ -84,31 +104,43 @@ impl Row {
 pub(super) struct Sources<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) trails: &'a Trails,
-    pub(super) changes: &'a HashMap<SiteId, Change>,
-    pub(super) baseline: Option<&'a HashMap<SiteId, u64>>,
+    pub(super) changes: &'a Changes,
+    pub(super) baseline: Option<&'a SiteMap<u64>>,
 }
 
 impl Sources<'_> {
     fn row(&self, index: usize) -> Row {
         let site = &self.snapshot.sites[index];
-        let trail = self.trails.site(site.id);
-        let over = |span: u64| trail.and_then(|trail| trail.change(Duration::from_secs(span)));
-        let held = site.counters.inuse_bytes();
         Row {
             key: RowKey::Site(site.id),
-            sites: vec![index],
+            first: index,
+            others: Vec::new(),
             counters: site.counters,
+            estimated: site.sampled.is_some() || site.faulted.is_some(),
             per_hour: site.verdict.as_ref().and_then(|verdict| verdict.rate).map(|rate| rate.bytes.value * 3_600.0),
             verdict: site.verdict.clone(),
             suppressed: site.suppressed,
             oldest: site.oldest,
-            change: self.changes.get(&site.id).copied(),
-            minute: over(60),
-            ten_minutes: over(600),
-            since_baseline: self
-                .baseline
-                .map(|baseline| held as f64 - baseline.get(&site.id).copied().unwrap_or(0) as f64),
+            complete: false,
+            change: None,
+            minute: None,
+            ten_minutes: None,
+            since_baseline: None,
         }
+    }
+
+    /// Finds out the rest of a row of one site.
+    pub(super) fn complete(&self, row: &mut Row) {
+        if std::mem::replace(&mut row.complete, true) {
+            return;
+        }
+        let site = &self.snapshot.sites[row.first];
+        let trail = self.trails.site(site.id);
+        let over = |span: u64| trail.and_then(|trail| trail.change(Duration::from_secs(span)));
+        let held = site.counters.inuse_bytes() as f64;
+        row.change = self.changes.of(site);
+        (row.minute, row.ten_minutes) = (over(60), over(600));
+        row.since_baseline = self.baseline.map(|baseline| held - baseline.get(&site.id).copied().unwrap_or(0) as f64);
     }
 
     /// The rows of these sites.
@@ -120,7 +152,8 @@ impl Sources<'_> {
         let mut rows: Vec<Row> = Vec::new();
         for index in sites {
             let name = self.group(&self.snapshot.sites[index], grouping);
-            let row = self.row(index);
+            let mut row = self.row(index);
+            self.complete(&mut row);
             match places.get(&name) {
                 Some(&place) => rows[place].join(row),
                 None => {
@@ -157,19 +190,24 @@ impl Row {
         }
         let Self {
             key: _,
-            sites,
+            first,
+            others,
             counters,
+            estimated,
             verdict,
             suppressed,
             oldest,
+            per_hour,
+            complete: _,
             change,
             minute,
             ten_minutes,
             since_baseline,
-            per_hour,
         } = other;
-        self.sites.extend(sites);
+        self.others.push(first);
+        self.others.extend(others);
         self.counters += counters;
+        self.estimated |= estimated;
         let label = |verdict: &Option<Arc<Verdict>>| verdict.as_ref().map(|verdict| verdict.label);
         let urgent = |a: Option<Label>, b: Option<Label>| a.is_some_and(|a| b.is_none_or(|b| a < b));
         if urgent(label(&verdict), label(&self.verdict)) {

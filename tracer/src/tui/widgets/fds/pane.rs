@@ -108,7 +108,7 @@ impl Column {
 }
 
 /// The table of a group's descriptors.
-struct Table<'a> {
+pub(in crate::tui::widgets) struct Table<'a> {
     descriptors: &'a Descriptors,
     group: &'a Group,
     /// The call sites that connected, where they are not those that opened.
@@ -122,7 +122,13 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(descriptors: &'a Descriptors, group: &'a Group, origin: Origin, width: usize, focused: bool) -> Self {
+    pub(in crate::tui::widgets) fn new(
+        descriptors: &'a Descriptors,
+        group: &'a Group,
+        origin: Origin,
+        width: usize,
+        focused: bool,
+    ) -> Self {
         let of = |column: Column| column.width(group, origin);
         let there = Column::BY_IMPORTANCE.into_iter().filter(|&column| of(column).is_some());
         let room = width * (100 - REFERENT_PERCENT) / 100;
@@ -136,13 +142,18 @@ impl<'a> Table<'a> {
         Self { descriptors, group, connecting, columns, room: width.saturating_sub(taken), focused }
     }
 
-    fn heading(&self, theme: Theme) -> Line<'static> {
+    /// How many rows it has.
+    pub(in crate::tui::widgets) fn len(&self) -> usize {
+        self.group.fds.len()
+    }
+
+    pub(in crate::tui::widgets) fn heading(&self, theme: Theme) -> Line<'static> {
         let cells = self.columns.iter().map(|&(column, width)| pad(column, column.heading(), width));
         let heading = cells.chain(["REFERS TO".to_owned()]).collect::<String>();
         Line::styled(heading, theme.heading())
     }
 
-    fn line(&self, index: usize, theme: Theme) -> Line<'static> {
+    pub(in crate::tui::widgets) fn line(&self, index: usize, theme: Theme) -> Line<'static> {
         let fd = &self.descriptors.open[self.group.fds[index]];
         let cells = self.columns.iter().map(|&(column, width)| {
             let (cell, style) = column.cell(fd, theme);

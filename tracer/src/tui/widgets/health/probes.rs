@@ -41,7 +41,7 @@ impl<'a> Probes<'a> {
             }
             return Line::styled(format!("{:>HITS$} {:<KIND$} FUNCTION", "HITS", "AT"), theme.heading());
         };
-        let Some(ProbeStatus { module, symbol, offset, kind, hits }) = self.probes.get(line).copied() else {
+        let Some(ProbeStatus { module, symbol, offset, kind, hits, cost: _ }) = self.probes.get(line).copied() else {
             return Line::default();
         };
         let room = self.width.saturating_sub(HITS + KIND + 2);

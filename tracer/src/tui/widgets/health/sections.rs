@@ -1,12 +1,14 @@
 //! Everything but the probes, as lines. There are few enough to make all of them.
 
+use std::time::Duration;
+
 use ratatui::{
     style::Style,
     text::{Line, Span},
 };
 
 use crate::{
-    aggregate::{Feature, IncompleteCount, LossCount, Note, OwnCost, Snapshot, StatCount},
+    aggregate::{Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, Snapshot, StatCount},
     report::{
         loss_advice, loss_words, stack_end_words, stat_words,
         units::{bytes, count, duration},
@@ -30,6 +32,7 @@ pub(super) fn lines(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line
         stacks(snapshot, theme, width),
         seen(snapshot, theme, width),
         kernel(snapshot, theme, width),
+        overhead(snapshot, theme, width),
         own_cost(snapshot, theme, width),
     ];
     let sections = sections.into_iter().filter(|lines| !lines.is_empty());
@@ -156,7 +159,26 @@ fn kernel(Snapshot { features, .. }: &Snapshot, theme: Theme, width: usize) -> V
     lines
 }
 
-/// What leaktrace costs. What it costs the target belongs here too, once a Snapshot knows.
+/// What the probes cost the target.
+fn overhead(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
+    let Some(overhead @ Overhead { probes, cpu, limit }) = &snapshot.overhead else { return Vec::new() };
+    let seconds = |time: Duration| format!("{:.3}s", time.as_secs_f64());
+    let share = format!("{:.1} % of its CPU time", overhead.share() * 100.0);
+    let words = format!("{share}, {} of {} in the last {}", seconds(*probes), seconds(*cpu), duration(snapshot.window));
+    let mut lines = vec![title("COST TO THE TARGET", "", theme)];
+    lines.extend(wrapped(name("probes"), &words, Style::new(), width));
+    if let Some(limit) = limit {
+        let words = format!("{:.1} % at most, as --max-overhead says", limit * 100.0);
+        lines.extend(wrapped(name("limit"), &words, Style::new(), width));
+    }
+    if let Some(sample) = &snapshot.sample {
+        let words = format!("1 block in {} is tracked: memory is estimated", sample.rate);
+        lines.extend(wrapped(name("sampling"), &words, Style::new(), width));
+    }
+    lines
+}
+
+/// What leaktrace itself costs.
 fn own_cost(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
     let Some(OwnCost { cpu, resident }) = snapshot.own_cost else { return Vec::new() };
     let mut lines = vec![title("LEAKTRACE ITSELF", "", theme)];

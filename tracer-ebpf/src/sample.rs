@@ -1,0 +1,88 @@
+//! Sampling: which blocks are tracked, and what is kept so that the others can be estimated.
+//!
+//! The rate doubles when the table of blocks fills up, here, because user space may be late. Blocks that are no longer
+//! tracked are taken out by user space.
+
+use core::intrinsics::{AtomicOrdering, atomic_cxchg};
+
+use tracer_common::{
+    heap::Block,
+    sampling::{MAX_RAISED_RATE, SampleState, block_hash, next_mark, sketch_place},
+};
+
+use crate::{
+    count::add,
+    maps::{LIVE_COUNT, SAMPLE, SAMPLED_FREES, SITE_COUNTERS},
+};
+
+/// How sampling stands.
+#[inline(always)]
+pub(crate) fn state() -> SampleState {
+    SampleState(SAMPLE.get(0).map_or(0, |control| control.state))
+}
+
+/// The number of the window in which blocks are tracked, when that is for some of the time.
+#[inline(always)]
+pub(crate) fn window() -> u32 {
+    SAMPLE.get(0).map_or(0, |control| control.window as u32)
+}
+
+/// Whether a block of this age may have been freed while nothing was tracked.
+#[inline(always)]
+pub(crate) fn may_have_ended(born_ns: u64) -> bool {
+    SAMPLE.get(0).is_some_and(|control| born_ns < control.opened_ns)
+}
+
+/// A block that stands for `times` was freed.
+#[inline(always)]
+pub(crate) fn freed(tgid: u32, address: u64, block: &Block, times: u64) {
+    let Some(frees) = SAMPLED_FREES.get_ptr_mut(block.site) else { return };
+    let (place, sign) = sketch_place(block_hash(tgid, address));
+    let (bytes, objects) = (block.size.wrapping_mul(times), times);
+    // SAFETY: a pointer into the map, checked by get_ptr_mut, and a place within the sketch.
+    unsafe {
+        add(&raw mut (*frees).more_bytes, bytes.wrapping_sub(block.size));
+        add(&raw mut (*frees).more_objects, times - 1);
+        add((&raw mut (*frees).bytes).cast::<u64>().add(place), bytes.wrapping_mul(sign));
+        add((&raw mut (*frees).objects).cast::<u64>().add(place), objects.wrapping_mul(sign));
+    }
+}
+
+/// A block is no longer tracked: as if it never had been.
+#[inline(always)]
+pub(crate) fn forget(block: &Block) {
+    if let Some(counters) = SITE_COUNTERS.get_ptr_mut(block.site) {
+        // SAFETY: a pointer into the map, checked by get_ptr_mut.
+        unsafe {
+            add(&raw mut (*counters).alloc_bytes, block.size.wrapping_neg());
+            add(&raw mut (*counters).alloc_objects, u64::MAX);
+        }
+    }
+}
+
+/// Doubles the rate when the hash map of blocks has filled up to the mark. Each mark is passed once.
+#[inline(always)]
+pub(crate) fn relieve() {
+    let (Some(control), Some(count)) = (SAMPLE.get_ptr_mut(0), LIVE_COUNT.get(0)) else { return };
+    // SAFETY: a pointer into the map, checked by get_ptr_mut.
+    let (mark, limit) = unsafe { ((&raw const (*control).mark).read_volatile(), (*control).limit) };
+    if *count <= mark || state().rate() >= MAX_RAISED_RATE {
+        return;
+    }
+    // SAFETY: as above.
+    if unsafe { replace(&raw mut (*control).mark, mark, next_mark(mark, limit) + 1) } {
+        let now = state();
+        // SAFETY: as above.
+        unsafe { replace(&raw mut (*control).state, now.0, now.doubled().0) };
+    }
+}
+
+/// # Safety
+/// `word` points into a map value.
+#[inline(always)]
+unsafe fn replace(word: *mut u64, old: u64, new: u64) -> bool {
+    // SAFETY: the caller's promise.
+    let (_, replaced) =
+        unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(word, old, new) };
+    replaced
+}

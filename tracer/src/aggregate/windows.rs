@@ -1,0 +1,258 @@
+//! Estimates where the probes are in place for some of the time only.
+//!
+//! Tracking is on and off in turn, for lengths of time drawn from exponential distributions with known means, whatever
+//! the process does. So any moment is seen with the same probability, the share `d` of the time that tracking is on; and a
+//! block that was seen born has its end seen with the probability that tracking is on again after its age `a`,
+//!
+//! ```text
+//! P(a) = d + (1 - d) exp(-a / τ),   1/τ = 1/mean on + 1/mean off
+//! ```
+//!
+//! the transition probability of the two-state Markov process (Ross, Introduction to Probability Models, 6.4). What was
+//! seen, each over the probability that it was, estimates all without bias (Horvitz and Thompson, A Generalization of
+//! Sampling Without Replacement From a Finite Universe, 1952): a birth counts `1/d`, and the end of a block that was
+//! seen born `1/(d P(a))`. What has not ended by that account is outstanding. A block whose end was missed is
+//! therefore not held for a leak: others like it, whose ends were seen, count for it.
+//!
+//! The windows are the clusters of this sample, so errors come from the variance between them (Cochran, Sampling
+//! Techniques, 1977, chapter 9). The first window under another share begins anew: what was outstanding then is followed
+//! no longer, and is not called outstanding.
+
+use std::{collections::HashMap, ops::AddAssign, time::Duration};
+
+use super::{BlockCounters, SiteId};
+use crate::analyze::{
+    Estimate,
+    survival::{AGE_BUCKETS, LiveAges, bucket_ages},
+};
+
+/// The normal distribution's quantile for 95 % in the middle.
+const Z: f64 = 1.96;
+
+/// How much of the time tracking is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Duty {
+    /// The mean length of a time with tracking.
+    pub on: Duration,
+    /// The same without; zero when tracking never ends.
+    pub off: Duration,
+}
+
+impl Duty {
+    /// The share of the time with tracking, from 0 to 1.
+    pub fn share(&self) -> f64 {
+        self.on.as_secs_f64() / (self.on + self.off).as_secs_f64()
+    }
+
+    /// The probability that tracking is on this long after a moment when it was: the mean over the ages of a bucket.
+    fn on_after(&self, bucket: usize) -> f64 {
+        if self.off.is_zero() {
+            return 1.0;
+        }
+        let (share, ages) = (self.share(), bucket_ages(bucket));
+        let per_s = 1.0 / self.on.as_secs_f64() + 1.0 / self.off.as_secs_f64();
+        let [start, end] = [ages.start, ages.end].map(|age| per_s * age.as_secs_f64());
+        share + (1.0 - share) * ((-start).exp() - (-end).exp()) / (end - start)
+    }
+}
+
+/// Variances of estimates, and how many windows they come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spread {
+    /// Windows seen.
+    pub windows: u64,
+    /// Of the bytes outstanding.
+    pub inuse_bytes: f64,
+    /// Of the blocks outstanding.
+    pub inuse_objects: f64,
+    /// Of the bytes freed.
+    pub free_bytes: f64,
+    /// Of the blocks freed.
+    pub free_objects: f64,
+}
+
+impl Spread {
+    /// The interval of an estimate with one of its variances.
+    pub(super) fn interval(&self, value: f64, variance: f64) -> Estimate {
+        let freedom = self.windows.saturating_sub(1) as f64;
+        // Towards Student's t (Abramowitz and Stegun, Handbook of Mathematical Functions, 1964, 26.7.5). Of one window
+        // nothing is known.
+        let margin = if freedom > 0.0 { (Z + (Z.powi(3) + Z) / (4.0 * freedom)) * variance.sqrt() } else { value };
+        Estimate { value, low: (value - margin).max(0.0), high: value + margin }
+    }
+}
+
+impl AddAssign for Spread {
+    fn add_assign(&mut self, other: Self) {
+        let Self { windows, inuse_bytes, inuse_objects, free_bytes, free_objects } = other;
+        self.windows = self.windows.max(windows);
+        self.inuse_bytes += inuse_bytes;
+        self.inuse_objects += inuse_objects;
+        self.free_bytes += free_bytes;
+        self.free_objects += free_objects;
+    }
+}
+
+/// A quantity that each window adds to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    sum: f64,
+    squares: f64,
+}
+
+impl Sum {
+    fn add(&mut self, part: f64) {
+        self.sum += part;
+        self.squares += part * part;
+    }
+
+    /// The variance of the sum over so many windows; those that added nothing count as well.
+    fn variance(&self, windows: u64) -> f64 {
+        let windows = windows as f64;
+        if windows < 2.0 {
+            return 0.0;
+        }
+        (windows / (windows - 1.0) * (self.squares - self.sum * self.sum / windows)).max(0.0)
+    }
+}
+
+/// A site under the present share.
+#[derive(Clone, Debug, Default)]
+struct Tally {
+    /// Allocated before, as estimated then.
+    before: (f64, f64),
+    /// The counters when last looked at, and the ends by age.
+    counted: BlockCounters,
+    deaths: [u64; AGE_BUCKETS],
+    /// Ends by age since the share changed, with those that were missed.
+    ends: [f64; AGE_BUCKETS],
+    allocated: (f64, f64),
+    freed: (Sum, Sum),
+    inuse: (Sum, Sum),
+    /// What is counted as outstanding, and is of before.
+    old: (u64, u64),
+}
+
+/// What windows have shown.
+#[derive(Debug)]
+pub struct Windows {
+    duty: Duty,
+    /// When the share became this, since the attach.
+    since: Duration,
+    count: u64,
+    sites: HashMap<SiteId, Tally>,
+}
+
+/// What is known of a site from windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Seen {
+    pub(super) counters: BlockCounters,
+    pub(super) spread: Spread,
+    /// Bytes and blocks that were seen born and not seen to end.
+    pub(super) tracked: (u64, u64),
+}
+
+/// Sites as they are when a share begins: what was estimated of them, what is counted, and ends by age.
+pub(super) type Beginning = (SiteId, BlockCounters, BlockCounters, [u64; AGE_BUCKETS]);
+
+impl Windows {
+    /// Begins with a share.
+    pub(super) fn begin(duty: Duty, since: Duration, sites: impl Iterator<Item = Beginning>) -> Self {
+        let sites = sites.map(|(id, estimated, counted, deaths)| {
+            let before = (estimated.alloc_bytes as f64, estimated.alloc_objects as f64);
+            let old = (counted.inuse_bytes(), counted.inuse_objects());
+            (id, Tally { before, counted, deaths, old, ..Tally::default() })
+        });
+        Self { duty, since, count: 0, sites: sites.collect() }
+    }
+
+    /// The present share.
+    pub fn duty(&self) -> Duty {
+        self.duty
+    }
+
+    /// Since when it is this, since the attach.
+    pub fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// Windows under it that are over.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// A window is over: what it added to each site.
+    pub(super) fn close(&mut self, sites: impl Iterator<Item = (SiteId, BlockCounters, [u64; AGE_BUCKETS])>) {
+        self.count += 1;
+        let birth = 1.0 / self.duty.share();
+        let again: [f64; AGE_BUCKETS] = std::array::from_fn(|bucket| 1.0 / self.duty.on_after(bucket));
+        for (id, counted, deaths) in sites {
+            let site = self.sites.entry(id).or_default();
+            if site.counted == counted {
+                continue;
+            }
+            let added = |now: u64, before: u64| now.saturating_sub(before) as f64;
+            let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = site.counted;
+            let allocated = (added(counted.alloc_bytes, alloc_bytes), added(counted.alloc_objects, alloc_objects));
+            let freed = (added(counted.free_bytes, free_bytes), added(counted.free_objects, free_objects));
+            let mut ended = (0.0, 0.0);
+            for (bucket, again) in again.iter().enumerate() {
+                let seen = added(deaths[bucket], site.deaths[bucket]);
+                ended = (ended.0 + seen, ended.1 + seen * again);
+                site.ends[bucket] += seen * again;
+            }
+            // An end is in the counters and in the ages, which are not read at one moment.
+            let missed = if ended.0 > 0.0 { ended.1 / ended.0 } else { 1.0 };
+            let freed = (freed.0 * missed * birth, freed.1 * missed * birth);
+            let allocated = (allocated.0 * birth, allocated.1 * birth);
+            site.allocated = (site.allocated.0 + allocated.0, site.allocated.1 + allocated.1);
+            site.freed.0.add(freed.0);
+            site.freed.1.add(freed.1);
+            site.inuse.0.add(allocated.0 - freed.0);
+            site.inuse.1.add(allocated.1 - freed.1);
+            (site.counted, site.deaths) = (counted, deaths);
+        }
+    }
+
+    /// What is known of a site.
+    pub(super) fn site(&self, id: SiteId) -> Seen {
+        let Some(site) = self.sites.get(&id) else { return Seen::default() };
+        let inuse = (site.inuse.0.sum.max(0.0).round() as u64, site.inuse.1.sum.max(0.0).round() as u64);
+        // One without the other is what rounding and missed ends leave.
+        let inuse = if inuse.1 == 0 { (0, 0) } else { inuse };
+        let allocated = |before: f64, now: f64| (before + now).round() as u64;
+        let alloc_bytes = allocated(site.before.0, site.allocated.0).max(inuse.0);
+        let alloc_objects = allocated(site.before.1, site.allocated.1).max(inuse.1);
+        let counters = BlockCounters {
+            alloc_bytes,
+            alloc_objects,
+            free_bytes: alloc_bytes - inuse.0,
+            free_objects: alloc_objects - inuse.1,
+        };
+        let spread = Spread {
+            windows: self.count,
+            inuse_bytes: site.inuse.0.variance(self.count),
+            inuse_objects: site.inuse.1.variance(self.count),
+            free_bytes: site.freed.0.variance(self.count),
+            free_objects: site.freed.1.variance(self.count),
+        };
+        let tracked = (
+            site.counted.inuse_bytes().saturating_sub(site.old.0),
+            site.counted.inuse_objects().saturating_sub(site.old.1),
+        );
+        Seen { counters, spread, tracked }
+    }
+
+    /// Ages as they would be if no end were missed: of what is still in the table, the part that has not ended by the
+    /// estimate, and the ends with those that were missed.
+    pub fn lifetimes(&self, id: SiteId, live: &LiveAges) -> (LiveAges, [u64; AGE_BUCKETS]) {
+        let Some(site) = self.sites.get(&id) else { return (LiveAges::default(), [0; AGE_BUCKETS]) };
+        let there = site.inuse.1.sum.max(0.0) * self.duty.share();
+        let share = (there / (live.objects().max(1) as f64)).min(1.0);
+        (live.scaled(share), site.ends.map(|ends| ends.round() as u64))
+    }
+}
+
+#[cfg(test)]
+#[path = "windows_tests.rs"]
+mod tests;

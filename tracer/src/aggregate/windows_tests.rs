@@ -1,0 +1,166 @@
+use std::collections::BTreeMap;
+
+use tracer_common::heap::age_bucket;
+
+use super::*;
+
+const SITE: SiteId = SiteId(3);
+const SIZE: u64 = 48;
+
+/// A source of numbers between 0 and 1: Marsaglia, Xorshift RNGs, 2003.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn exponential(&mut self, mean: f64) -> f64 {
+        -mean * (1.0 - self.next()).ln()
+    }
+}
+
+/// A process of known kind, watched through windows. Returns what was estimated, the same where it may be less than nothing,
+/// and what is true.
+fn watch(seed: u64, lifetime: impl Fn(&mut Random) -> Option<f64>) -> (Seen, f64, u64) {
+    const SECONDS: f64 = 300.0;
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let duty = Duty { on: Duration::from_millis(1_000), off: Duration::from_millis(6_000) };
+    let mut windows = Vec::new();
+    let mut now = 0.0;
+    while now < SECONDS {
+        // Taking the probes out takes some time.
+        now += 0.1 + random.exponential(5.9);
+        let end = now + random.exponential(1.0);
+        windows.push(now..end);
+        now = end;
+    }
+    let end = now;
+    let seen = |time: f64| {
+        let at = windows.partition_point(|window| window.end <= time);
+        windows.get(at).filter(|window| window.contains(&time)).map(|_| at)
+    };
+    let mut by_window: BTreeMap<usize, (u64, Vec<f64>)> = BTreeMap::new();
+    let mut outstanding = 0;
+    let mut born = 0.0;
+    loop {
+        born += random.exponential(1.0 / 400.0);
+        if born >= end {
+            break;
+        }
+        let age = lifetime(&mut random);
+        outstanding += u64::from(age.is_none_or(|age| born + age >= end));
+        if let Some(window) = seen(born) {
+            by_window.entry(window).or_default().0 += 1;
+            if let Some(age) = age.filter(|age| born + age < end)
+                && let Some(window) = seen(born + age)
+            {
+                by_window.entry(window).or_default().1.push(age);
+            }
+        }
+    }
+    let mut estimate = Windows::begin(duty, Duration::ZERO, std::iter::empty());
+    let (mut counted, mut deaths) = (BlockCounters::default(), [0; AGE_BUCKETS]);
+    for window in 0..windows.len() {
+        if let Some((births, ages)) = by_window.get(&window) {
+            counted.alloc_objects += births;
+            counted.alloc_bytes += births * SIZE;
+            counted.free_objects += ages.len() as u64;
+            counted.free_bytes += ages.len() as u64 * SIZE;
+            ages.iter().for_each(|age| deaths[age_bucket((age * 1e9) as u64)] += 1);
+        }
+        estimate.close([(SITE, counted, deaths)].into_iter());
+    }
+    (estimate.site(SITE), estimate.sites[&SITE].inuse.1.sum, outstanding)
+}
+
+/// Estimates of many runs: right in the mean, and mostly within their intervals.
+fn check(name: &str, lifetime: impl Fn(&mut Random) -> Option<f64> + Copy) {
+    const RUNS: u64 = 60;
+    let (mut sum, mut squares, mut within) = (0.0, 0.0, 0);
+    for seed in 1..=RUNS {
+        let (Seen { counters, spread, tracked: _ }, unbounded, truth) = watch(seed, lifetime);
+        let rounded = counters.inuse_bytes().abs_diff(counters.inuse_objects() * SIZE);
+        assert!(rounded <= SIZE, "{name}: {rounded} bytes more or less");
+        let interval = spread.interval(counters.inuse_objects() as f64, spread.inuse_objects);
+        let error = unbounded - truth as f64;
+        sum += error;
+        squares += error * error;
+        within += u64::from(interval.low <= truth as f64 && truth as f64 <= interval.high);
+    }
+    let (runs, mean) = (RUNS as f64, sum / RUNS as f64);
+    let of_mean = (squares / runs - mean * mean).max(0.0).sqrt() / runs.sqrt();
+    // Ages are known by their buckets alone.
+    assert!(mean.abs() <= 4.0 * of_mean.max(300.0), "{name}: {mean:.0} ± {of_mean:.0}");
+    assert!(within * 100 >= RUNS * 80, "{name}: {within} of {RUNS} within their intervals");
+}
+
+#[test]
+fn a_leak_is_estimated_whole() {
+    check("a leak", |_| None);
+}
+
+#[test]
+fn what_lives_shorter_than_a_window_is_not_outstanding() {
+    check("a millisecond", |_| Some(0.001));
+    check("a fifth of a second", |random| Some(random.exponential(0.2)));
+}
+
+#[test]
+fn what_ends_between_windows_is_not_outstanding() {
+    check("three seconds", |_| Some(3.0));
+    check("fifteen seconds", |_| Some(15.0));
+    check("ten seconds in the mean", |random| Some(random.exponential(10.0)));
+}
+
+#[test]
+fn a_leak_among_what_is_freed_is_found() {
+    check("one in fifty", |random| (random.next() > 0.02).then(|| random.exponential(2.0)));
+}
+
+#[test]
+fn all_of_the_time_is_exact() {
+    let duty = Duty { on: Duration::from_secs(1), off: Duration::ZERO };
+    let mut windows = Windows::begin(duty, Duration::ZERO, std::iter::empty());
+    let counted = BlockCounters { alloc_bytes: 700, alloc_objects: 7, free_bytes: 300, free_objects: 3 };
+    let mut deaths = [0; AGE_BUCKETS];
+    deaths[20] = 3;
+    windows.close([(SITE, counted, deaths)].into_iter());
+    assert_eq!(windows.site(SITE).counters, counted);
+    assert_eq!(windows.site(SITE).tracked, (400, 4));
+}
+
+#[test]
+fn under_another_share_what_was_outstanding_is_followed_no_longer() {
+    let duty = Duty { on: Duration::from_secs(1), off: Duration::from_secs(1) };
+    let (before, counted) = (
+        BlockCounters { alloc_bytes: 5_000, alloc_objects: 50, free_bytes: 1_000, free_objects: 10 },
+        BlockCounters { alloc_bytes: 1_000, alloc_objects: 10, free_bytes: 1_000, free_objects: 10 },
+    );
+    let mut windows = Windows::begin(duty, Duration::from_secs(9), [(SITE, before, counted, [0; 32])].into_iter());
+    assert_eq!(windows.site(SITE).counters.inuse_objects(), 0);
+    assert_eq!(windows.site(SITE).counters.alloc_objects, 50);
+    let later = BlockCounters { alloc_bytes: 1_300, alloc_objects: 13, ..counted };
+    windows.close([(SITE, later, [0; 32])].into_iter());
+    assert_eq!(windows.site(SITE).counters.inuse_objects(), 6);
+    assert_eq!(windows.site(SITE).counters.alloc_objects, 56);
+    assert_eq!(windows.site(SITE).tracked, (300, 3));
+}
+
+#[test]
+fn ages_leave_out_what_must_have_ended() {
+    let duty = Duty { on: Duration::from_secs(1), off: Duration::from_secs(1) };
+    let mut windows = Windows::begin(duty, Duration::ZERO, std::iter::empty());
+    let counted = BlockCounters { alloc_bytes: 800, alloc_objects: 8, free_bytes: 200, free_objects: 2 };
+    let mut deaths = [0; AGE_BUCKETS];
+    // Half of the ends at an age of minutes are seen: two more have ended.
+    deaths[24] = 2;
+    windows.close([(SITE, counted, deaths)].into_iter());
+    let mut live = LiveAges::default();
+    live.add_all(1_000_000_000, 6, 600);
+    let (live, ends) = windows.lifetimes(SITE, &live);
+    assert_eq!((live.objects(), ends[24]), (4, 4));
+}

@@ -1,0 +1,218 @@
+//! What our probes cost the target: the trap of each kind, tried out on this process, and the run time of the programs, as
+//! the kernel counts it for a moment now and then.
+//!
+//! The kernel's account of run times (`BPF_ENABLE_STATS`) makes each run of every program of the machine a little slower, so it
+//! is on for one hundredth of the time. What it costs by itself is in the run time of a program that does nothing, which
+//! is taken off. Reading the clock in the programs would cost as much, and the programs a branch all the time.
+
+use std::{
+    arch::global_asm,
+    collections::BTreeMap,
+    ffi::CString,
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
+
+use aya::{
+    Ebpf,
+    sys::{Stats, enable_stats},
+};
+
+use super::{
+    BpfError,
+    links::{EMPTY_ENTER, EMPTY_RETURN},
+    sys,
+    uprobe_multi::{Points, Programs},
+};
+use crate::probe::{Cost, ProbeKind};
+
+/// Calls in one of several runs, of which the median counts.
+const CALLS: u32 = 300;
+const RUNS: u32 = 7;
+/// How long the kernel counts run times, and how long it does not.
+const COUNTING: Duration = Duration::from_millis(50);
+const REST: Duration = Duration::from_secs(5);
+/// The same until a program has run.
+const EARLY_REST: Duration = Duration::from_millis(100);
+/// Runs of a program below which its time is not known.
+const LEAST_RUNS: u64 = 20;
+
+// The first instruction of the one is emulated, that of the other is single-stepped.
+global_asm!(
+    ".pushsection .text.leaktrace_trial, \"ax\", @progbits",
+    ".balign 16",
+    "leaktrace_trial_emulated:",
+    "push rbp",
+    "pop rbp",
+    "ret",
+    ".balign 16",
+    "leaktrace_trial_stepped:",
+    "xor eax, eax",
+    "ret",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    fn leaktrace_trial_emulated();
+    fn leaktrace_trial_stepped();
+}
+
+/// What is known of the costs, in nanoseconds of one hit.
+#[derive(Clone, Debug, Default)]
+struct Costs {
+    emulated: f64,
+    stepped: f64,
+    /// What a return probe adds.
+    returned: f64,
+    /// A program that does nothing, as the kernel counts it.
+    nothing: f64,
+    /// The programs, as the kernel counts them.
+    programs: BTreeMap<&'static str, f64>,
+}
+
+/// Knows what a hit of a probe costs. Dropping it ends its thread.
+#[derive(Debug)]
+pub(super) struct Meter {
+    costs: Arc<Mutex<Option<Costs>>>,
+    _stop: Sender<()>,
+}
+
+impl Meter {
+    /// Begins to measure these programs.
+    pub(super) fn start(ebpf: &Ebpf, programs: BTreeMap<&'static str, OwnedFd>) -> Result<Self, BpfError> {
+        let trials = Programs::load(ebpf, &[EMPTY_ENTER, EMPTY_RETURN])?;
+        let costs = Arc::new(Mutex::new(None));
+        let (stop, stopped) = channel();
+        let shared = Arc::clone(&costs);
+        let work = move || {
+            if let Err(error) = measure(&trials, &programs, &shared, &stopped) {
+                log::debug!("what the probes cost cannot be measured: {error}");
+            }
+        };
+        let started = std::thread::Builder::new().name("overhead".into()).spawn(work);
+        started.map(|_| Self { costs, _stop: stop }).map_err(|error| BpfError::Load { reason: error.to_string() })
+    }
+
+    /// What a hit costs when the program has nothing to do.
+    pub(super) fn idle_cost(&self, kind: ProbeKind, cost: Cost) -> Option<Duration> {
+        self.cost("", kind, cost)
+    }
+
+    /// What a hit of such a probe costs; `None` while that is not known.
+    pub(super) fn cost(&self, program: &str, kind: ProbeKind, cost: Cost) -> Option<Duration> {
+        let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        let costs = costs.as_ref()?;
+        let trap = match (kind, cost) {
+            (ProbeKind::Return, _) => costs.returned,
+            (ProbeKind::Entry | ProbeKind::Exit, Cost::Emulated) => costs.emulated,
+            (ProbeKind::Entry | ProbeKind::Exit, Cost::SingleStepped) => costs.stepped,
+        };
+        let run = costs.programs.get(program).map_or(0.0, |run| (run - costs.nothing).max(0.0));
+        Some(Duration::from_nanos((trap + run).round() as u64))
+    }
+}
+
+fn measure(
+    trials: &Programs,
+    programs: &BTreeMap<&'static str, OwnedFd>,
+    shared: &Mutex<Option<Costs>>,
+    stopped: &Receiver<()>,
+) -> Result<(), BpfError> {
+    let mut costs = try_out(trials)?;
+    log::debug!("a probe costs {costs:.0?}");
+    loop {
+        *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(costs.clone());
+        let runs = || -> Result<Vec<_>, BpfError> {
+            programs.iter().map(|(name, program)| Ok((*name, run_time(program)?))).collect()
+        };
+        let counting = enable_stats(Stats::RunTime).map_err(|error| BpfError::Load { reason: error.to_string() })?;
+        let before = runs()?;
+        if stopped.recv_timeout(COUNTING) != Err(RecvTimeoutError::Timeout) {
+            return Ok(());
+        }
+        for ((name, before), (_, after)) in before.into_iter().zip(runs()?) {
+            if let Some(ns) = per_run(before, after).filter(|_| after.1 - before.1 >= LEAST_RUNS) {
+                costs.programs.insert(name, ns);
+            }
+        }
+        drop(counting);
+        *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(costs.clone());
+        // What the first runs take is wanted soon.
+        let rest = if costs.programs.is_empty() { EARLY_REST } else { REST };
+        if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
+            return Ok(());
+        }
+    }
+}
+
+fn per_run(before: (u64, u64), after: (u64, u64)) -> Option<f64> {
+    let runs = after.1.saturating_sub(before.1);
+    (runs > 0).then(|| after.0.saturating_sub(before.0) as f64 / runs as f64)
+}
+
+/// Nanoseconds and runs of a program, as far as they were counted.
+fn run_time(program: &OwnedFd) -> Result<(u64, u64), BpfError> {
+    sys::prog_run_time(program.as_fd()).map_err(|error| BpfError::Load { reason: error.to_string() })
+}
+
+/// Probes functions of this process.
+fn try_out(trials: &Programs) -> Result<Costs, BpfError> {
+    let untraced = typical(leaktrace_trial_emulated);
+    let link = |program, function: unsafe extern "C" fn(), returns| -> Result<OwnedFd, BpfError> {
+        let offset = file_offset(function as usize as u64).ok_or_else(|| BpfError::Load {
+            reason: "this program does not find itself in /proc/self/maps".to_owned(),
+        })?;
+        let path = CString::from(c"/proc/self/exe");
+        let pid = std::process::id();
+        let points = Points { path: &path, offsets: &[offset], cookies: &[0], returns, pid };
+        trials.link(program, &points)?.map_err(|error| BpfError::Load { reason: error.to_string() })
+    };
+    let entry = link(EMPTY_ENTER, leaktrace_trial_emulated, false)?;
+    let emulated = typical(leaktrace_trial_emulated);
+    let both = link(EMPTY_RETURN, leaktrace_trial_emulated, true)?;
+    let with_return = typical(leaktrace_trial_emulated);
+    drop(both);
+    let nothing = {
+        let _counting = enable_stats(Stats::RunTime).map_err(|error| BpfError::Load { reason: error.to_string() })?;
+        let before = run_time(trials.fd(EMPTY_ENTER)?)?;
+        typical(leaktrace_trial_emulated);
+        per_run(before, run_time(trials.fd(EMPTY_ENTER)?)?).unwrap_or(0.0)
+    };
+    drop(entry);
+    let _entry = link(EMPTY_ENTER, leaktrace_trial_stepped, false)?;
+    let stepped = typical(leaktrace_trial_stepped);
+    Ok(Costs {
+        emulated: (emulated - untraced).max(0.0),
+        stepped: (stepped - untraced).max(0.0),
+        returned: (with_return - emulated).max(0.0),
+        nothing,
+        programs: BTreeMap::new(),
+    })
+}
+
+/// Nanoseconds of a call. The median of the runs: what else the machine does slows the target down as well.
+fn typical(function: unsafe extern "C" fn()) -> f64 {
+    let mut runs: Vec<f64> = (0..RUNS)
+        .map(|_| {
+            let begun = Instant::now();
+            for _ in 0..CALLS {
+                // SAFETY: one of the two functions above, which take and change nothing.
+                unsafe { function() };
+            }
+            begun.elapsed().as_nanos() as f64 / f64::from(CALLS)
+        })
+        .collect();
+    runs.sort_by(f64::total_cmp);
+    runs[runs.len() / 2]
+}
+
+/// Where an address of this program is in its file.
+fn file_offset(address: u64) -> Option<u64> {
+    let maps = procfs::process::Process::myself().ok()?.maps().ok()?;
+    let map = maps.into_iter().find(|map| (map.address.0..map.address.1).contains(&address))?;
+    Some(address - map.address.0 + map.offset)
+}

@@ -1,0 +1,229 @@
+//! Keeps what tracing costs the targets below a share of their CPU time.
+//!
+//! First nothing is tracked, and the probes' hits say what they would cost. Then all blocks are tracked for as long as that
+//! stays below the limit; if it does not, one block in [`THINNED`], where that is enough; else the probes are out for most of
+//! the time. They come and go at random, because what is estimated rests on that (`aggregate::windows`), and stay out
+//! for longer when they have cost too much until now.
+
+use std::time::{Duration, Instant};
+
+use crate::aggregate::Duty;
+
+/// What is planned for costs this share of what it may: measured costs are a little too low, and loads vary.
+const MARGIN: f64 = 0.8;
+/// Tracked blocks of the sampled way: one in this many.
+pub(super) const THINNED: u32 = 64;
+/// How long hits are counted before anything is tracked.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+/// Time between looks while the probes stay.
+const LOOK: Duration = Duration::from_secs(1);
+/// Until then the cost of a probe must be known.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the probes are in and out together, in the mean, where that gives windows of a useful length.
+const CYCLE: f64 = 10.0;
+/// The shortest and the longest mean length of a window.
+const WINDOWS: [f64; 2] = [0.3, 2.0];
+/// Taking the probes out takes this long.
+const LEAVING: f64 = 0.1;
+/// The smallest share of the time: below, nothing would be seen.
+const LEAST_SHARE: f64 = 1.0 / 1024.0;
+/// So many windows say whether another share is better.
+const SETTLED: u32 = 4;
+/// How much of what was measured before counts beside the next window.
+const FADING: f64 = 0.7;
+/// A length of time that is drawn is at most this many times the mean.
+const LONGEST: f64 = 8.0;
+
+/// What was done until now, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Work {
+    /// By the probes, in the targets.
+    pub(super) probes: f64,
+    /// What it would have been, had no block been tracked.
+    pub(super) idle: f64,
+    /// CPU time of the targets, with that.
+    pub(super) cpu: f64,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Step {
+    /// Nothing.
+    Wait,
+    /// Track all blocks.
+    Track,
+    /// Track one block in [`THINNED`].
+    Thin,
+    /// Take the probes out; with a share of the time that is another one than before.
+    Rest(Option<Duty>),
+    /// Put the probes back.
+    Resume,
+    /// What the probes cost cannot be told.
+    GiveUp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// Nothing is known yet.
+    Beginning,
+    /// Counting hits.
+    Counting,
+    /// The probes stay.
+    Staying { thinned: bool },
+    /// In a window.
+    Open(Duty),
+    /// Between windows.
+    Closed(Duty),
+}
+
+/// Decides.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// Of the CPU time, from 0 to 1.
+    limit: f64,
+    /// Blocks are sampled already.
+    sampled: bool,
+    phase: Phase,
+    begun: Instant,
+    /// When the phase began, and the work done by then.
+    since: Instant,
+    before: Work,
+    until: Instant,
+    /// The targets' own work per second.
+    own: f64,
+    /// What the last windows cost, and how long they were.
+    cost: (f64, f64),
+    /// Windows under the present share.
+    windows: u32,
+    random: fastrand::Rng,
+}
+
+impl Budget {
+    /// Begins, with nothing tracked.
+    pub(super) fn new(limit: f64, sampled: bool, now: Instant, random: fastrand::Rng) -> Self {
+        let (phase, before) = (Phase::Beginning, Work::default());
+        Self {
+            limit,
+            sampled,
+            phase,
+            begun: now,
+            since: now,
+            before,
+            until: now,
+            own: 0.0,
+            cost: (0.0, 0.0),
+            windows: 0,
+            random,
+        }
+    }
+
+    /// Whether there may be something to do.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        now >= self.until
+    }
+
+    /// Decides what to do. `work` is `None` while it is not known what the probes cost.
+    pub(super) fn step(&mut self, now: Instant, work: Option<Work>) -> Step {
+        let Some(work) = work else {
+            self.until = now + FIRST_LOOK;
+            return if now - self.begun > PATIENCE { Step::GiveUp } else { Step::Wait };
+        };
+        let seconds = (now - self.since).as_secs_f64().max(1e-3);
+        let per_second = |of: fn(&Work) -> f64| ((of(&work) - of(&self.before)) / seconds).max(0.0);
+        let (probes, idle, cpu) = (per_second(|w| w.probes), per_second(|w| w.idle), per_second(|w| w.cpu));
+        let own = (cpu - probes).max(1e-4);
+        match self.phase {
+            Phase::Beginning => {
+                // Hits were counted before as well.
+                (self.phase, self.since, self.before) = (Phase::Counting, now, work);
+                self.until = now + FIRST_LOOK;
+                Step::Wait
+            }
+            Phase::Counting => {
+                self.own = own;
+                // Nothing is tracked, so this is the least that it costs.
+                let least = self.share_of_time(idle, own);
+                if least < 1.0 { self.turns(now, work, least) } else { self.stay(now, work, false, Step::Track) }
+            }
+            Phase::Staying { thinned } => {
+                self.own = own;
+                let affordable = self.share_of_time(probes, own);
+                if affordable >= MARGIN {
+                    // What was planned to be below the limit by a margin may be anywhere below it.
+                    return self.stay(now, work, thinned, Step::Wait);
+                }
+                if !thinned && !self.sampled && self.share_of_time(idle, own) >= 1.0 {
+                    return self.stay(now, work, true, Step::Thin);
+                }
+                self.turns(now, work, affordable)
+            }
+            Phase::Open(duty) => {
+                self.cost = (self.cost.0 * FADING + probes * seconds, self.cost.1 * FADING + seconds);
+                let affordable = self.share_of_time(self.cost.0 / self.cost.1, self.own);
+                let (share, wanted) = (duty.share(), quantized(affordable));
+                // Another share begins anew, so it is not taken lightly.
+                self.windows += 1;
+                let known = self.windows >= SETTLED || affordable < share / 4.0;
+                let changes = known && (affordable < share * MARGIN && wanted < share || wanted >= 4.0 * share);
+                if changes {
+                    return self.turns(now, work, affordable);
+                }
+                self.close(now, work, duty);
+                Step::Rest(None)
+            }
+            Phase::Closed(duty) => {
+                self.own = self.own * FADING + own * (1.0 - FADING);
+                // Until they are out they cost something.
+                self.cost.0 += probes * seconds;
+                // By now the probes may have cost this much.
+                if work.probes > self.limit * work.cpu + self.own * LOOK.as_secs_f64() * self.limit {
+                    self.until = now + self.draw(duty.off.as_secs_f64());
+                    return Step::Wait;
+                }
+                (self.phase, self.since, self.before) = (Phase::Open(duty), now, work);
+                self.until = now + self.draw(duty.on.as_secs_f64());
+                Step::Resume
+            }
+        }
+    }
+
+    /// The share of the time that the probes may be there when they take `probes` of a second's `own` work.
+    fn share_of_time(&self, probes: f64, own: f64) -> f64 {
+        MARGIN * self.limit * own / (probes * (1.0 - self.limit)).max(1e-9)
+    }
+
+    fn stay(&mut self, now: Instant, work: Work, thinned: bool, step: Step) -> Step {
+        (self.phase, self.since, self.before) = (Phase::Staying { thinned }, now, work);
+        self.until = now + LOOK;
+        step
+    }
+
+    fn turns(&mut self, now: Instant, work: Work, affordable: f64) -> Step {
+        (self.cost, self.windows) = ((0.0, 0.0), 0);
+        let share = quantized(affordable);
+        let on = (CYCLE * share).clamp(WINDOWS[0], WINDOWS[1]);
+        let duty = Duty { on: Duration::from_secs_f64(on), off: Duration::from_secs_f64(on / share - on) };
+        self.close(now, work, duty);
+        Step::Rest(Some(duty))
+    }
+
+    fn close(&mut self, now: Instant, work: Work, duty: Duty) {
+        (self.phase, self.since, self.before) = (Phase::Closed(duty), now, work);
+        let off = duty.off.as_secs_f64();
+        self.until = now + Duration::from_secs_f64(LEAVING.min(off)) + self.draw((off - LEAVING).max(0.0));
+    }
+
+    /// A length of time, exponentially distributed.
+    fn draw(&mut self, mean: f64) -> Duration {
+        Duration::from_secs_f64(mean * (-(1.0 - self.random.f64()).ln()).min(LONGEST))
+    }
+}
+
+/// A power of two that is no larger, at most a half: shares that differ little are the same.
+fn quantized(share: f64) -> f64 {
+    share.clamp(LEAST_SHARE, 0.5).log2().floor().exp2()
+}
+
+#[cfg(test)]
+#[path = "budget_tests.rs"]
+mod tests;
