@@ -196,7 +196,7 @@ impl Serialize for JsonSites<'_> {
             let startup = is_startup(self.snapshot, site);
             JsonSite::Heap(Box::new(JsonHeapSite { startup, ..site.into() }))
         });
-        let fds = self.fds.iter().map(|site| JsonSite::Fd(site.into()));
+        let fds = self.fds.iter().map(|site| JsonSite::Fd(Box::new(site.into())));
         serializer.collect_seq(heap.chain(fds))
     }
 }
@@ -205,7 +205,7 @@ impl Serialize for JsonSites<'_> {
 #[serde(untagged)]
 enum JsonSite<'a> {
     Heap(Box<JsonHeapSite<'a>>),
-    Fd(JsonFdSite<'a>),
+    Fd(Box<JsonFdSite<'a>>),
 }
 
 #[derive(Serialize)]
