@@ -36,11 +36,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Measure what tracing costs, as root, on this machine
-    Bench {
-        #[command(subcommand)]
-        benchmark: bench::Benchmark,
-    },
+    /// Measure what tracing costs, as root, on this machine: leaktrace and its alternatives, in one table
+    Bench(bench::Bench),
     /// Run the core of the integration suite on Debian's kernels 5.10, 6.1 and 6.12, in qemu
     Vm {
         /// These kernels alone
@@ -67,7 +64,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Bpf { check: false } => bpf::update(),
         Task::Bpf { check: true } => bpf::check(),
-        Task::Bench { benchmark } => bench::run(&benchmark),
+        Task::Bench(bench) => bench::run(&bench),
         Task::Vm { kernels, filters } => vm::run(&kernels, &filters),
         Task::Pictures => pictures::take(),
         Task::Test { only, suite_args } => test::run(only, &suite_args),

@@ -129,8 +129,20 @@ fn mapped_maps_kib(smaps: &str) -> u64 {
     sum
 }
 
+/// The most memory that a process has had resident, in bytes.
+pub(super) fn peak_bytes(pid: u32) -> Result<u64> {
+    let kib = field_kib(&read_proc(pid, "status")?, "VmHWM").context("no VmHWM in /proc/PID/status")?;
+    Ok(kib << 10)
+}
+
+/// What a tracer needs at most: its own memory, and that of its BPF maps, which it may have mapped as well.
+pub(super) fn tracer_bytes(pid: u32) -> Result<u64> {
+    let mapped = mapped_maps_kib(&read_proc(pid, "smaps")?) << 10;
+    Ok(peak_bytes(pid)?.saturating_sub(mapped) + maps_bytes(pid)?)
+}
+
 /// Kernel memory of the BPF maps that a process holds.
-fn maps_bytes(pid: u32) -> Result<u64> {
+pub(super) fn maps_bytes(pid: u32) -> Result<u64> {
     let folder = format!("/proc/{pid}/fdinfo");
     let mut maps = std::collections::BTreeMap::new();
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {

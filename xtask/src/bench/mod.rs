@@ -2,14 +2,25 @@
 //!
 //! A benchmark measures on the machine it runs on, next to its alternatives and in turns with them; limits are printed
 //! beside the figures, and exceeding one is no failure.
+//!
+//! Without a benchmark's name it is `comparison`: `workloads` under `peers`, in one table (`results`). The others look at one
+//! part each, some beside what is promised of it (`promise`).
 
+mod comparison;
 mod fds;
 mod footprint;
+mod live;
 mod overhead;
 mod pair;
+mod peers;
 mod programs;
+mod promise;
+mod redis;
+mod results;
 mod table;
+mod threads;
 mod unwind;
+mod workloads;
 
 use std::{
     env, fs,
@@ -37,6 +48,22 @@ pub(crate) enum Benchmark {
     Overhead(Options),
     /// Stack walks by unwind tables: time per event at several depths, and building the tables
     Unwind(Options),
+    /// Throughput of a redis-server under redis-benchmark: untraced, by leaktrace's modes, by bpftrace
+    Redis(Options),
+    /// Whether a traced program with more threads gets as much more done as one with empty probes
+    Threads(Options),
+    /// Twenty million live blocks: time to the report, memory, and estimates beside what the program itself counted
+    Live(live::Options),
+}
+
+/// The whole comparison, or one benchmark.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    benchmark: Option<Benchmark>,
+    #[command(flatten)]
+    comparison: comparison::Options,
 }
 
 /// How it is measured.
@@ -54,13 +81,17 @@ pub(crate) struct Options {
 }
 
 /// Runs a benchmark.
-pub(crate) fn run(benchmark: &Benchmark) -> Result<()> {
+pub(crate) fn run(bench: &Bench) -> Result<()> {
     require_root()?;
+    let Some(benchmark) = &bench.benchmark else { return comparison::run(&bench.comparison) };
     match benchmark {
         Benchmark::Pair(options) => pair::run(options),
         Benchmark::Fds(options) => fds::run(options),
         Benchmark::Overhead(options) => overhead::run(options),
         Benchmark::Unwind(options) => unwind::run(options),
+        Benchmark::Redis(options) => redis::run(options),
+        Benchmark::Threads(options) => threads::run(options),
+        Benchmark::Live(options) => live::run(options),
     }
 }
 
@@ -97,6 +128,8 @@ struct Machine {
     cpu: String,
     cores: usize,
     date: String,
+    /// Processes that wanted a CPU in the last minute: what else ran here.
+    load: f64,
 }
 
 impl Machine {
@@ -107,13 +140,20 @@ impl Machine {
             cpu: cpu_model(&cpu).unwrap_or("unknown CPU").to_owned(),
             cores: std::thread::available_parallelism()?.get(),
             date: shell::capture(Command::new("date").args(["--utc", "+%Y-%m-%d %H:%M UTC"]))?,
+            load: load()?,
         })
     }
 
     fn line(&self) -> String {
-        let Self { kernel, cpu, cores, date } = self;
-        format!("Linux {kernel}, {cpu}, {cores} cores, {date}")
+        let Self { kernel, cpu, cores, date, load } = self;
+        format!("Linux {kernel}, {cpu}, {cores} cores, {date}, load average before {load:.2}")
     }
+}
+
+/// The load average of the last minute.
+fn load() -> Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
+    text.split(' ').next().and_then(|load| load.parse().ok()).context("/proc/loadavg has no number")
 }
 
 fn cpu_model(cpuinfo: &str) -> Option<&str> {

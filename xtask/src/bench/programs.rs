@@ -27,7 +27,7 @@ use crate::{apt, shell, workspace::Workspace};
 
 /// Time from a tracer's word that it is ready, or from its end, until the target's rate is taken for steady.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Keys of a bpftrace map. Its table of stacks takes a kilobyte for each.
+/// Keys of a bpftrace map, for what is outstanding at once. Its table of stacks takes a kilobyte for each.
 const BPFTRACE_KEYS: &str = "65536";
 
 /// Where the programs go, and what they run on.
@@ -38,22 +38,48 @@ pub(super) struct Bench {
     pub(super) sources: PathBuf,
     pub(super) leaktrace: PathBuf,
     target_cpu: usize,
+    all_cpus: CpuSet,
 }
+
+/// How the C programs are compiled, so that a walk by frame pointers finds the same frames as one by tables.
+pub(super) const FRAME_POINTERS: [&str; 6] =
+    ["-O2", "-g", "-Wall", "-Wextra", "-fno-optimize-sibling-calls", "-fno-omit-frame-pointer"];
 
 impl Bench {
     /// Takes the programs that are built, and leaves the last CPU to the target.
     pub(super) fn prepare(workspace: &Workspace, leaktrace: PathBuf) -> Result<Self> {
         let folder = workspace.target.join("bench");
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let (cpus, target_cpu) = allowed_cpus()?;
-        if cpus > 1 {
-            let mut others = sched_getaffinity(None)?;
+        let (all_cpus, target_cpu) = allowed_cpus()?;
+        if all_cpus.count() > 1 {
+            let mut others = all_cpus;
             others.unset(target_cpu);
             sched_setaffinity(None, &others).context("cannot leave a CPU to the target")?;
         } else {
             println!("warning: one CPU for the target and its tracer: the figures include the tracer's own work");
         }
-        Ok(Self { folder, sources: workspace.root.join("xtask/bench"), leaktrace, target_cpu })
+        Ok(Self { folder, sources: workspace.root.join("xtask/bench"), leaktrace, target_cpu, all_cpus })
+    }
+
+    /// What `start` starts has the target's CPU and no other.
+    pub(super) fn on_target_cpu<T>(&self, start: impl FnOnce() -> Result<T>) -> Result<T> {
+        let mut target = CpuSet::new();
+        target.set(self.target_cpu);
+        Self::on_cpus(&target, start)
+    }
+
+    /// What `start` starts has all CPUs.
+    pub(super) fn on_all_cpus<T>(&self, start: impl FnOnce() -> Result<T>) -> Result<T> {
+        Self::on_cpus(&self.all_cpus, start)
+    }
+
+    /// A child begins with the CPUs of the thread that starts it.
+    fn on_cpus<T>(cpus: &CpuSet, start: impl FnOnce() -> Result<T>) -> Result<T> {
+        let own = sched_getaffinity(None)?;
+        sched_setaffinity(None, cpus).context("cannot choose CPUs")?;
+        let started = start();
+        sched_setaffinity(None, &own).context("cannot take back CPUs")?;
+        started
     }
 
     /// Compiles the C program.
@@ -74,8 +100,7 @@ impl Bench {
     pub(super) fn compile_alone(&self, name: &str) -> Result<PathBuf> {
         let program = self.folder.join(name);
         let mut gcc = Command::new("gcc");
-        gcc.args(["-O2", "-g", "-Wall", "-Wextra", "-fno-optimize-sibling-calls", "-fno-omit-frame-pointer", "-o"]);
-        gcc.arg(&program).arg(self.sources.join(name).with_extension("c"));
+        gcc.args(FRAME_POINTERS).arg("-o").arg(&program).arg(self.sources.join(name).with_extension("c"));
         shell::run(&mut gcc)?;
         Ok(program)
     }
@@ -126,11 +151,13 @@ impl Bench {
         Ok(())
     }
 
-    /// bpftrace on a process.
-    pub(super) fn bpftrace(&self, pid: u32) -> Command {
+    /// bpftrace on a process, with a script that takes its id.
+    pub(super) fn bpftrace(&self, script: &Path, pid: u32) -> Command {
         let mut command = Command::new("bpftrace");
-        command.env("BPFTRACE_MAP_KEYS_MAX", BPFTRACE_KEYS).args(["-B", "none"]);
-        command.arg(self.sources.join("malloc_free.bt")).arg(pid.to_string());
+        command.env("BPFTRACE_MAP_KEYS_MAX", BPFTRACE_KEYS);
+        // Otherwise it reads the symbols again for each stack that it prints.
+        command.env("BPFTRACE_CACHE_USER_SYMBOLS", "1");
+        command.args(["-B", "none"]).arg(script).arg(pid.to_string());
         command
     }
 }
@@ -144,11 +171,11 @@ pub(super) fn start_program(program: &Path, arguments: &[&str]) -> Result<Target
     Ok(Target { process, lines: Lines::read(stdout) })
 }
 
-/// How many CPUs this process may use, and the last of them.
-fn allowed_cpus() -> Result<(u32, usize)> {
+/// The CPUs that this process may use, and the last of them.
+fn allowed_cpus() -> Result<(CpuSet, usize)> {
     let allowed = sched_getaffinity(None).context("cannot read the CPU affinity")?;
     let last = (0..CpuSet::MAX_CPU).rev().find(|&cpu| allowed.is_set(cpu)).context("no CPU is allowed")?;
-    Ok((allowed.count(), last))
+    Ok((allowed, last))
 }
 
 /// Whether the C program has frame pointers.
@@ -300,6 +327,9 @@ impl Tracer {
     pub(super) fn pid(&self) -> u32 {
         self.process.pid()
     }
+
+    /// Ends it without a last word, where nobody wants that: bpftrace takes minutes to print a full map.
+    pub(super) fn kill(self) {}
 
     /// Ends it as Ctrl-C does and waits until its probes are gone; returns what else it printed.
     pub(super) fn stop(mut self) -> Result<String> {
