@@ -23,8 +23,8 @@ use crate::{shell, workspace::Workspace};
 /// Seconds to the report.
 const REPORT_WITHIN: f64 = 10.0;
 /// `--max-live` is two million blocks of about a hundred bytes each; the other maps take what they take anyway.
-const TABLES_MIB: f64 = 512.0;
-const OWN_MIB: f64 = 512.0;
+const TABLES_MIB: f64 = 256.0;
+const OWN_MIB: f64 = 128.0;
 const MIB: f64 = 1_048_576.0;
 const SITES: [&str; 2] = ["kept", "cached"];
 const NUMBERS: [&str; 2] = ["inuse_bytes", "inuse_objects"];

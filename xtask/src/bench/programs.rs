@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use leaktrace_tests::{
     process::{Guarded, Lines},
     report::{Report, Site},
+    wait_for,
 };
 use rustix::{
     process::Signal,
@@ -277,8 +278,18 @@ pub(super) struct Tracer {
     output: Lines,
     /// Read to the end too: nobody else does, and a closed pipe would kill it.
     _errors: Option<Lines>,
-    /// Whether it ends by the signal that stops it, instead of with a status of its own.
-    ends_by_signal: bool,
+    ends: Ends,
+}
+
+/// How a tracer takes Ctrl-C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    /// It ends with a status of its own.
+    Itself,
+    /// It does what it has to, and then lets the signal kill it.
+    BySignal,
+    /// As the first, but it misses a signal that comes while it is not waiting for events, as bpftrace 0.17 does.
+    Asked,
 }
 
 /// How a tracer began.
@@ -296,7 +307,7 @@ pub(super) fn start_leaktrace(command: &mut Command) -> Result<Started> {
     let stderr = process.child().stderr.take().context("leaktrace has no stderr")?;
     let mut output = Lines::read(stderr);
     if output.find("leaktrace to trace", |line| line.starts_with("leaktrace: tracing "))?.is_some() {
-        return Ok(Started::Tracing(Tracer { process, output, _errors: None, ends_by_signal: false }));
+        return Ok(Started::Tracing(Tracer { process, output, _errors: None, ends: Ends::Itself }));
     }
     let status = process.wait()?;
     if status.code() == Some(2) {
@@ -315,13 +326,13 @@ pub(super) fn start_bpftrace(command: &mut Command) -> Result<Tracer> {
     if output.find("bpftrace to trace", |line| line == "ready")?.is_none() {
         bail!("`{}` failed ({}):\n{}", shell::render(command), process.wait()?, errors.rest()?);
     }
-    Ok(Tracer { process, output, _errors: Some(errors), ends_by_signal: false })
+    Ok(Tracer { process, output, _errors: Some(errors), ends: Ends::Asked })
 }
 
 impl Tracer {
     /// A tracer that does what it has to at Ctrl-C, and then lets the signal kill it.
     pub(super) fn ended_by_its_signal(process: Guarded, output: Lines) -> Self {
-        Self { process, output, _errors: None, ends_by_signal: true }
+        Self { process, output, _errors: None, ends: Ends::BySignal }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -334,12 +345,39 @@ impl Tracer {
     /// Ends it as Ctrl-C does and waits until its probes are gone; returns what else it printed.
     pub(super) fn stop(mut self) -> Result<String> {
         self.process.signal(Signal::INT)?;
+        if self.ends == Ends::Asked {
+            self.ask_again()?;
+        }
         let status = self.process.wait()?;
         let printed = self.output.rest()?;
-        let is_killed = self.ends_by_signal && status.signal() == Some(Signal::INT.as_raw());
+        let is_killed = self.ends == Ends::BySignal && status.signal() == Some(Signal::INT.as_raw());
         ensure!(status.success() || is_killed, "a tracer failed ({status}):\n{printed}");
         Ok(printed)
     }
+
+    /// Repeats Ctrl-C until it has been heard. bpftrace handles the signal until then, and would be killed by one more.
+    fn ask_again(&mut self) -> Result<()> {
+        let path = format!("/proc/{}/status", self.pid());
+        wait_for("bpftrace to hear Ctrl-C", || {
+            thread::sleep(SETTLE);
+            if self.process.try_wait()?.is_some() {
+                return Ok(Some(()));
+            }
+            let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            if !handles_interrupts(&status) {
+                return Ok(Some(()));
+            }
+            self.process.signal(Signal::INT)?;
+            Ok(None)
+        })
+    }
+}
+
+/// Whether a process has a handler for SIGINT, by its /proc/PID/status.
+fn handles_interrupts(status: &str) -> bool {
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask & (1 << (Signal::INT.as_raw() - 1)) != 0)
 }
 
 /// Installs what the benchmarks need.
@@ -352,6 +390,13 @@ pub(super) fn install_needs(programs: &[(&str, &str)]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_handler_of_interrupts_is_the_second_bit() {
+        assert!(handles_interrupts("SigIgn:\t0000000000001000\nSigCgt:\t0000000000004002\n"));
+        assert!(!handles_interrupts("SigCgt:\t0000000000004001\n"));
+        assert!(!handles_interrupts(""));
+    }
 
     #[test]
     fn a_batch_is_three_numbers() {
