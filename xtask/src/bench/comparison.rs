@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -41,7 +40,7 @@ pub(crate) struct Options {
     /// These workloads alone
     #[arg(long = "workload", value_enum, value_name = "WORKLOAD")]
     workloads: Vec<Workload>,
-    /// Keep the table as docs/benchmarks.md
+    /// Keep the table as docs/benchmarks.md, if nothing else runs on this machine
     #[arg(long)]
     write: bool,
 }
@@ -61,10 +60,18 @@ impl Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    ensure!(!options.write || options.workloads.is_empty(), "--write keeps the whole table: leave out --workload");
+    ensure!(
+        !options.write || (options.workloads.is_empty() && !options.quick),
+        "--write keeps the whole table: leave out --workload and --quick"
+    );
     peers::install()?;
     // Before the build, which is work that the load average would have.
     let machine = Machine::read()?;
+    ensure!(
+        !options.write || machine.load <= QUIET,
+        "something else runs here (load average {:.2}), and such figures are not for keeping: wait, or leave out --write",
+        machine.load
+    );
     let workspace = Workspace::load()?;
     let leaktrace = leaktrace(&workspace)?;
     let bench = Bench::prepare(&workspace, leaktrace)?;
@@ -180,7 +187,7 @@ fn page(machine: &Machine, load_after: f64, took: Duration, options: &Options, t
 }
 
 fn write(workspace: &Workspace, page: &str) -> Result<()> {
-    let path = workspace.root.join(Path::new("docs/benchmarks.md"));
+    let path = workspace.root.join("docs/benchmarks.md");
     fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     println!("    written: {}", path.display());
     Ok(())

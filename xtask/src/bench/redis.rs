@@ -75,7 +75,7 @@ fn rates(bench: &Bench, tool: Tool, options: &Options) -> Result<Rates> {
     let mut redis = Redis::alone(bench)?;
     let attached = tool.attach(bench, redis.pid(), folder.path())?;
     // The window is of both operations.
-    let timing = Timing { warm_up: (WARM_UP + tool.settles_within()) * 2, window: options.seconds * 2 };
+    let timing = Timing { warm_up: WARM_UP + tool.settles_within(), window: options.seconds * 2 };
     let rates = redis.work(timing)?;
     attached.map(|attached: Attached| attached.stop(false)).transpose()?;
     redis.finish()?;

@@ -100,3 +100,36 @@ impl Launched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use leaktrace_tests::folder::Folder;
+
+    use super::*;
+
+    #[test]
+    fn the_last_profile_of_a_program_counts() {
+        let folder = Folder::new("profiles").unwrap();
+        let write = |name: &str| fs::write(folder.path().join(name), name).unwrap();
+        let found = || Launched::Gperftools.profile(folder.path());
+        // gperftools writes one whenever the heap has grown by so much, and one at the end.
+        for name in ["gperftools.0002.heap", "jemalloc.17.0.f.heap", "gperftools.log"] {
+            write(name);
+        }
+        assert_eq!(found().unwrap(), folder.path().join("gperftools.0002.heap"));
+        write("gperftools.0003.heap");
+        assert_eq!(found().unwrap(), folder.path().join("gperftools.0003.heap"));
+        let error = Launched::Valgrind.profile(folder.path()).unwrap_err();
+        assert_eq!(error.to_string(), "no profile was written");
+    }
+
+    #[test]
+    fn a_program_runs_in_the_process_that_is_started() {
+        let words = ["/bin/work".into(), "pair".into()];
+        let command = Launched::Valgrind.command(&words, Path::new("/tmp/x"));
+        let line = "valgrind --leak-check=full --num-callers=50 --log-file=/tmp/x/valgrind.log /bin/work pair";
+        assert_eq!(shell::render(&command), line);
+        let command = Launched::Heaptrack.command(&words, Path::new("/tmp/x"));
+        assert!(shell::render(&command).ends_with(" /bin/work pair"), "{}", shell::render(&command));
+    }
+}

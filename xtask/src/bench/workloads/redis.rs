@@ -81,7 +81,7 @@ impl Redis {
         self.server.pid()
     }
 
-    /// Half of the window for each kind of operation.
+    /// Half of the window for each kind of operation, and all of the warm-up: they do not cost a tool the same.
     pub(in crate::bench) fn work(&mut self, timing: Timing) -> Result<Rates> {
         Ok(Rates { set: self.rate("set", timing)?, get: self.rate("get", timing)? })
     }
@@ -96,7 +96,7 @@ impl Redis {
             ensure!(self.server.try_wait()?.is_none(), "redis-server ended");
             Ok((self.calls(operation)? > 0).then_some(()))
         })?;
-        thread::sleep(timing.warm_up / 2);
+        thread::sleep(timing.warm_up);
         let (before, begun) = (self.calls(operation)?, Instant::now());
         thread::sleep(timing.window / 2);
         let (after, ended) = (self.calls(operation)?, Instant::now());
