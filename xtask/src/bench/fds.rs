@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use super::{
     Machine, Options, footprint, leaktrace,
-    programs::{Batch, Bench, Started, Target, Tracer, install_needs, start_leaktrace, start_program},
+    programs::{Batch, Bench, Target, install_needs, start_program},
     table::{Spread, Table, median, number},
+    tracers::{Started, Tracer, start_leaktrace},
     write_json,
 };
 use crate::{shell, workspace::Workspace};

@@ -14,8 +14,9 @@ use serde::Serialize;
 
 use super::{
     Options,
-    programs::{Batch, Bench, CHANGING_STACKS, Started, Work, start_leaktrace},
+    programs::{Batch, Bench, CHANGING_STACKS, Work},
     table::{Spread, number},
+    tracers::{Started, start_leaktrace},
 };
 
 /// Pairs per second while leaktrace's own CPU time is measured.

@@ -14,9 +14,10 @@ use leaktrace_tests::{
 
 use super::{
     Machine, footprint, leaktrace,
-    programs::{Bench, Started, install_needs, start_leaktrace},
+    programs::{Bench, install_needs},
     promise::{self, Bound::AtMost},
     table::number,
+    tracers::{Started, start_leaktrace},
 };
 use crate::{shell, workspace::Workspace};
 

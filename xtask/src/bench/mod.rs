@@ -19,6 +19,7 @@ mod redis;
 mod results;
 mod table;
 mod threads;
+mod tracers;
 mod unwind;
 mod workloads;
 

@@ -9,11 +9,9 @@ use serde::Serialize;
 
 use super::{
     Machine, Options, leaktrace,
-    programs::{
-        Batch, Bench, CHANGING_STACKS, FramePointers, SAME_STACK, Started, Target, Work, install_needs, stacks_name,
-        start_leaktrace,
-    },
+    programs::{Batch, Bench, CHANGING_STACKS, FramePointers, SAME_STACK, Target, Work, install_needs, stacks_name},
     table::{Table, median, number},
+    tracers::{Started, start_leaktrace},
     write_json,
 };
 use crate::workspace::Workspace;

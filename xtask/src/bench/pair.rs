@@ -9,12 +9,10 @@ use super::{
     Machine, Options,
     footprint::{self, Footprint},
     leaktrace,
-    programs::{
-        Batch, Bench, CHANGING_STACKS, FramePointers, SAME_STACK, Started, Target, Tracer, Work, install_needs,
-        stacks_name, start_bpftrace, start_leaktrace,
-    },
+    programs::{Batch, Bench, CHANGING_STACKS, FramePointers, SAME_STACK, Target, Work, install_needs, stacks_name},
     promise::{self, Bound::AtMost},
     table::{Spread, Table, median, number},
+    tracers::{Started, Tracer, start_bpftrace, start_leaktrace},
     write_json,
 };
 use crate::{shell, workspace::Workspace};

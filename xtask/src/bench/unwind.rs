@@ -20,10 +20,9 @@ use serde::Serialize;
 
 use super::{
     Machine, Options, leaktrace,
-    programs::{
-        Bench, CHANGING_STACKS, FramePointers, SAME_STACK, Started, Work, install_needs, stacks_name, start_leaktrace,
-    },
+    programs::{Bench, CHANGING_STACKS, FramePointers, SAME_STACK, Work, install_needs, stacks_name},
     table::{Spread, Table, number},
+    tracers::{Started, start_leaktrace},
     write_json,
 };
 use crate::{shell, workspace::Workspace};

@@ -13,7 +13,8 @@ use super::allocator;
 use crate::{
     bench::{
         footprint,
-        programs::{Bench, Started, Tracer, start_bpftrace, start_leaktrace},
+        programs::Bench,
+        tracers::{Started, Tracer, start_bpftrace, start_leaktrace},
     },
     shell,
 };
