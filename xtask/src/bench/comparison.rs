@@ -173,7 +173,9 @@ fn page(machine: &Machine, load_after: f64, took: Duration, options: &Options, t
          tool's report names.\n\n\
          leaktrace and bpftrace attach to the running program; the others need it to be started under them. heaptrack records \
          as with `--raw`; jemalloc's profiler samples (512 KiB on average) and replaces the allocator, so it can be \
-         faster than untraced; gperftools replaces it too. The program has one of the CPUs for itself, the one with threads has all.\n\n\
+         faster than untraced; gperftools replaces it too. The program has one of the CPUs for itself, the one with threads has all. \
+         `--growth` samples page faults and `--max-overhead` traces for a share of the time: in a run of seconds they may have seen \
+         too little of a leak of 2 MB to name it.\n\n\
          {table}",
         versions = peers::versions(),
         rounds = match options.rounds() {
