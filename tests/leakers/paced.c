@@ -5,7 +5,7 @@
 #include "leaker.h"
 #include <time.h>
 
-enum { PER_MS = 199, PERIOD = 997, HELD = 4001, WORK = 500 };
+enum { PER_MS = 199, PERIOD = 997, HELD = 4001, WORK = 2500 };
 
 enum { LEAKED, PAIRED, CACHED };
 

@@ -297,13 +297,17 @@ fn enter(tables: Tables, ctx: &ProbeContext, probe: u32, function: Function) -> 
     // once for each function.
     let Request { size, old, out } = unsafe { core::ptr::read_volatile(&raw const thread.request) };
     let tgid = (pid_tgid >> 32) as u32;
-    let window = sample::window();
-    if thread.window != window {
+    let (window, closed) = (sample::window(), sample::state().is_closed());
+    if thread.window != window || closed {
         // The probe at the return of a call from before may have been gone by then. What became of a block that was to be
         // resized is not known, as of others that were tracked then.
         thread.window = window;
         thread.call_sp = 0;
         thread.has_taken = 0;
+    }
+    if closed {
+        // Probes come and go now, one kind after the other.
+        return None;
     }
     if thread.call_sp != 0 {
         let tail_call = regs.rsp == thread.call_sp

@@ -157,14 +157,16 @@ impl Aggregator {
         self.windows = Some(Windows::begin(duty, since, beginnings.into_iter()));
     }
 
-    /// A time in which tracking was on is over.
-    pub fn close_window(&mut self, reading: &Reading, deaths: impl Fn(SiteId) -> [u64; AGE_BUCKETS]) {
+    /// A time in which tracking was on is over. Before it, tracking was off for this much longer than the share of the time
+    /// would have it.
+    pub fn close_window(&mut self, longer: Duration, reading: &Reading, deaths: impl Fn(SiteId) -> [u64; AGE_BUCKETS]) {
         let Some(mut windows) = self.windows.take() else { return };
-        windows.close(self.heap_sites().map(|site| {
+        let sites = self.heap_sites().map(|site| {
             let id = site.raw.id;
             let counters = reading.counters.get(id.0 as usize).copied().unwrap_or_default();
             (id, self.thinned(site, counters, reading), deaths(id))
-        }));
+        });
+        windows.close(longer, sites);
         self.windows = Some(windows);
     }
 

@@ -14,8 +14,9 @@
 //! seen born `1/(d P(a))`. What has not ended by that account is outstanding. A block whose end was missed is
 //! therefore not held for a leak: others like it, whose ends were seen, count for it.
 //!
-//! The windows are the clusters of this sample, so errors come from the variance between them (Cochran, Sampling
-//! Techniques, 1977, chapter 9). The first window under another share begins anew: what was outstanding then is followed
+//! The windows are the clusters of this sample (Cochran, Sampling Techniques, 1977, chapter 9), so errors come from what
+//! each of them adds. A time without tracking may be made longer, by a rule that goes by what was spent alone: the next
+//! window stands for it as well. The first window under another share begins anew: what was outstanding then is followed
 //! no longer, and is not called outstanding.
 
 use std::{collections::HashMap, ops::AddAssign, time::Duration};
@@ -106,13 +107,10 @@ impl Sum {
         self.squares += part * part;
     }
 
-    /// The variance of the sum over so many windows; those that added nothing count as well.
-    fn variance(&self, windows: u64) -> f64 {
-        let windows = windows as f64;
-        if windows < 2.0 {
-            return 0.0;
-        }
-        (windows / (windows - 1.0) * (self.squares - self.sum * self.sum / windows)).max(0.0)
+    /// The variance of the sum. How many windows there were by now is chance as well, so it is that of a compound Poisson
+    /// process: the sum of the squares (Ross, Introduction to Probability Models, 5.4).
+    fn variance(&self) -> f64 {
+        self.squares
     }
 }
 
@@ -181,10 +179,14 @@ impl Windows {
         self.count
     }
 
-    /// A window is over: what it added to each site.
-    pub(super) fn close(&mut self, sites: impl Iterator<Item = (SiteId, BlockCounters, [u64; AGE_BUCKETS])>) {
+    /// A window is over: what it added to each site. It stands for this much more time than others do.
+    pub(super) fn close(
+        &mut self,
+        longer: Duration,
+        sites: impl Iterator<Item = (SiteId, BlockCounters, [u64; AGE_BUCKETS])>,
+    ) {
         self.count += 1;
-        let birth = 1.0 / self.duty.share();
+        let birth = 1.0 / self.duty.share() + longer.as_secs_f64() / self.duty.on.as_secs_f64();
         let again: [f64; AGE_BUCKETS] = std::array::from_fn(|bucket| 1.0 / self.duty.on_after(bucket));
         for (id, counted, deaths) in sites {
             let site = self.sites.entry(id).or_default();
@@ -231,10 +233,10 @@ impl Windows {
         };
         let spread = Spread {
             windows: self.count,
-            inuse_bytes: site.inuse.0.variance(self.count),
-            inuse_objects: site.inuse.1.variance(self.count),
-            free_bytes: site.freed.0.variance(self.count),
-            free_objects: site.freed.1.variance(self.count),
+            inuse_bytes: site.inuse.0.variance(),
+            inuse_objects: site.inuse.1.variance(),
+            free_bytes: site.freed.0.variance(),
+            free_objects: site.freed.1.variance(),
         };
         let tracked = (
             site.counted.inuse_bytes().saturating_sub(site.old.0),

@@ -20,15 +20,21 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Until then the cost of a probe must be known.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the probes are in and out together, in the mean, where that gives windows of a useful length.
-const CYCLE: f64 = 10.0;
+const CYCLE: f64 = 5.0;
 /// The shortest and the longest mean length of a window.
-const WINDOWS: [f64; 2] = [0.3, 2.0];
+const WINDOWS: [f64; 2] = [0.1, 2.0];
+/// Whoever asks every 10 ms is late by half of that, in the mean.
+const LATE: Duration = Duration::from_millis(5);
 /// Taking the probes out takes this long.
 const LEAVING: f64 = 0.1;
 /// The smallest share of the time: below, nothing would be seen.
 const LEAST_SHARE: f64 = 1.0 / 1024.0;
 /// So many windows say whether another share is better.
 const SETTLED: u32 = 4;
+/// What is saved up for so many seconds may be spent at once.
+const AHEAD: f64 = 10.0;
+/// Seconds per second: a thousandth of a core.
+const NEGLIGIBLE: f64 = 1e-3;
 /// How much of what was measured before counts beside the next window.
 const FADING: f64 = 0.7;
 /// A length of time that is drawn is at most this many times the mean.
@@ -54,8 +60,13 @@ pub(super) enum Step {
     Track,
     /// Track one block in [`THINNED`].
     Thin,
-    /// Take the probes out; with a share of the time that is another one than before.
-    Rest(Option<Duty>),
+    /// Take the probes out.
+    Rest {
+        /// By this much they had been out for longer than the share of the time would have it.
+        longer: Duration,
+        /// From now on another share of the time holds.
+        duty: Option<Duty>,
+    },
     /// Put the probes back.
     Resume,
     /// What the probes cost cannot be told.
@@ -93,6 +104,10 @@ pub(super) struct Budget {
     own: f64,
     /// What the last windows cost, and how long they were.
     cost: (f64, f64),
+    /// How long it took to put the probes back.
+    returning: Duration,
+    /// How much longer they were out than was planned, because they had cost too much.
+    longer: Duration,
     /// Windows under the present share.
     windows: u32,
     random: fastrand::Rng,
@@ -113,6 +128,8 @@ impl Budget {
             own: 0.0,
             cost: (0.0, 0.0),
             windows: 0,
+            longer: Duration::ZERO,
+            returning: Duration::ZERO,
             random,
         }
     }
@@ -131,7 +148,7 @@ impl Budget {
         let seconds = (now - self.since).as_secs_f64().max(1e-3);
         let per_second = |of: fn(&Work) -> f64| ((of(&work) - of(&self.before)) / seconds).max(0.0);
         let (probes, idle, cpu) = (per_second(|w| w.probes), per_second(|w| w.idle), per_second(|w| w.cpu));
-        let own = (cpu - probes).max(1e-4);
+        let own = (cpu - probes).max(0.0);
         match self.phase {
             Phase::Beginning => {
                 // Hits were counted before as well.
@@ -168,28 +185,39 @@ impl Budget {
                 if changes {
                     return self.turns(now, work, affordable);
                 }
+                let longer = std::mem::take(&mut self.longer);
                 self.close(now, work, duty);
-                Step::Rest(None)
+                Step::Rest { longer, duty: None }
             }
             Phase::Closed(duty) => {
                 self.own = self.own * FADING + own * (1.0 - FADING);
                 // Until they are out they cost something.
                 self.cost.0 += probes * seconds;
                 // By now the probes may have cost this much.
-                if work.probes > self.limit * work.cpu + self.own * LOOK.as_secs_f64() * self.limit {
-                    self.until = now + self.draw(duty.off.as_secs_f64());
+                let elapsed = (now - self.begun).as_secs_f64();
+                if work.probes > (self.limit * work.cpu).max(NEGLIGIBLE * elapsed) + self.own * self.limit * AHEAD {
+                    let longer = self.draw(duty.off.as_secs_f64());
+                    (self.until, self.longer) = (now + longer, self.longer + longer);
+                    (self.since, self.before) = (now, work);
                     return Step::Wait;
                 }
                 (self.phase, self.since, self.before) = (Phase::Open(duty), now, work);
-                self.until = now + self.draw(duty.on.as_secs_f64());
                 Step::Resume
             }
         }
     }
 
-    /// The share of the time that the probes may be there when they take `probes` of a second's `own` work.
+    /// The probes are back, and blocks are tracked.
+    pub(super) fn resumed(&mut self, now: Instant) {
+        let Phase::Open(duty) = self.phase else { return };
+        self.returning = now - self.since;
+        self.until = now + self.draw(duty.on.as_secs_f64()).saturating_sub(LATE);
+    }
+
+    /// The share of the time that the probes may be there when they take `probes` of a second's `own` work. What takes next to
+    /// nothing is no burden, however little the process does.
     fn share_of_time(&self, probes: f64, own: f64) -> f64 {
-        MARGIN * self.limit * own / (probes * (1.0 - self.limit)).max(1e-9)
+        MARGIN * (self.limit * own / (1.0 - self.limit)).max(NEGLIGIBLE) / probes.max(1e-9)
     }
 
     fn stay(&mut self, now: Instant, work: Work, thinned: bool, step: Step) -> Step {
@@ -203,14 +231,16 @@ impl Budget {
         let share = quantized(affordable);
         let on = (CYCLE * share).clamp(WINDOWS[0], WINDOWS[1]);
         let duty = Duty { on: Duration::from_secs_f64(on), off: Duration::from_secs_f64(on / share - on) };
+        let longer = std::mem::take(&mut self.longer);
         self.close(now, work, duty);
-        Step::Rest(Some(duty))
+        Step::Rest { longer, duty: Some(duty) }
     }
 
     fn close(&mut self, now: Instant, work: Work, duty: Duty) {
         (self.phase, self.since, self.before) = (Phase::Closed(duty), now, work);
         let off = duty.off.as_secs_f64();
-        self.until = now + Duration::from_secs_f64(LEAVING.min(off)) + self.draw((off - LEAVING).max(0.0));
+        let off = Duration::from_secs_f64(LEAVING.min(off)) + self.draw((off - LEAVING).max(0.0));
+        self.until = now + off.saturating_sub(LATE + self.returning);
     }
 
     /// A length of time, exponentially distributed.

@@ -34,8 +34,11 @@ fn run(limit: f64, seconds: f64, load: impl Fn(f64) -> Load) -> (Work, Vec<Step>
             Step::Wait => continue,
             Step::Track => tracks = true,
             Step::Thin => thinned = true,
-            Step::Rest(_) => there = false,
-            Step::Resume => (there, tracks) = (true, true),
+            Step::Rest { .. } => there = false,
+            Step::Resume => {
+                (there, tracks) = (true, true);
+                budget.resumed(now);
+            }
             Step::GiveUp => panic!("the costs were known"),
         }
         steps.push(step);
@@ -65,7 +68,7 @@ fn sampling_is_preferred_where_it_is_enough() {
 fn a_limit_holds_where_the_probes_themselves_are_dear() {
     for limit in [0.01, 0.02, 0.05, 0.1] {
         let (work, steps, tracked) = run(limit, 1_000.0, |_| Load { own: 0.8, tracked: 0.5, idle: 0.3 });
-        let changes = steps.iter().filter(|step| matches!(step, Step::Rest(Some(_)))).count();
+        let changes = steps.iter().filter(|step| matches!(step, Step::Rest { duty: Some(_), .. })).count();
         assert!(changes <= 3, "{limit}: the share changed {changes} times");
         assert!(share(&work) <= limit * 1.02 && share(&work) > limit / 5.0, "{limit}: {:.4}", share(&work));
         assert!(tracked > 1.0, "{limit}: {tracked}");
@@ -87,7 +90,7 @@ fn it_follows_the_load() {
     let duties: Vec<f64> = steps
         .iter()
         .filter_map(|step| match step {
-            Step::Rest(Some(duty)) => Some(duty.share()),
+            Step::Rest { duty: Some(duty), .. } => Some(duty.share()),
             _ => None,
         })
         .collect();

@@ -66,8 +66,11 @@ impl Tracing {
             Step::Wait => {}
             Step::Track | Step::GiveUp => self.session.go_on(),
             Step::Thin => self.session.thin_to(THINNED),
-            Step::Rest(duty) => self.rest(duty)?,
-            Step::Resume => self.session.resume(),
+            Step::Rest { longer, duty } => self.rest(longer, duty)?,
+            Step::Resume => {
+                self.session.resume();
+                keeping.budget.resumed(Instant::now());
+            }
         }
         if step == Step::GiveUp {
             log::warn!("what the probes cost cannot be measured here: --max-overhead has no effect");
@@ -78,13 +81,13 @@ impl Tracing {
     }
 
     /// The window is over; with another share of the time, all begins anew.
-    fn rest(&mut self, duty: Option<Duty>) -> anyhow::Result<()> {
+    fn rest(&mut self, longer: Duration, duty: Option<Duty>) -> anyhow::Result<()> {
         self.session.rest();
         // Sites that are new are announced by now.
         self.take_events()?;
         let reading = self.read_now()?;
         let session = &self.session;
-        self.aggregator.close_window(&reading, |site| session.deaths(site));
+        self.aggregator.close_window(longer, &reading, |site| session.deaths(site));
         let Some(duty) = duty else { return Ok(()) };
         self.session.forget_blocks()?;
         let after = self.read_now()?;

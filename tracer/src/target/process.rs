@@ -136,9 +136,15 @@ impl Target {
 
     /// CPU time that it has used, user and system; `None` when that cannot be told.
     pub fn cpu_time(&self) -> Option<std::time::Duration> {
-        let stat = procfs::process::Stat::from_read(self.dir.read("stat", STATUS_BYTES).ok()?.as_slice()).ok()?;
-        let seconds = (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
-        Some(std::time::Duration::from_secs_f64(seconds))
+        let pid = libc::pid_t::try_from(self.info.pid.0).ok()?;
+        let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+        // SAFETY: both write to a place of ours, and fail for a process that is gone.
+        let known = unsafe {
+            libc::clock_getcpuclockid(pid, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
+        };
+        // Its number may be another one's by now.
+        let (seconds, nanoseconds) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+        (known && self.is_alive()).then(|| std::time::Duration::new(seconds, nanoseconds))
     }
 
     /// Whether a thread of it has a seccomp filter.
