@@ -7,6 +7,7 @@
 //!
 //! What a walk needs belongs to the CPU and the program: the kernel runs a program once at a time on a CPU, and a walk may
 //! itself run into a page that is not there, which is a fault in the kernel.
+#![expect(clippy::needless_pass_by_value, reason = "the macros hand a program its context by value")]
 
 use aya_ebpf::{
     bindings::pt_regs,
