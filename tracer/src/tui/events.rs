@@ -44,10 +44,16 @@ pub struct Events {
 /// Starts reading from the terminal, which [`super::Terminal::enter`] should have put into raw mode.
 pub fn events() -> io::Result<Events> {
     Events::from_reader(|timeout| {
-        wait_for_terminal(timeout)?;
-        if event::poll(Duration::ZERO)? { event::read().map(Some) } else { Ok(None) }
+        // First what has been read already: several keys may come at once.
+        if event::poll(AT_ONCE)? {
+            return event::read().map(Some);
+        }
+        wait_for_terminal(timeout).map(|()| None)
     })
 }
+
+/// The shortest time in which crossterm looks at the terminal at all.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// Waits until there is something to read or a signal has come. A terminal that is gone is an error: crossterm would read its end over and
 /// over.
