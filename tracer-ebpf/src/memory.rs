@@ -2,15 +2,19 @@
 //!
 //! A read of another process's memory costs the same for 8 bytes as for some hundred, and the frames of a stack lie
 //! close together, so words come out of a window. The words that a walk depended on are kept: as long as they and the
-//! registers are the same, so is the stack, and it need not be walked again.
+//! registers are the same, so is the stack, and it need not be walked again. To see that, the part of the stack that they
+//! lie in is read at once.
 
 use core::arch::asm;
 
 use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user as read_bytes};
 use tracer_common::stack::StackEnd;
 
-/// Words of the window.
-const WINDOW: usize = 64;
+/// Words that the window has room for.
+const WINDOW: usize = 256;
+/// Words that are read at once, at most: their bytes fit the mask of an offset.
+const MOST: u32 = WINDOW as u32 - 1;
+const PAGE: u64 = 4096;
 /// Words that are remembered; a walk that reads more is not.
 const REMEMBERED: usize = 160;
 /// In place of a count: the last walk cannot be verified.
@@ -37,9 +41,12 @@ pub(crate) struct StackMemory {
     generation: u64,
     /// Address of the window's first word.
     start: u64,
+    /// Bytes that were read into it.
+    length: u64,
     /// Words remembered, or [`NOT_REMEMBERED`].
     count: u32,
-    reserved: u32,
+    /// Words from `sp` to the end of the last that is remembered.
+    span: u32,
     window: [u64; WINDOW],
     values: [u64; REMEMBERED],
     /// Where the values were, in words from `sp`.
@@ -55,6 +62,7 @@ impl StackMemory {
         self.bp = bp;
         self.generation = generation;
         self.count = 0;
+        self.span = 0;
     }
 
     /// Lets no walk be taken for the last one.
@@ -73,6 +81,7 @@ impl StackMemory {
             self.values[count] = value;
             self.slots[count] = (slot >> 3) as u16;
             self.count += 1;
+            self.span = self.span.max((slot >> 3) as u32 + 1);
         } else {
             self.count = NOT_REMEMBERED;
         }
@@ -83,47 +92,62 @@ impl StackMemory {
     #[inline(always)]
     fn peek(&mut self, address: u64) -> Result<u64, StackEnd> {
         let within = address.wrapping_sub(self.start);
-        if within < (WINDOW * 8) as u64 && within & 7 == 0 {
-            // SAFETY: the offset has been masked to a word of the window.
-            return Ok(unsafe { *self.window.as_ptr().byte_add(in_window(within)) });
+        if within < self.length && within & 7 == 0 {
+            return Ok(self.at(within));
         }
-        self.load(address)
-    }
-
-    /// Moves the window to an address and returns its first word.
-    #[inline(always)]
-    fn load(&mut self, address: u64) -> Result<u64, StackEnd> {
-        // SAFETY: the helper checks the address, and writes no more than the window.
-        if unsafe { read_bytes(self.window.as_mut_ptr().cast(), (WINDOW * 8) as u32, address as *const _) } == 0 {
-            self.start = address;
+        // Near the end of the stack, what is left of the page.
+        if self.load(address, MOST) || self.load(address, ((PAGE - address % PAGE) >> 3) as u32) {
             return Ok(self.window[0]);
         }
-        // Near the end of the stack. No word is at this address, and the window holds nothing.
-        self.start = u64::MAX;
         // SAFETY: the helper checks the address and fails where it cannot be read.
         unsafe { bpf_probe_read_user(address as *const u64) }.map_err(|_| StackEnd::ReadFault)
+    }
+
+    /// The word at an offset into the window.
+    #[inline(always)]
+    fn at(&self, offset: u64) -> u64 {
+        // SAFETY: the offset has been masked to a word of the window.
+        unsafe { *self.window.as_ptr().byte_add(in_window(offset)) }
+    }
+
+    /// Moves the window to an address. Returns whether so many words, and not none, can be read there.
+    #[inline(always)]
+    fn load(&mut self, address: u64, words: u32) -> bool {
+        let bytes = in_window(u64::from(words) << 3);
+        // SAFETY: the helper checks the address, and writes no more than the window.
+        let read = unsafe { read_bytes(self.window.as_mut_ptr().cast(), bytes as u32, address as *const _) } == 0;
+        (self.start, self.length) = (address, if read { bytes as u64 } else { 0 });
+        self.length > 0
     }
 
     /// Whether the stack is the one that was walked last: the same registers, mappings and words.
     #[inline(always)]
     pub(crate) fn is_unchanged(&mut self, pc: u64, sp: u64, bp: u64, generation: u64) -> bool {
         // What the window shows is of an earlier time.
-        self.start = u64::MAX;
+        self.length = 0;
         let moved = self.pc != pc || self.sp != sp || self.bp != bp;
-        if moved || self.generation != generation || self.count > REMEMBERED as u32 {
+        let count = self.count as usize;
+        if moved || self.generation != generation || count > REMEMBERED || count == 0 {
             return false;
         }
-        let count = self.count as usize;
+        if self.span <= MOST {
+            return self.load(sp, self.span) && self.holds(count, |memory, slot| Some(memory.at(slot)));
+        }
+        self.holds(count, |memory, slot| memory.peek(sp.wrapping_add(slot)).ok())
+    }
+
+    /// Whether the first words that are remembered are what they were.
+    #[inline(always)]
+    fn holds(&mut self, count: usize, word: impl Fn(&mut Self, u64) -> Option<u64>) -> bool {
         for index in 0..REMEMBERED {
             if index >= count {
                 break;
             }
-            let address = sp.wrapping_add(u64::from(self.slots[index]) << 3);
-            match self.peek(address) {
-                Ok(value) if value == self.values[index] => {}
-                _ => return false,
+            let slot = u64::from(self.slots[index]) << 3;
+            if word(self, slot) != Some(self.values[index]) {
+                return false;
             }
         }
-        count > 0
+        true
     }
 }
