@@ -1,5 +1,7 @@
 //! Keeps what is known of each site and makes Snapshots of it.
 
+mod tracked;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -18,13 +20,14 @@ use super::{
     sampling::Sampled,
     snapshot::{
         BlockCounters, Ending, Feature, IncompleteCount, Note, Overhead, ProbeStatus, Rates, Sampling, SiteId,
-        SiteSnapshot, Snapshot, TargetInfo, TargetState, Turns,
+        SiteSnapshot, Snapshot, TargetInfo, TargetState,
     },
-    windows::{Duty, Windows},
+    windows::Windows,
+    work,
 };
 use crate::{
-    analyze::survival::{AGE_BUCKETS, LiveAges},
-    event::{FdSurvey, RawEvent, Reading, SampleReading, SiteStack},
+    analyze::survival::LiveAges,
+    event::{FdSurvey, RawEvent, Reading, SiteStack},
     symbolize::{Frame, Stack},
 };
 
@@ -116,89 +119,9 @@ impl Aggregator {
         &mut self.processes
     }
 
-    /// Numbers of a process that go away with it: they are shown as they are now from here on.
-    pub fn freeze(&mut self, pid: Tgid, reading: &Reading) {
-        let mut totals = BlockCounters::default();
-        for (site, counters) in self.sites.iter().zip(&reading.counters) {
-            if let Some(site) = site
-                && site.raw.kind == SiteKind::Heap
-                && self.processes.is_latest(pid, (site.raw.tgid, site.raw.image))
-            {
-                totals += self.sampled(site, *counters, reading).map_or(*counters, |sampled| sampled.counters());
-            }
-        }
-        self.processes.freeze(pid, totals);
-    }
-
     /// What the probes may take of the processes' CPU time, as a share of it: to be told with the numbers.
     pub fn limit_overhead(&mut self, share: f64) {
         self.overhead_limit = Some(share);
-    }
-
-    /// Tracking is on for this share of the time from here on; what was outstanding until now is followed no longer, and
-    /// has been taken out of the table: `before` is of before that, `reading` of after.
-    pub fn begin_windows(
-        &mut self,
-        duty: Duty,
-        before: &Reading,
-        reading: &Reading,
-        deaths: impl Fn(SiteId) -> [u64; AGE_BUCKETS],
-    ) {
-        let beginnings: Vec<_> = self
-            .heap_sites()
-            .map(|site| {
-                let (id, at) = (site.raw.id, site.raw.id.0 as usize);
-                let [was, is] = [before, reading].map(|of| of.counters.get(at).copied().unwrap_or_default());
-                let estimated = self.sampled(site, was, before).map_or(was, |sampled| sampled.counters());
-                (id, estimated, self.thinned(site, is, reading), deaths(id))
-            })
-            .collect();
-        let since = Duration::from_nanos(reading.now_ns.saturating_sub(self.session.started_ns));
-        self.windows = Some(Windows::begin(duty, since, beginnings.into_iter()));
-    }
-
-    /// A time in which tracking was on is over. Before it, tracking was off for this much longer than the share of the time
-    /// would have it.
-    pub fn close_window(&mut self, longer: Duration, reading: &Reading, deaths: impl Fn(SiteId) -> [u64; AGE_BUCKETS]) {
-        let Some(mut windows) = self.windows.take() else { return };
-        let sites = self.heap_sites().map(|site| {
-            let id = site.raw.id;
-            let counters = reading.counters.get(id.0 as usize).copied().unwrap_or_default();
-            (id, self.thinned(site, counters, reading), deaths(id))
-        });
-        windows.close(longer, sites);
-        self.windows = Some(windows);
-    }
-
-    /// What is known where tracking is for some of the time only.
-    pub fn windows(&self) -> Option<&Windows> {
-        self.windows.as_ref()
-    }
-
-    fn heap_sites(&self) -> impl Iterator<Item = &Site> {
-        self.sites.iter().flatten().filter(|site| site.raw.kind == SiteKind::Heap)
-    }
-
-    /// What the counters of a site stand for, where not all blocks are tracked.
-    fn sampled(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> Option<Sampled> {
-        let Some(windows) = &self.windows else { return self.thinned_out(site, counters, reading) };
-        let rate = reading.sample.as_ref().map_or(1.0, |sample| f64::from(sample.rate));
-        let rate = (rate / windows.duty().share()).round() as u32;
-        (site.raw.kind == SiteKind::Heap).then(|| Sampled::of_windows(rate, &windows.site(site.raw.id)))
-    }
-
-    /// What the counters of a site stand for, while tracking is on.
-    fn thinned(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> BlockCounters {
-        self.thinned_out(site, counters, reading).map_or(counters, |sampled| sampled.counters())
-    }
-
-    /// The same with its errors, where not all addresses are tracked.
-    fn thinned_out(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> Option<Sampled> {
-        let SampleReading { rate, raised: _, frees } = reading.sample.as_ref()?;
-        let id = site.raw.id;
-        let frees = frees.get(id.0 as usize).copied().unwrap_or_default();
-        let evenness = self.evenness.get(&id).copied().unwrap_or(1.0);
-        (site.raw.kind == SiteKind::Heap).then(|| Sampled::new(*rate, counters, &frees, evenness))
     }
 
     /// Something to know about what a process's numbers do not say.
@@ -303,8 +226,7 @@ impl Aggregator {
     pub fn snapshot(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
         let snapshot = self.view(reading, state);
         self.previous = Some((reading.now_ns, snapshot.totals));
-        let hits = reading.probes.iter().map(|probe| probe.hits).collect();
-        self.previous_work = (reading.cpu.unwrap_or_default(), hits);
+        self.previous_work = (reading.cpu.unwrap_or_default(), work::hits(&reading.probes));
         snapshot
     }
 
@@ -374,19 +296,7 @@ impl Aggregator {
         let sites: Vec<SiteSnapshot> = ordered.into_iter().map(shown).collect();
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
-        let sample = (sample.is_some() || self.windows.is_some()).then(|| {
-            let since_start = |time_ns: u64| Duration::from_nanos(time_ns.saturating_sub(self.session.started_ns));
-            let raised = sample.iter().flat_map(|sample| &sample.raised);
-            let raised = raised.map(|raised| (since_start(raised.time_ns), raised.rate)).collect();
-            let turns = self.windows.as_ref().map(|windows| Turns {
-                share: windows.duty().share(),
-                since: windows.since(),
-                windows: windows.count(),
-            });
-            let rate = sample.as_ref().map_or(1, |sample| sample.rate);
-            sampled_totals.rate = turns.map_or(rate, |turns| (f64::from(rate) / turns.share).round() as u32);
-            Sampling { rate: sampled_totals.rate, raised, totals: sampled_totals, turns }
-        });
+        let sample = self.sampling(sample.as_ref(), sampled_totals);
         let notes =
             self.notes.iter().map(|(what, pids)| Note { what: (*what).into(), pids: pids.iter().copied().collect() });
         let notes = sample.iter().flat_map(Sampling::notes).chain(notes).collect();
@@ -438,17 +348,9 @@ impl Aggregator {
     /// What the probes cost since the last Snapshot; `None` before their costs are known, and while nothing has run.
     fn overhead(&self, cpu: Duration, probes: &[ProbeStatus]) -> Option<Overhead> {
         let (cpu_before, hits_before) = &self.previous_work;
-        let mut in_probes = Duration::ZERO;
-        for (index, probe) in probes.iter().enumerate() {
-            let hits = probe.hits.saturating_sub(hits_before.get(index).copied().unwrap_or(0));
-            in_probes += probe.cost?.mul_f64(hits as f64);
-        }
+        let probes = (!probes.is_empty()).then(|| work::spent(probes, hits_before, |_, probe| probe.cost))??;
         let cpu = cpu.saturating_sub(*cpu_before);
-        (!cpu.is_zero() && !probes.is_empty()).then_some(Overhead {
-            probes: in_probes,
-            cpu,
-            limit: self.overhead_limit,
-        })
+        (!cpu.is_zero()).then_some(Overhead { probes, cpu, limit: self.overhead_limit })
     }
 
     /// Lets the rates of the next Snapshot be over the whole time since tracing began.
@@ -515,149 +417,5 @@ fn rates(before: &BlockCounters, now: &BlockCounters, window: Duration) -> Rates
 }
 
 #[cfg(test)]
-mod tests {
-    use tracer_common::{counter::LossCause, stack::StackEnd};
-
-    use super::*;
-    use crate::{
-        aggregate::LossCount,
-        event::{EventSource, Pattern, Synthetic},
-    };
-
-    const TARGET: Tgid = Tgid(4_127);
-
-    fn aggregator() -> Aggregator {
-        let target = TargetInfo { pid: TARGET, comm: "made-up".into(), exe: String::new(), cmdline: Vec::new() };
-        Aggregator::new(Session {
-            started: jiff::Timestamp::UNIX_EPOCH,
-            started_ns: 0,
-            targets: vec![target],
-            heap: true,
-            growth: None,
-            fds: None,
-            features: Vec::new(),
-        })
-    }
-
-    fn step(source: &mut Synthetic, aggregator: &mut Aggregator) -> Snapshot {
-        let (mut events, mut reading) = (Vec::new(), Reading::default());
-        source.poll(&mut events).expect("synthetic sources do not fail");
-        events.into_iter().for_each(|event| aggregator.apply(event));
-        source.read(aggregator.site_ids(), &mut reading).expect("synthetic sources do not fail");
-        aggregator.snapshot(&reading, TargetState::Running)
-    }
-
-    #[test]
-    fn sites_come_by_outstanding_bytes_and_totals_are_their_sum() {
-        let mut source = Synthetic::new(
-            TARGET,
-            vec![
-                Pattern::Churn { per_s: 1_009.0, size: 4_099 },
-                Pattern::Leak { per_s: 13.0, size: 101 },
-                Pattern::Startup { objects: 7, size: 31 },
-                Pattern::Cache { per_s: 97.0, size: 61, limit: 17 },
-            ],
-        );
-        let mut aggregator = aggregator();
-        source.advance(Duration::from_secs(10));
-        let snapshot = step(&mut source, &mut aggregator);
-        let ids: Vec<u32> = snapshot.sites.iter().map(|site| site.id.0).collect();
-        assert_eq!(ids, [1, 0, 3, 2], "13130, 4099, 1037 and 217 bytes outstanding");
-        assert_eq!(snapshot.totals.inuse_bytes(), 13_130 + 4_099 + 1_037 + 217);
-        assert_eq!(snapshot.totals.alloc_objects, 10_090 + 130 + 970 + 7);
-        assert_eq!(snapshot.elapsed, Duration::from_secs(10));
-    }
-
-    #[test]
-    fn rates_are_over_the_last_window() {
-        let mut source = Synthetic::new(TARGET, vec![Pattern::Leak { per_s: 13.0, size: 101 }]);
-        let mut aggregator = aggregator();
-        source.advance(Duration::from_secs(3));
-        step(&mut source, &mut aggregator);
-        source.advance(Duration::from_secs(2));
-        let snapshot = step(&mut source, &mut aggregator);
-        assert_eq!(snapshot.window, Duration::from_secs(2));
-        assert_eq!(snapshot.rates.allocs_per_s, 13.0);
-        assert_eq!(snapshot.rates.frees_per_s, 0.0);
-        assert_eq!(snapshot.rates.inuse_bytes_per_s, 13.0 * 101.0);
-    }
-
-    #[test]
-    fn sites_without_a_block_and_ids_without_a_stack_are_left_out() {
-        let mut aggregator = aggregator();
-        let site = |id| SiteStack {
-            id: SiteId(id),
-            tgid: TARGET,
-            image: 0,
-            kind: SiteKind::Heap,
-            frames: [1].into(),
-            end: StackEnd::Complete,
-            exact: 0,
-        };
-        aggregator.apply(RawEvent::NewSite(site(0)));
-        aggregator.apply(RawEvent::NewSite(site(2)));
-        assert_eq!(aggregator.site_ids(), 3);
-        let block = BlockCounters { alloc_bytes: 5, alloc_objects: 1, ..BlockCounters::default() };
-        let reading = Reading { counters: vec![BlockCounters::default(), block, block], ..Reading::default() };
-        let snapshot = aggregator.snapshot(&reading, TargetState::Running);
-        assert_eq!(snapshot.sites.iter().map(|site| site.id.0).collect::<Vec<_>>(), [2]);
-        assert_eq!(snapshot.totals, block);
-    }
-
-    #[test]
-    fn stacks_that_are_not_whole_are_counted_by_reason() {
-        let mut aggregator = aggregator();
-        let ends = [StackEnd::NoRow, StackEnd::Complete, StackEnd::Depth, StackEnd::Depth];
-        for (id, end) in (0..).zip(ends) {
-            let frames = [1].into();
-            let site =
-                SiteStack { id: SiteId(id), tgid: TARGET, image: 0, kind: SiteKind::Heap, frames, exact: 0, end };
-            aggregator.apply(RawEvent::NewSite(site));
-        }
-        let block = |alloc_objects| BlockCounters { alloc_objects, ..BlockCounters::default() };
-        let reading = Reading { counters: vec![block(7), block(11), block(13), block(17)], ..Reading::default() };
-        let incomplete = aggregator.snapshot(&reading, TargetState::Running).incomplete;
-        let count = |end, objects| IncompleteCount { end, objects };
-        assert_eq!(incomplete, [count(StackEnd::Depth, 30), count(StackEnd::NoRow, 7)]);
-    }
-
-    #[test]
-    fn a_later_announcement_of_an_id_replaces_the_earlier_one() {
-        let mut aggregator = aggregator();
-        for frame in [0x11, 0x13] {
-            aggregator.apply(RawEvent::NewSite(SiteStack {
-                id: SiteId(0),
-                tgid: TARGET,
-                image: 0,
-                kind: SiteKind::Heap,
-                frames: [frame].into(),
-                end: StackEnd::Complete,
-                exact: 0,
-            }));
-        }
-        assert_eq!(aggregator.unsymbolized(SiteId(0)).expect("announced").frames[..], [0x13]);
-    }
-
-    #[test]
-    fn ages_come_from_the_last_survey_and_only_for_what_is_outstanding() {
-        let mut source = Synthetic::new(
-            TARGET,
-            vec![Pattern::Leak { per_s: 1.0, size: 8 }, Pattern::Cache { per_s: 1.0, size: 8, limit: 0 }],
-        );
-        let mut aggregator = aggregator();
-        source.advance(Duration::from_secs(60));
-        let oldest_born_ns = [(SiteId(0), 1_000_000_000), (SiteId(1), 1_000_000_000)].into_iter().collect();
-        aggregator.apply_survey(oldest_born_ns, SiteMap::default());
-        let snapshot = step(&mut source, &mut aggregator);
-        assert_eq!(snapshot.sites[0].oldest, Some(Duration::from_secs(59)));
-        assert_eq!(snapshot.sites[1].oldest, None);
-    }
-
-    #[test]
-    fn loss_is_passed_on() {
-        let mut aggregator = aggregator();
-        let loss = vec![LossCount { cause: LossCause::LiveFull, count: 11 }];
-        let reading = Reading { loss: loss.clone(), ..Reading::default() };
-        assert_eq!(aggregator.snapshot(&reading, TargetState::Running).loss, loss);
-    }
-}
+#[path = "aggregator_tests.rs"]
+mod tests;

@@ -15,6 +15,7 @@ mod sampling;
 mod site_map;
 mod snapshot;
 mod windows;
+pub mod work;
 
 pub use aggregator::{Aggregator, Session};
 pub use descriptors::{

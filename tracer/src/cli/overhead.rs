@@ -9,7 +9,7 @@ use super::{
     tracing::Tracing,
 };
 use crate::{
-    aggregate::Duty,
+    aggregate::{Duty, work},
     bpf::Session,
     event::{EventSource as _, Reading},
 };
@@ -39,13 +39,12 @@ impl Keeping {
 
     /// Adds what was done since the last time. `None` while it is not known what a hit costs.
     fn add_work(&mut self, reading: &Reading, session: &Session) -> Option<Work> {
-        let idle = session.idle_costs()?;
-        for (index, (probe, idle)) in reading.probes.iter().zip(idle).enumerate() {
-            let hits = probe.hits.saturating_sub(self.hits.get(index).copied().unwrap_or(0)) as f64;
-            self.work.probes += hits * probe.cost?.as_secs_f64();
-            self.work.idle += hits * (idle + LEFT_ALONE).as_secs_f64();
-        }
-        self.hits = reading.probes.iter().map(|probe| probe.hits).collect();
+        let (probes, idle) = (&reading.probes, session.idle_costs()?);
+        let spent = work::spent(probes, &self.hits, |_, probe| probe.cost)?;
+        let if_idle = work::spent(probes, &self.hits, |index, _| idle.get(index).map(|cost| *cost + LEFT_ALONE))?;
+        self.work.probes += spent.as_secs_f64();
+        self.work.idle += if_idle.as_secs_f64();
+        self.hits = work::hits(probes);
         self.work.cpu = reading.cpu?.as_secs_f64();
         Some(self.work)
     }
