@@ -50,14 +50,13 @@ pub(super) fn of_tracing(bench: &Bench, program: &Path, options: &Options) -> Re
     let batches = target.measure(window)?;
     let used = cpu_seconds(tracer.pid())? - before;
     let cpu_percent = used / begun.elapsed().as_secs_f64() * 100.0;
-    let status = read_proc(tracer.pid(), "status")?;
-    let kib = |name: &str| field_kib(&status, name).with_context(|| format!("no {name} in /proc/PID/status"));
+    let Memory { resident_kib, anonymous_kib } = Memory::of(tracer.pid())?;
     let footprint = Footprint {
         pairs_per_second: rate(&batches),
         cpu_percent,
-        rss_kib: kib("VmRSS")?,
-        peak_rss_kib: kib("VmHWM")?,
-        anonymous_kib: kib("RssAnon")?,
+        rss_kib: resident_kib,
+        peak_rss_kib: peak_bytes(tracer.pid())? >> 10,
+        anonymous_kib,
         mapped_maps_kib: mapped_maps_kib(&read_proc(tracer.pid(), "smaps")?),
         maps_kib: maps_bytes(tracer.pid())? >> 10,
     };
@@ -128,6 +127,22 @@ fn mapped_maps_kib(smaps: &str) -> u64 {
         }
     }
     sum
+}
+
+/// What a process has resident.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    pub(super) resident_kib: u64,
+    /// Of it, what is neither a file's nor shared.
+    pub(super) anonymous_kib: u64,
+}
+
+impl Memory {
+    pub(super) fn of(pid: u32) -> Result<Self> {
+        let status = read_proc(pid, "status")?;
+        let kib = |name: &str| field_kib(&status, name).with_context(|| format!("no {name} in /proc/PID/status"));
+        Ok(Self { resident_kib: kib("VmRSS")?, anonymous_kib: kib("RssAnon")? })
+    }
 }
 
 /// The most memory that a process has had resident, in bytes.

@@ -87,12 +87,7 @@ fn traced(bench: &Bench, blocks: u32) -> Result<String> {
 /// The report's numbers beside the ledger's. Nothing of it may be lost.
 fn estimates(ledger: &Ledger, report: &serde_json::Value) -> Result<String> {
     let rate = report["sample"]["rate"].as_u64().unwrap_or(1);
-    let loss = &report["loss"];
-    let is_whole = loss.as_object().is_some_and(serde_json::Map::is_empty);
-    let mut lines = vec![
-        format!("tracked in the end: one block in {rate}"),
-        format!("{}  loss: {loss}", if is_whole { "PASS" } else { "over" }),
-    ];
+    let mut lines = vec![format!("tracked in the end: one block in {rate}"), promise::no_loss(report)];
     let sites = report["sites"].as_array().context("the report has no sites")?;
     for name in SITES {
         let site = sites.iter().find(|site| site["frames"][0]["function"] == name);
@@ -101,22 +96,10 @@ fn estimates(ledger: &Ledger, report: &serde_json::Value) -> Result<String> {
         for number in NUMBERS {
             let truth = if number == "inuse_bytes" { entry.inuse_bytes } else { entry.inuse_objects };
             let truth = truth.with_context(|| format!("{name} does not know its {number}"))?;
-            lines.push(estimate(name, number, truth as f64, site)?);
+            lines.push(promise::estimate(name, number, truth as f64, site)?);
         }
     }
     Ok(lines.join("\n"))
-}
-
-/// An exact number has an interval of no width.
-fn estimate(site: &str, number: &str, truth: f64, report: &serde_json::Value) -> Result<String> {
-    let exact = || report[number].as_f64();
-    let sample = &report["sample"][number];
-    let bound = |name: &str| sample[name].as_f64().or_else(exact).with_context(|| format!("{site} has no {number}"));
-    let (value, low, high) = (bound("value")?, bound("low")?, bound("high")?);
-    let verdict = if (low..=high).contains(&truth) { "PASS" } else { "over" };
-    let shown = [value, low, high, truth].map(super::table::number);
-    let [value, low, high, truth] = shown;
-    Ok(format!("{verdict}  {site}, {number}: {value} ({low} to {high}, 95 %), is {truth}"))
 }
 
 fn before(bench: &Bench, blocks: u32) -> Result<String> {
@@ -132,23 +115,4 @@ fn before(bench: &Bench, blocks: u32) -> Result<String> {
     leaker.finish()?;
     let what = "from the start to the report, a second of tracing included";
     Ok(promise::show(what, elapsed, " s", AtMost(REPORT_WITHIN)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_estimate_is_held_to_its_interval() {
-        let report = serde_json::json!({
-            "inuse_bytes": 900,
-            "sample": {"inuse_objects": {"value": 100.0, "low": 90.0, "high": 111.0}},
-        });
-        let line = estimate("kept", "inuse_objects", 93.0, &report).unwrap();
-        assert_eq!(line, "PASS  kept, inuse_objects: 100 (90 to 111, 95 %), is 93");
-        assert!(estimate("kept", "inuse_objects", 112.0, &report).unwrap().starts_with("over"));
-        assert!(estimate("kept", "inuse_bytes", 900.0, &report).unwrap().starts_with("PASS"));
-        assert!(estimate("kept", "inuse_bytes", 901.0, &report).unwrap().starts_with("over"));
-        assert!(estimate("kept", "free_bytes", 1.0, &report).is_err());
-    }
 }

@@ -9,6 +9,7 @@
 mod comparison;
 mod fds;
 mod footprint;
+mod hour;
 mod live;
 mod overhead;
 mod pair;
@@ -55,6 +56,8 @@ pub(crate) enum Benchmark {
     Threads(Options),
     /// Twenty million live blocks: time to the report, memory, and estimates beside what the program itself counted
     Live(live::Options),
+    /// An hour with a limit to the cost: leaktrace's memory, loss, what it says that it costs, and whether it finds a leak
+    Hour(hour::Options),
 }
 
 /// The whole comparison, or one benchmark.
@@ -93,6 +96,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Benchmark::Redis(options) => redis::run(options),
         Benchmark::Threads(options) => threads::run(options),
         Benchmark::Live(options) => live::run(options),
+        Benchmark::Hour(options) => hour::run(options),
     }
 }
 
