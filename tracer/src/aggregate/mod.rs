@@ -10,6 +10,7 @@ mod fds;
 mod growth;
 mod peers;
 mod processes;
+mod quantile;
 mod ranges;
 mod sampling;
 mod site_map;
