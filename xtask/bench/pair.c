@@ -11,6 +11,8 @@
  * CLOCK_MONOTONIC), and its pairs. Runs until it is killed.
  */
 #define _GNU_SOURCE
+#include "links.h"
+
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
@@ -29,7 +31,6 @@
 #define BLOCK 64
 /* Paced pairs come in bursts with this much time between them. */
 #define BURST_NS 1000000ull
-#define LINKS 16
 
 typedef unsigned long long u64;
 
@@ -79,26 +80,8 @@ static void (*const links[LINKS])(int left);
         }                                                                 \
         frame[1] = frame[0];                                              \
     }
-DEFINE_LINK(0)
-DEFINE_LINK(1)
-DEFINE_LINK(2)
-DEFINE_LINK(3)
-DEFINE_LINK(4)
-DEFINE_LINK(5)
-DEFINE_LINK(6)
-DEFINE_LINK(7)
-DEFINE_LINK(8)
-DEFINE_LINK(9)
-DEFINE_LINK(10)
-DEFINE_LINK(11)
-DEFINE_LINK(12)
-DEFINE_LINK(13)
-DEFINE_LINK(14)
-DEFINE_LINK(15)
-static void (*const links[LINKS])(int left) = {
-    link_0, link_1, link_2,  link_3,  link_4,  link_5,  link_6,  link_7,
-    link_8, link_9, link_10, link_11, link_12, link_13, link_14, link_15,
-};
+EACH_LINK(DEFINE_LINK)
+static void (*const links[LINKS])(int left) = {EACH_LINK(LINK_NAME)};
 
 /* Calls `link(left)` from a frame without a caller. */
 void outermost(void (*link)(int left), int left);

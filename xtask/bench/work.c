@@ -8,6 +8,7 @@
  * operation is a block that is allocated and freed.
  */
 #define _GNU_SOURCE
+#include "links.h"
 #include "planted.h"
 
 #include <pthread.h>
@@ -20,7 +21,6 @@
 #include <unistd.h>
 
 #define FRAMES 48
-#define LINKS 16
 /* Operations between two looks at the clock: few enough that the slowest tool looks often. */
 #define SLICE 256
 #define HELD 1021
@@ -96,26 +96,8 @@ static double share;
         }                                                                                 \
         frame[1] = frame[0];                                                              \
     }
-DEFINE_LINK(0)
-DEFINE_LINK(1)
-DEFINE_LINK(2)
-DEFINE_LINK(3)
-DEFINE_LINK(4)
-DEFINE_LINK(5)
-DEFINE_LINK(6)
-DEFINE_LINK(7)
-DEFINE_LINK(8)
-DEFINE_LINK(9)
-DEFINE_LINK(10)
-DEFINE_LINK(11)
-DEFINE_LINK(12)
-DEFINE_LINK(13)
-DEFINE_LINK(14)
-DEFINE_LINK(15)
-static void (*const links[LINKS])(struct worker *self, int left) = {
-    link_0, link_1, link_2,  link_3,  link_4,  link_5,  link_6,  link_7,
-    link_8, link_9, link_10, link_11, link_12, link_13, link_14, link_15,
-};
+EACH_LINK(DEFINE_LINK)
+static void (*const links[LINKS])(struct worker *self, int left) = {EACH_LINK(LINK_NAME)};
 
 static void deep(struct worker *self)
 {

@@ -3,13 +3,11 @@
 //! One fault in a period is looked at and stands for all of it, so everything here is an estimate. Nobody sees memory being
 //! given back; what resident memory did meanwhile tells how much of it was.
 
-use super::{BlockCounters, Tgid};
+use super::{BlockCounters, Tgid, quantile::Z};
 use crate::analyze::Estimate;
 
 /// Bytes that a fault brings. One that brings a huge page is taken for the same, since the kernel counts it as one.
 const PAGE: u64 = 4096;
-/// Quantile of the normal distribution for intervals of 95 %.
-const Z: f64 = 1.96;
 
 /// Memory that was faulted in, as far as the faults that were looked at tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -10,6 +10,7 @@ mod fds;
 mod growth;
 mod peers;
 mod processes;
+mod quantile;
 mod ranges;
 mod sampling;
 mod site_map;
@@ -28,7 +29,7 @@ pub use growth::{Balance, Faulted, PageFaults, ProcessFaults, Resident};
 pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use ranges::{RangeChange, RangeTurn, Ranges};
 pub use sampling::{Raised, Sampled, SampledFrees};
-pub use site_map::{SiteHash, SiteHasher, SiteMap};
+pub use site_map::SiteMap;
 pub use snapshot::{
     BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, ProbeStatus, Rates, Sampling,
     SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo, TargetState, Tgid, Turns,

@@ -16,13 +16,12 @@ use tracer_common::sampling::SKETCH;
 
 use super::{
     BlockCounters,
+    quantile::{Z, student_beyond_normal},
     windows::{Seen, Spread},
 };
 use crate::analyze::Estimate;
 
-/// The normal distribution's quantile for 95 % in the middle.
-const Z: f64 = 1.96;
-/// The same of Student's t distribution with [`SKETCH`] degrees of freedom: the variance itself is estimated from so many
+/// The quantile for 95 % in the middle of Student's t distribution with [`SKETCH`] degrees of freedom: the variance itself is estimated from so many
 /// sums.
 const T: f64 = 2.306;
 const _: () = assert!(SKETCH == 8);
@@ -124,9 +123,8 @@ impl Sampled {
         let (bytes, objects) = (self.bytes as f64, self.objects as f64);
         // As many blocks of one size would be as certain (Kish, Survey Sampling, 1965: the effective sample size).
         let alike = if self.squares > 0.0 { bytes * bytes / self.squares } else { objects };
-        // How different the sizes are is known from the sample alone: towards Student's t (Abramowitz and Stegun, Handbook
-        // of Mathematical Functions, 1964, 26.7.5).
-        let unknown = (Z.powi(3) + Z) / (4.0 * alike) * (1.0 - alike / objects).max(0.0);
+        // How different the sizes are is known from the sample alone: towards Student's t.
+        let unknown = student_beyond_normal(alike) * (1.0 - alike / objects).max(0.0);
         self.inuse(bytes, alike, if unknown.is_finite() { Z + unknown } else { Z })
     }
 

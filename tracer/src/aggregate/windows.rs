@@ -21,14 +21,14 @@
 
 use std::{collections::HashMap, ops::AddAssign, time::Duration};
 
-use super::{BlockCounters, SiteId};
+use super::{
+    BlockCounters, SiteId,
+    quantile::{Z, student_beyond_normal},
+};
 use crate::analyze::{
     Estimate,
     survival::{AGE_BUCKETS, LiveAges, bucket_ages},
 };
-
-/// The normal distribution's quantile for 95 % in the middle.
-const Z: f64 = 1.96;
 
 /// How much of the time tracking is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +76,8 @@ impl Spread {
     /// The interval of an estimate with one of its variances.
     pub(super) fn interval(&self, value: f64, variance: f64) -> Estimate {
         let freedom = self.windows.saturating_sub(1) as f64;
-        // Towards Student's t (Abramowitz and Stegun, Handbook of Mathematical Functions, 1964, 26.7.5). Of one window
-        // nothing is known.
-        let margin = if freedom > 0.0 { (Z + (Z.powi(3) + Z) / (4.0 * freedom)) * variance.sqrt() } else { value };
+        // Towards Student's t. Of one window nothing is known.
+        let margin = if freedom > 0.0 { (Z + student_beyond_normal(freedom)) * variance.sqrt() } else { value };
         Estimate { value, low: (value - margin).max(0.0), high: value + margin }
     }
 }

@@ -74,6 +74,17 @@ struct Costs {
     programs: BTreeMap<&'static str, f64>,
 }
 
+impl Costs {
+    /// What it takes to get to the program and back.
+    fn trap(&self, kind: ProbeKind, cost: Cost) -> f64 {
+        match (kind, cost) {
+            (ProbeKind::Return, _) => self.returned,
+            (ProbeKind::Entry | ProbeKind::Exit, Cost::Emulated) => self.emulated,
+            (ProbeKind::Entry | ProbeKind::Exit, Cost::SingleStepped) => self.stepped,
+        }
+    }
+}
+
 /// Knows what a hit of a probe costs. Dropping it ends its thread.
 #[derive(Debug)]
 pub(super) struct Meter {
@@ -97,23 +108,23 @@ impl Meter {
         started.map(|_| Self { costs, _stop: stop }).map_err(|error| BpfError::Load { reason: error.to_string() })
     }
 
-    /// What a hit costs when the program has nothing to do.
+    /// What a hit costs when the program has nothing to do: the trap alone.
     pub(super) fn idle_cost(&self, kind: ProbeKind, cost: Cost) -> Option<Duration> {
-        self.cost("", kind, cost)
+        let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(nanoseconds(costs.as_ref()?.trap(kind, cost)))
     }
 
     /// What a hit of such a probe costs; `None` while that is not known.
     pub(super) fn cost(&self, program: &str, kind: ProbeKind, cost: Cost) -> Option<Duration> {
         let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
         let costs = costs.as_ref()?;
-        let trap = match (kind, cost) {
-            (ProbeKind::Return, _) => costs.returned,
-            (ProbeKind::Entry | ProbeKind::Exit, Cost::Emulated) => costs.emulated,
-            (ProbeKind::Entry | ProbeKind::Exit, Cost::SingleStepped) => costs.stepped,
-        };
         let run = costs.programs.get(program).map_or(0.0, |run| (run - costs.nothing).max(0.0));
-        Some(Duration::from_nanos((trap + run).round() as u64))
+        Some(nanoseconds(costs.trap(kind, cost) + run))
     }
+}
+
+fn nanoseconds(ns: f64) -> Duration {
+    Duration::from_nanos(ns.round() as u64)
 }
 
 fn measure(

@@ -12,7 +12,10 @@ use tracer_common::heap::{AGE_BUCKETS, BUCKET, Block, BlockKey};
 use super::{BpfError, mapped::MappedCounters, sampler::Sampler, sys};
 use crate::{
     aggregate::{SiteId, SiteMap},
-    analyze::{sizes::Sizes, survival::LiveAges},
+    analyze::{
+        sizes::{SizeBucket, Sizes},
+        survival::LiveAges,
+    },
     clock::monotonic_ns,
     event::Survey,
 };
@@ -40,8 +43,6 @@ struct SeenSite {
     oldest_born_ns: u64,
     ages: LiveAges,
     sizes: Sizes,
-    blocks: u64,
-    bytes: f64,
     squares: f64,
 }
 
@@ -51,15 +52,11 @@ impl Seen {
             oldest_born_ns: born_ns,
             ages: LiveAges::default(),
             sizes: Sizes::default(),
-            blocks: 0,
-            bytes: 0.0,
             squares: 0.0,
         });
         seen.oldest_born_ns = seen.oldest_born_ns.min(born_ns);
         seen.ages.add(self.time_ns.saturating_sub(born_ns), size);
         seen.sizes.add(size);
-        seen.blocks += 1;
-        seen.bytes += size as f64;
         seen.squares += (size as f64).powi(2);
         self.blocks += 1;
     }
@@ -93,12 +90,16 @@ impl Surveyor {
     fn with_deaths(&self, seen: Seen, rate: u64) -> Survey {
         let Seen { time_ns, blocks, sites } = seen;
         let mut survey = Survey { blocks, time_ns, ..Survey::default() };
-        for (site, SeenSite { oldest_born_ns, ages, sizes, blocks, bytes, squares }) in sites {
+        for (site, SeenSite { oldest_born_ns, ages, sizes, squares }) in sites {
             survey.oldest_born_ns.insert(site, oldest_born_ns);
-            survey.sizes.insert(site, sizes);
             if squares > 0.0 {
-                survey.evenness.insert(site, bytes * bytes / (blocks as f64 * squares));
+                let of_all = |number: fn(&SizeBucket) -> u64| {
+                    sizes.buckets().iter().map(|bucket| number(bucket) as f64).sum::<f64>()
+                };
+                let (blocks, bytes) = (of_all(|bucket| bucket.objects), of_all(|bucket| bucket.bytes));
+                survey.evenness.insert(site, bytes * bytes / (blocks * squares));
             }
+            survey.sizes.insert(site, sizes);
             if (site.0 as usize) < self.deaths.len() {
                 let deaths = self.deaths.get(site.0 as usize).map(|deaths| (deaths + rate / 2) / rate);
                 survey.ages.insert(site, (ages, deaths));

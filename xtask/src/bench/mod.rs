@@ -166,6 +166,22 @@ fn cpu_model(cpuinfo: &str) -> Option<&str> {
     line.split_once(':').map(|(_, name)| name.trim())
 }
 
+/// What a benchmark measured in the same way for each of several things.
+#[derive(Debug, Serialize)]
+struct Figures<M> {
+    machine: Machine,
+    seconds: f64,
+    measured: Vec<M>,
+}
+
+impl<M: Serialize> Figures<M> {
+    /// Writes them where the options say so.
+    fn write(options: &Options, machine: Machine, measured: Vec<M>) -> Result<()> {
+        let seconds = options.seconds.as_secs_f64();
+        write_json(options.json.as_deref(), &Self { machine, seconds, measured })
+    }
+}
+
 fn write_json(file: Option<&Path>, figures: &impl Serialize) -> Result<()> {
     let Some(file) = file else { return Ok(()) };
     let text = serde_json::to_string_pretty(figures)?;

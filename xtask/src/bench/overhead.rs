@@ -8,11 +8,10 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 use super::{
-    Machine, Options, leaktrace,
+    Figures, Machine, Options, leaktrace,
     programs::{Batch, Bench, CHANGING_STACKS, FramePointers, SAME_STACK, Target, Work, install_needs, stacks_name},
     table::{Table, median, number},
     tracers::{Started, start_leaktrace},
-    write_json,
 };
 use crate::workspace::Workspace;
 
@@ -47,13 +46,6 @@ impl Round {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Figures {
-    machine: Machine,
-    seconds: f64,
-    measured: Vec<Measured>,
-}
-
 pub(super) fn run(options: &Options) -> Result<()> {
     install_needs(&[("gcc", "gcc")])?;
     let workspace = Workspace::load()?;
@@ -71,8 +63,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         }
     }
     println!("\n{}", show(&measured)?);
-    let seconds = options.seconds.as_secs_f64();
-    write_json(options.json.as_deref(), &Figures { machine, seconds, measured })
+    Figures::write(options, machine, measured)
 }
 
 fn round(bench: &Bench, target: &mut Target, arguments: &[&str], options: &Options) -> Result<Round> {

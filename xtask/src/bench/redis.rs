@@ -7,13 +7,12 @@ use leaktrace_tests::folder::Folder;
 use serde::Serialize;
 
 use super::{
-    Machine, Options, leaktrace,
+    Figures, Machine, Options, leaktrace,
     peers::{self, Attached, Mode, Tool},
     programs::Bench,
     promise::{self, Bound::AtLeast},
     table::{Spread, Table, median},
     workloads::{Rates, Redis, Timing},
-    write_json,
 };
 use crate::workspace::Workspace;
 
@@ -33,13 +32,6 @@ struct Measured {
     tool: &'static str,
     set: Vec<f64>,
     get: Vec<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Figures {
-    machine: Machine,
-    seconds: f64,
-    measured: Vec<Measured>,
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
@@ -66,7 +58,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         }
     }
     println!("\n{}", show(&measured));
-    write_json(options.json.as_deref(), &Figures { machine, seconds: options.seconds.as_secs_f64(), measured })
+    Figures::write(options, machine, measured)
 }
 
 /// A new server for each tool: what one has left behind is nothing of the next one's.

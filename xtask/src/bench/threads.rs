@@ -8,13 +8,12 @@ use leaktrace_tests::folder::Folder;
 use serde::Serialize;
 
 use super::{
-    Machine, Options, leaktrace,
+    Figures, Machine, Options, leaktrace,
     peers::{Attached, Mode},
     programs::{Bench, install_needs},
     promise::{self, Bound::AtLeast},
     table::{Spread, Table, median},
     workloads::{Programs, Timing, start_threads},
-    write_json,
 };
 use crate::workspace::Workspace;
 
@@ -31,13 +30,6 @@ struct Measured {
     mode: &'static str,
     threads: u32,
     rates: Vec<f64>,
-}
-
-#[derive(Debug, Serialize)]
-struct Figures {
-    machine: Machine,
-    seconds: f64,
-    measured: Vec<Measured>,
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
@@ -70,7 +62,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     }
     let measured: Vec<Measured> = cases.into_iter().map(|(_, measured)| measured).collect();
     println!("\n{}", show(&measured)?);
-    write_json(options.json.as_deref(), &Figures { machine, seconds: options.seconds.as_secs_f64(), measured })
+    Figures::write(options, machine, measured)
 }
 
 fn show(measured: &[Measured]) -> Result<String> {
