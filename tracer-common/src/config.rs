@@ -22,16 +22,28 @@ pub const FAULT_PERIOD: u64 = 97;
 /// Bytes of the ring buffer for new sites and lifecycle events.
 pub const EVENT_RING_BYTES: u32 = 8 << 20;
 
-/// Layout of an attach cookie: the probe's index in the low half, its [`crate::heap::Function`] in the high half.
+/// Layout of an attach cookie: the probe's index in the low quarter, that of the probe at the return, where one link serves
+/// both, in the next, and the [`crate::heap::Function`] in the high half.
 #[inline(always)]
-pub const fn cookie(probe: u32, function: u32) -> u64 {
-    probe as u64 | (function as u64) << 32
+pub const fn cookie(probe: u32, return_probe: u32, function: u32) -> u64 {
+    probe_bits(probe) | probe_bits(return_probe) << 16 | (function as u64) << 32
+}
+
+/// One beyond the counters is not counted, whichever it is.
+const fn probe_bits(probe: u32) -> u64 {
+    if probe > u16::MAX as u32 { u16::MAX as u64 } else { probe as u64 }
 }
 
 /// The probe's index in a cookie.
 #[inline(always)]
 pub const fn cookie_probe(cookie: u64) -> u32 {
-    cookie as u32
+    cookie as u16 as u32
+}
+
+/// The index of the probe at the return.
+#[inline(always)]
+pub const fn cookie_return_probe(cookie: u64) -> u32 {
+    (cookie >> 16) as u16 as u32
 }
 
 /// The function code in a cookie.

@@ -68,6 +68,21 @@ impl Function {
         !matches!(self, Self::Free | Self::Release | Self::Throw)
     }
 
+    /// Whether it may be given a block to make another of.
+    #[inline(always)]
+    pub const fn resizes(self) -> bool {
+        matches!(
+            self,
+            Self::Realloc
+                | Self::Reallocarray
+                | Self::Reallocf
+                | Self::Xallocx
+                | Self::HeapRealloc
+                | Self::HeapReallocarray
+                | Self::HeapReallocf
+        )
+    }
+
     /// How many of its arguments, from the first, are read.
     pub const fn arguments(self) -> usize {
         match self {

@@ -62,7 +62,9 @@ pub(crate) fn commit(
         return Ok(());
     }
     free_taken(tgid, thread);
-    if !sample::state().tracks(tgid, address) {
+    let state = sample::state();
+    let born_ns = if state.is_by_birth() && thread.born_ns != 0 { thread.born_ns } else { now() };
+    if !state.keeps(state.hash(tgid, address, born_ns), thread.size) {
         return Ok(());
     }
     // Programs for older kernels have always walked.
@@ -74,7 +76,7 @@ pub(crate) fn commit(
         unwind::walk_from_return(Drive::Helper, start, tgid, &mut thread.walker);
     }
     let site = site::id(&mut thread.walker)?;
-    track(tables, tgid, address, thread, site)
+    track(tables, tgid, address, thread, site, born_ns)
 }
 
 /// xallocx says how large the block is now, which stays where it is. Less than was asked for means that nothing has
@@ -89,21 +91,28 @@ fn resized(thread: &mut Thread, usable: u64) -> u64 {
 }
 
 #[inline(always)]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: a helper without arguments.
     unsafe { bpf_ktime_get_ns() }
 }
 
 /// Puts a new block into the table and counts it. A block that does not fit is in no counter.
 #[inline(always)]
-fn track(tables: Tables, tgid: u32, address: u64, thread: &mut Thread, site: u32) -> Result<(), LossCause> {
-    let block = Block { size: thread.size, born_ns: now(), site, reserved: 0 };
+fn track(
+    tables: Tables,
+    tgid: u32,
+    address: u64,
+    thread: &mut Thread,
+    site: u32,
+    born_ns: u64,
+) -> Result<(), LossCause> {
+    let block = Block { size: thread.size, born_ns, site, reserved: 0 };
     match live::insert(tables, tgid, address, &block, &mut thread.taken) {
         Ok(false) => {}
         // Its end is no sample of the ends, as those are that are seen.
         Ok(true) if sample::may_have_ended(thread.taken.born_ns) => {}
         Ok(true) => {
-            count_free(tgid, address, &thread.taken);
+            end(tgid, address, &thread.taken);
             // One from before an exec went with the memory.
             if thread.taken.born_ns >= thread.walker.began_ns {
                 count::lost(LossCause::MissedFree);
@@ -133,8 +142,8 @@ fn count_free(tgid: u32, address: u64, block: &Block) {
     }
     let mut times = 1;
     if !state.is_all() {
-        times = u64::from(state.rate());
-        sample::freed(tgid, address, block, times);
+        times = state.weight(block.size);
+        sample::freed(state, tgid, address, block, times);
     }
     count::death(block.site, now().saturating_sub(block.born_ns), times);
 }
@@ -149,13 +158,18 @@ pub(crate) fn free(tables: Tables, address: u64) -> bool {
     }
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
-    if !sample::state().tracks(tgid, address) {
+    let state = sample::state();
+    if !state.may_keep(tgid, address) {
         return false;
     }
     let mut block = Block::default();
     if live::take(tables, tgid, address, &mut block) {
-        count_free(tgid, address, &block);
+        end(tgid, address, &block);
         return true;
+    }
+    if state.is_by_birth() {
+        // One that is not tracked is freed like one that never was there.
+        return false;
     }
     // What an allocator frees for itself is nobody's loss: realloc(p, 0) frees a block that it was given, and operator
     // delete has freed what it hands on.
@@ -164,6 +178,18 @@ pub(crate) fn free(tables: Tables, address: u64) -> bool {
         count_unknown_free(pid_tgid);
     }
     true
+}
+
+/// A block that was taken out of the table is freed. Since it was put in, less may be tracked.
+#[inline(always)]
+fn end(tgid: u32, address: u64, block: &Block) {
+    if keeps(tgid, address, block) { count_free(tgid, address, block) } else { sample::forget(block) }
+}
+
+#[inline(always)]
+fn keeps(tgid: u32, address: u64, block: &Block) -> bool {
+    let state = sample::state();
+    state.keeps(state.hash(tgid, address, block.born_ns), block.size)
 }
 
 /// Of all processes, and of this one: in a process that was attached late, what is freed first is from before.
@@ -180,10 +206,11 @@ fn count_unknown_free(pid_tgid: u64) {
 /// The block that realloc was given is gone.
 #[inline(always)]
 fn free_taken(tgid: u32, thread: &mut Thread) {
+    let state = sample::state();
     if thread.has_taken != 0 {
         thread.has_taken = 0;
-        count_free(tgid, thread.old, &thread.taken);
-    } else if thread.old != 0 && sample::state().tracks(tgid, thread.old) {
+        end(tgid, thread.old, &thread.taken);
+    } else if thread.old != 0 && !state.is_by_birth() && state.may_keep(tgid, thread.old) {
         count_unknown_free(bpf_get_current_pid_tgid());
     }
 }
@@ -193,7 +220,7 @@ fn free_taken(tgid: u32, thread: &mut Thread) {
 pub(crate) fn restore(tables: Tables, tgid: u32, thread: &mut Thread) {
     if thread.has_taken != 0 {
         thread.has_taken = 0;
-        if !sample::state().tracks(tgid, thread.old) {
+        if !keeps(tgid, thread.old, &thread.taken) {
             // Since the entry of the call, less is tracked.
             sample::forget(&thread.taken);
             return;

@@ -16,3 +16,9 @@ fn empty_enter(_ctx: ProbeContext) -> u32 {
 fn empty_return(_ctx: RetProbeContext) -> u32 {
     0
 }
+
+/// Entry and return in a session: comes at the return as well.
+#[uprobe]
+fn empty_session(_ctx: ProbeContext) -> u32 {
+    0
+}

@@ -4,27 +4,36 @@
 //! - Of nested calls the outermost counts. A call is known by the stack pointer at its entry, so a return finds its
 //!   call without a depth counter that could get stuck: a call from at or above a recorded one means that the
 //!   recorded one will never return.
+//! - Where the kernel has sessions (Linux 6.13), one program is at the entry and at the return, and lets most calls go at the
+//!   entry when blocks are sampled: their returns are not trapped. A call that was let go is not remembered, so one that is
+//!   nested in it would be taken for a call of its own; functions that were seen to call others are not let go.
 //! - A function that may throw has no return probe, because an exception cannot pass one: its exits are probed instead,
 //!   and so is the throwing.
 #![expect(clippy::needless_pass_by_value, reason = "the macros hand a program its context by value")]
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     EbpfContext,
     bindings::pt_regs,
-    helpers::{bpf_get_current_pid_tgid, generated::bpf_get_attach_cookie},
+    helpers::{
+        bpf_get_current_pid_tgid,
+        generated::{bpf_get_attach_cookie, bpf_get_func_ip},
+    },
     macros::{uprobe, uretprobe},
     programs::{ProbeContext, RetProbeContext},
 };
 use aya_log_ebpf::debug;
 use tracer_common::{
-    config::{cookie_function, cookie_probe},
+    config::{cookie_function, cookie_probe, cookie_return_probe},
     counter::{LossCause, Stat},
     event::SiteKind,
     heap::Function,
+    sampling::SampleState,
 };
 
 use crate::{
-    account::{Caller, commit, free, restore},
+    account::{Caller, commit, free, now, restore},
     count,
     live::{self, Tables},
     maps::WALK,
@@ -32,6 +41,9 @@ use crate::{
     thread::{self, Request, Thread},
     unwind::{self, Drive},
 };
+
+/// What a session's program says at an entry: do not come at the return.
+const LET_GO: u32 = 1;
 
 /// Index of the return probes' hits where there are no cookies.
 const RETURN_PROBE: u32 = Function::ALL.len() as u32;
@@ -42,10 +54,43 @@ fn alloc_enter(ctx: ProbeContext) -> u32 {
     // SAFETY: a helper on the program's own context.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
     let Ok(function) = Function::try_from(cookie_function(cookie)) else { return 0 };
-    if let Some(thread) = enter(Tables::Both, &ctx, cookie_probe(cookie), function)
+    count::hit(cookie_probe(cookie));
+    let state = sample::state();
+    if let Some(thread) = enter(Tables::Both, &ctx, function, birth(state))
         // Else it may be for nothing: at the return it is known.
-        && sample::state().is_all()
+        && state.is_all()
     {
+        walk(Drive::Helper, &ctx, thread);
+    }
+    0
+}
+
+/// Entry and return of an allocating function, in a session.
+///
+/// Without the macro, which lets every program return 0.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "uprobe")]
+fn alloc_session(ctx: *mut c_void) -> u32 {
+    let ctx = ProbeContext::new(ctx);
+    // SAFETY: helpers on the program's own context, and the context of a uprobe program.
+    let (cookie, probed, regs) =
+        unsafe { (bpf_get_attach_cookie(ctx.as_ptr()), bpf_get_func_ip(ctx.as_ptr()), &*ctx.regs) };
+    if regs.rip != probed {
+        returned(regs, Tables::Both, cookie_return_probe(cookie));
+        return 0;
+    }
+    let Ok(function) = Function::try_from(cookie_function(cookie)) else { return LET_GO };
+    count::hit(cookie_probe(cookie));
+    let state = sample::state();
+    let born_ns = birth(state);
+    if born_ns != 0
+        && sample::may_let_go(function)
+        && !state.keeps(state.hash(0, 0, born_ns), request(regs, function).size)
+    {
+        return LET_GO;
+    }
+    let Some(thread) = enter(Tables::Both, &ctx, function, born_ns) else { return LET_GO };
+    if state.is_all() {
         walk(Drive::Helper, &ctx, thread);
     }
     0
@@ -64,7 +109,9 @@ fn free_enter(ctx: ProbeContext) -> u32 {
 fn alloc_return(ctx: RetProbeContext) -> u32 {
     // SAFETY: a helper on the program's own context.
     let cookie = unsafe { bpf_get_attach_cookie(ctx.as_ptr()) };
-    returned(&ctx, Tables::Both, cookie_probe(cookie))
+    // SAFETY: the context of a uprobe program.
+    returned(unsafe { &*ctx.regs }, Tables::Both, cookie_probe(cookie));
+    0
 }
 
 /// Entry of another function that frees.
@@ -118,7 +165,9 @@ fn free_enter_old(ctx: ProbeContext) -> u32 {
 /// Return of any allocating function on older kernels.
 #[uretprobe]
 fn alloc_return_old(ctx: RetProbeContext) -> u32 {
-    returned(&ctx, Tables::HashMap, RETURN_PROBE)
+    // SAFETY: the context of a uprobe program.
+    returned(unsafe { &*ctx.regs }, Tables::HashMap, RETURN_PROBE);
+    0
 }
 
 #[inline(always)]
@@ -145,15 +194,13 @@ fn release_entered(ctx: &ProbeContext, tables: Tables, probe: u32) -> u32 {
 }
 
 #[inline(always)]
-fn returned(ctx: &RetProbeContext, tables: Tables, probe: u32) -> u32 {
+fn returned(regs: &pt_regs, tables: Tables, probe: u32) {
     count::hit(probe);
     let pid_tgid = bpf_get_current_pid_tgid();
     let Some(thread) = thread::existing(pid_tgid) else {
         count::seen(Stat::UnmatchedReturn);
-        return 0;
+        return;
     };
-    // SAFETY: the context of a uprobe program.
-    let regs = unsafe { &*ctx.regs };
     // The call's return address has been popped.
     let call_sp = regs.rsp.wrapping_sub(8);
     if thread.call_sp != call_sp {
@@ -161,10 +208,9 @@ fn returned(ctx: &RetProbeContext, tables: Tables, probe: u32) -> u32 {
         if thread.call_sp == 0 && thread.returned_sp != call_sp {
             count::seen(Stat::UnmatchedReturn);
         }
-        return 0;
+        return;
     }
     end(tables, pid_tgid, thread, regs.rax, Caller { pc: regs.rip, bp: regs.rbp });
-    0
 }
 
 /// The return address is still on the stack. Functions jumped to have other callers too, so a call that is not known is
@@ -216,7 +262,8 @@ macro_rules! enter_without_cookie {
     ($($name:ident => $function:ident,)+) => { $(
         #[uprobe]
         fn $name(ctx: ProbeContext) -> u32 {
-            if enter(Tables::HashMap, &ctx, Function::$function.code(), Function::$function).is_some() {
+            count::hit(Function::$function.code());
+            if enter(Tables::HashMap, &ctx, Function::$function, birth(sample::state())).is_some() {
                 // SAFETY: nothing is left to be dropped.
                 unsafe { WALK.tail_call(&ctx, 0) };
             }
@@ -284,10 +331,15 @@ fn request(regs: &pt_regs, function: Function) -> Request {
     Request { size, old, out }
 }
 
+/// When a call began, where that decides whether its block is tracked; else 0.
+#[inline(always)]
+fn birth(state: SampleState) -> u64 {
+    if state.is_by_birth() { now() } else { 0 }
+}
+
 /// Begins a call, unless it is nested: then there is nothing to walk for.
 #[inline(always)]
-fn enter(tables: Tables, ctx: &ProbeContext, probe: u32, function: Function) -> Option<&'static mut Thread> {
-    count::hit(probe);
+fn enter(tables: Tables, ctx: &ProbeContext, function: Function, born_ns: u64) -> Option<&'static mut Thread> {
     let pid_tgid = bpf_get_current_pid_tgid();
     let thread = thread::current(pid_tgid)?;
     // SAFETY: the context of a uprobe program.
@@ -297,15 +349,15 @@ fn enter(tables: Tables, ctx: &ProbeContext, probe: u32, function: Function) -> 
     // once for each function.
     let Request { size, old, out } = unsafe { core::ptr::read_volatile(&raw const thread.request) };
     let tgid = (pid_tgid >> 32) as u32;
-    let (window, closed) = (sample::window(), sample::state().is_closed());
-    if thread.window != window || closed {
+    let (state, window) = sample::state_and_window();
+    if thread.window != window || state.is_closed() {
         // The probe at the return of a call from before may have been gone by then. What became of a block that was to be
         // resized is not known, as of others that were tracked then.
         thread.window = window;
         thread.call_sp = 0;
         thread.has_taken = 0;
     }
-    if closed {
+    if state.is_closed() {
         // Probes come and go now, one kind after the other.
         return None;
     }
@@ -316,6 +368,7 @@ fn enter(tables: Tables, ctx: &ProbeContext, probe: u32, function: Function) -> 
             && (size == thread.size || thread.function == Function::Pvalloc.code());
         if regs.rsp < thread.call_sp || tail_call {
             count::seen(Stat::NestedCall);
+            sample::nests(thread.function);
             return None;
         }
         count::lost(LossCause::AbandonedCall);
@@ -327,10 +380,11 @@ fn enter(tables: Tables, ctx: &ProbeContext, probe: u32, function: Function) -> 
     thread.size = size;
     thread.old = old;
     thread.out = out;
+    thread.born_ns = born_ns;
     thread.function = function.code();
     thread.has_taken = 0;
     thread.has_walked = 0;
-    if old != 0 && sample::state().tracks(tgid, old) && live::take(tables, tgid, old, &mut thread.taken) {
+    if old != 0 && state.may_keep(tgid, old) && live::take(tables, tgid, old, &mut thread.taken) {
         thread.has_taken = 1;
     }
     Some(thread)

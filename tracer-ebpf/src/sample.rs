@@ -6,8 +6,8 @@
 use core::intrinsics::{AtomicOrdering, atomic_cxchg};
 
 use tracer_common::{
-    heap::Block,
-    sampling::{MAX_RAISED_RATE, SampleState, block_hash, next_mark, sketch_place},
+    heap::{Block, Function},
+    sampling::{SampleState, next_mark, sketch_place},
 };
 
 use crate::{
@@ -21,10 +21,25 @@ pub(crate) fn state() -> SampleState {
     SampleState(SAMPLE.get(0).map_or(0, |control| control.state))
 }
 
-/// The number of the window in which blocks are tracked, when that is for some of the time.
+/// How sampling stands, and the number of the window in which blocks are tracked, when that is for some of the time.
 #[inline(always)]
-pub(crate) fn window() -> u32 {
-    SAMPLE.get(0).map_or(0, |control| control.window as u32)
+pub(crate) fn state_and_window() -> (SampleState, u32) {
+    SAMPLE.get(0).map_or((SampleState(0), 0), |control| (SampleState(control.state), control.window as u32))
+}
+
+/// A function was seen to call another that allocates.
+#[inline(always)]
+pub(crate) fn nests(function: u32) {
+    if let Some(control) = SAMPLE.get_ptr_mut(0) {
+        // SAFETY: a pointer into the map, checked by get_ptr_mut. Of two at once one may be lost, and comes again.
+        unsafe { (*control).nesting |= 1 << (function & 63) };
+    }
+}
+
+/// Whether a call of a function can be let go at its entry: nothing that it calls would take itself for a call of its own.
+#[inline(always)]
+pub(crate) fn may_let_go(function: Function) -> bool {
+    !function.resizes() && SAMPLE.get(0).is_some_and(|control| control.nesting & 1 << (function.code() & 63) == 0)
 }
 
 /// Whether a block of this age may have been freed while nothing was tracked.
@@ -35,9 +50,9 @@ pub(crate) fn may_have_ended(born_ns: u64) -> bool {
 
 /// A block that stands for `times` was freed.
 #[inline(always)]
-pub(crate) fn freed(tgid: u32, address: u64, block: &Block, times: u64) {
+pub(crate) fn freed(state: SampleState, tgid: u32, address: u64, block: &Block, times: u64) {
     let Some(frees) = SAMPLED_FREES.get_ptr_mut(block.site) else { return };
-    let (place, sign) = sketch_place(block_hash(tgid, address));
+    let (place, sign) = sketch_place(state.hash(tgid, address, block.born_ns));
     let (bytes, objects) = (block.size.wrapping_mul(times), times);
     // SAFETY: a pointer into the map, checked by get_ptr_mut, and a place within the sketch.
     unsafe {
@@ -66,7 +81,7 @@ pub(crate) fn relieve() {
     let (Some(control), Some(count)) = (SAMPLE.get_ptr_mut(0), LIVE_COUNT.get(0)) else { return };
     // SAFETY: a pointer into the map, checked by get_ptr_mut.
     let (mark, limit) = unsafe { ((&raw const (*control).mark).read_volatile(), (*control).limit) };
-    if *count <= mark || state().rate() >= MAX_RAISED_RATE {
+    if *count <= mark || state().is_at_most() {
         return;
     }
     // SAFETY: as above.

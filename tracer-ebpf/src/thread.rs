@@ -42,6 +42,8 @@ pub(crate) struct Thread {
     pub(crate) old: u64,
     /// Where posix_memalign stores its result; the most that xallocx is to give.
     pub(crate) out: u64,
+    /// When the call began, where that decides whether its block is tracked; else 0.
+    pub(crate) born_ns: u64,
     /// Where the call's probe is: another one at the same stack pointer is that of a function jumped to.
     pub(crate) entry_ip: u64,
     /// The block that a function was given last which may leave the freeing to another.
@@ -54,7 +56,7 @@ pub(crate) struct Thread {
     pub(crate) function: u32,
     /// 1 when the stack was walked at the entry of the call.
     pub(crate) has_walked: u32,
-    /// The window in which the call began: see [`crate::sample::window`].
+    /// The window in which the call began: see [`crate::sample::state_and_window`].
     pub(crate) window: u32,
     /// The walk from the entry of the call.
     pub(crate) walker: Walker,

@@ -50,7 +50,7 @@ fn blocks_beyond_the_near_table_are_counted_as_well() -> Result<()> {
 /// Kernels without links over many probes, and those that need other programs as well.
 #[test]
 fn every_way_of_attaching_counts_the_same() -> Result<()> {
-    for way in ["uprobe-multi", "perf-event", "perf-event-old"] {
+    for way in ["uprobe-session", "uprobe-multi", "perf-event", "perf-event-old"] {
         let (ledger, report) = trace_with(Leaker::start("reallocs.c")?, &["--attach", way])?;
         ledger.check(&report, Innermost, Everything).context(way)?;
     }

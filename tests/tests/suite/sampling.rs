@@ -119,7 +119,8 @@ fn a_leak_among_a_million_blocks_is_found_in_a_sample() -> Result<()> {
 /// Every function, and calls under way in many threads at once, at a rate that is no power of two.
 #[test]
 fn other_rates_and_ways_of_attaching_sample_as_well() -> Result<()> {
-    for (way, rate) in [("uprobe-multi", "7"), ("perf-event", "10"), ("perf-event-old", "16")] {
+    for (way, rate) in [("uprobe-session", "9"), ("uprobe-multi", "7"), ("perf-event", "10"), ("perf-event-old", "16")]
+    {
         let traced = Traced::run(sampled(200_003)?, &["--sample", rate, "--attach", way])?;
         traced.check_all().with_context(|| format!("1 in {rate}, {way}"))?;
     }
@@ -129,7 +130,7 @@ fn other_rates_and_ways_of_attaching_sample_as_well() -> Result<()> {
 /// The table is thinned out while it fills up: nothing is lost.
 #[test]
 fn a_full_table_raises_the_rate_and_loses_nothing() -> Result<()> {
-    for (way, max_live) in [("uprobe-multi", "5003"), ("perf-event-old", "20011")] {
+    for (way, max_live) in [("uprobe-session", "4001"), ("uprobe-multi", "5003"), ("perf-event-old", "20011")] {
         let traced = Traced::run(sampled(400_009)?, &["--max-live", max_live, "--attach", way])?;
         traced.check_all().context(way)?;
         let sample = traced.sample()?;

@@ -17,7 +17,7 @@ use super::{
     growth::{Faulted, PageFaults, ProcessFaults, Resident},
     processes::Processes,
     ranges::Ranges,
-    sampling::Sampled,
+    sampling::{Sampled, Weights},
     snapshot::{
         BlockCounters, Ending, Feature, IncompleteCount, Note, Overhead, ProbeStatus, Rates, Sampling, SiteId,
         SiteSnapshot, Snapshot, TargetInfo, TargetState,
@@ -66,7 +66,7 @@ pub struct Aggregator {
     sites: Vec<Option<Site>>,
     oldest_born_ns: SiteMap<u64>,
     /// As in [`crate::event::Survey`].
-    evenness: SiteMap<f64>,
+    weights: SiteMap<Weights>,
     ranges: Ranges,
     /// Resident memory of each process.
     resident: BTreeMap<Tgid, Resident>,
@@ -95,7 +95,7 @@ impl Aggregator {
             session,
             sites,
             oldest_born_ns,
-            evenness: SiteMap::default(),
+            weights: SiteMap::default(),
             ranges: Ranges::default(),
             resident: BTreeMap::new(),
             previous: None,
@@ -191,9 +191,9 @@ impl Aggregator {
     }
 
     /// Takes a look at the outstanding blocks.
-    pub fn apply_survey(&mut self, oldest_born_ns: SiteMap<u64>, evenness: SiteMap<f64>) {
+    pub fn apply_survey(&mut self, oldest_born_ns: SiteMap<u64>, weights: SiteMap<Weights>) {
         self.oldest_born_ns = oldest_born_ns;
-        self.evenness = evenness;
+        self.weights = weights;
     }
 
     /// Takes a look at the open descriptors.

@@ -28,7 +28,7 @@ pub use fds::counted_by;
 pub use growth::{Balance, Faulted, PageFaults, ProcessFaults, Resident};
 pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use ranges::{RangeChange, RangeTurn, Ranges};
-pub use sampling::{Raised, Sampled, SampledFrees};
+pub use sampling::{Raised, SampleRate, Sampled, SampledFrees, Weighed, Weighing, Weight, Weights};
 pub use site_map::SiteMap;
 pub use snapshot::{
     BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, ProbeStatus, Rates, Sampling,

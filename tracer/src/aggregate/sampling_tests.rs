@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tracer_common::sampling::{SampleState, block_hash, sketch_place};
+use tracer_common::sampling::{SampleState, sketch_place};
 
 use super::*;
 
@@ -11,55 +11,65 @@ struct Traced {
     /// Another process is another sample.
     tgid: u32,
     state: SampleState,
-    /// Outstanding, by address: sizes, and whether it is in the table.
-    blocks: HashMap<u64, (u64, bool)>,
+    /// Allocations until now.
+    births: u64,
+    /// Outstanding, by address.
+    blocks: HashMap<u64, Block>,
     truth: BlockCounters,
     counted: BlockCounters,
     frees: SampledFrees,
 }
 
+#[derive(Clone, Copy)]
+struct Block {
+    size: u64,
+    hash: u64,
+    in_table: bool,
+}
+
 impl Traced {
-    fn new(tgid: u32, rate: u32) -> Self {
+    fn new(tgid: u32, state: SampleState) -> Self {
         let (truth, counted) = (BlockCounters::default(), BlockCounters::default());
-        let state = SampleState::of(rate);
-        Self { tgid, state, blocks: HashMap::new(), truth, counted, frees: SampledFrees::default() }
+        Self { tgid, state, births: 0, blocks: HashMap::new(), truth, counted, frees: SampledFrees::default() }
     }
 
     fn allocate(&mut self, address: u64, size: u64) {
-        let tracked = self.state.tracks(self.tgid, address);
+        self.births += 1;
+        let hash = self.state.hash(self.tgid, address, u64::from(self.tgid) << 40 | self.births * 1_000);
+        let tracked = self.state.keeps(hash, size);
         self.truth.alloc_bytes += size;
         self.truth.alloc_objects += 1;
         if tracked {
             self.counted.alloc_bytes += size;
             self.counted.alloc_objects += 1;
         }
-        assert!(self.blocks.insert(address, (size, tracked)).is_none(), "an address holds one block");
+        let block = Block { size, hash, in_table: tracked };
+        assert!(self.blocks.insert(address, block).is_none(), "an address holds one block");
     }
 
     fn free(&mut self, address: u64) {
-        let (size, in_table) = self.blocks.remove(&address).expect("it is outstanding");
+        let Block { size, hash, in_table } = self.blocks.remove(&address).expect("it is outstanding");
         self.truth.free_bytes += size;
         self.truth.free_objects += 1;
-        assert_eq!(in_table, self.state.tracks(self.tgid, address));
+        assert_eq!(in_table, self.state.keeps(hash, size));
         if !in_table {
             return;
         }
         self.counted.free_bytes += size;
         self.counted.free_objects += 1;
-        let rate = u64::from(self.state.rate());
-        if rate > 1 {
-            let (place, sign) = sketch_place(block_hash(self.tgid, address));
-            self.frees.more_bytes += size * (rate - 1);
-            self.frees.more_objects += rate - 1;
-            self.frees.bytes[place] += (size * rate) as i64 * sign as i64;
-            self.frees.objects[place] += rate as i64 * sign as i64;
+        if !self.state.is_all() {
+            let ((place, sign), weight) = (sketch_place(hash), self.state.weight(size));
+            self.frees.more_bytes += size * (weight - 1);
+            self.frees.more_objects += weight - 1;
+            self.frees.bytes[place] += (size * weight) as i64 * sign as i64;
+            self.frees.objects[place] += weight as i64 * sign as i64;
         }
     }
 
     fn double(&mut self) {
         self.state = self.state.doubled();
-        for (address, (size, in_table)) in &mut self.blocks {
-            if *in_table && !self.state.tracks(self.tgid, *address) {
+        for Block { size, hash, in_table } in self.blocks.values_mut() {
+            if *in_table && !self.state.keeps(*hash, *size) {
                 *in_table = false;
                 self.counted.alloc_bytes -= *size;
                 self.counted.alloc_objects -= 1;
@@ -68,11 +78,11 @@ impl Traced {
     }
 
     fn sampled(&self) -> Sampled {
-        let sizes = || self.blocks.values().filter(|(_, in_table)| *in_table).map(|(size, _)| *size as f64);
-        let (blocks, bytes) = (sizes().count() as f64, sizes().sum::<f64>());
-        let squares: f64 = sizes().map(|size| size * size).sum();
-        let evenness = if squares > 0.0 { bytes * bytes / (blocks * squares) } else { 1.0 };
-        Sampled::new(self.state.rate(), self.counted, &self.frees, evenness)
+        let mut weighing = Weighing::default();
+        let tracked = self.blocks.values().filter(|block| block.in_table);
+        tracked.for_each(|block| weighing.add(block.size, self.state.weight(block.size)));
+        let rate = SampleRate::of(self.state);
+        Sampled::new(rate, self.counted, &self.frees, Some(&weighing.weights(rate)))
     }
 }
 
@@ -82,7 +92,8 @@ struct Random(u64);
 impl Random {
     fn next(&mut self) -> f64 {
         self.0 += 1;
-        (block_hash(7, self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15)) >> 11) as f64 / (1_u64 << 53) as f64
+        let hash = SampleState::of(1).hash(7, self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15), 0);
+        (hash >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     fn below(&mut self, end: u64) -> u64 {
@@ -91,10 +102,10 @@ impl Random {
 }
 
 /// 4,000 steps: allocations of very different sizes at places that are used again, and frees; the rate doubles twice.
-fn life(tgid: u32, rate: u32, leaks: f64) -> Traced {
-    let mut traced = Traced::new(tgid, rate);
+fn life(tgid: u32, state: SampleState, leaks: f64) -> Traced {
+    let mut traced = Traced::new(tgid, state);
     // The same program each time; only the sample is another one.
-    let mut random = Random(u64::from(rate) << 32);
+    let mut random = Random(u64::from(state.rate()) << 32);
     let mut free_places: Vec<u64> = Vec::new();
     let mut outstanding: Vec<u64> = Vec::new();
     let mut fresh = 0x7f00_0000_0010;
@@ -140,8 +151,21 @@ fn quantities(traced: &Traced) -> [(&'static str, Estimate, u64); 6] {
 
 #[test]
 fn estimates_are_right_in_the_mean_and_their_intervals_hold_the_truth() {
-    for (rate, leaks) in [(1, 0.6), (4, 0.6), (4, 0.5), (3, 0.55)] {
-        let runs: Vec<Traced> = (0..RUNS).map(|run| life(1 + run * 7, rate, leaks)).collect();
+    let address = SampleState::of;
+    let birth = |rate| SampleState::of(rate).by_birth();
+    let states = [
+        (address(1), 0.6),
+        (address(4), 0.6),
+        (address(4), 0.5),
+        (address(3), 0.55),
+        (birth(4), 0.6),
+        (birth(3), 0.55),
+        (SampleState::of_bytes(256), 0.6),
+        (SampleState::of_bytes(128), 0.55),
+    ];
+    for (state, leaks) in states {
+        let rate = SampleRate::of(state).words();
+        let runs: Vec<Traced> = (0..RUNS).map(|run| life(1 + run * 7, state, leaks)).collect();
         for index in 0..6 {
             let all: Vec<_> = runs.iter().map(|run| quantities(run)[index]).collect();
             let (name, _, truth) = all[0];
@@ -149,13 +173,13 @@ fn estimates_are_right_in_the_mean_and_their_intervals_hold_the_truth() {
             let variance = all.iter().map(|(_, estimate, _)| (estimate.value - mean).powi(2)).sum::<f64>();
             let of_mean = (variance / f64::from(RUNS - 1) / f64::from(RUNS)).sqrt();
             let off = (mean - truth as f64).abs();
-            assert!(off <= 4.0 * of_mean, "{name} at 1 in {rate}: {mean:.0} ± {of_mean:.0}, is {truth}");
+            assert!(off <= 4.0 * of_mean, "{name} of {rate}: {mean:.0} ± {of_mean:.0}, is {truth}");
             let held = all.iter().filter(|(_, estimate, truth)| inside(*estimate, *truth)).count();
             let share = held as f64 / f64::from(RUNS);
-            assert!(share >= 0.92, "{name} at 1 in {rate}: {share} of the intervals hold it");
+            assert!(share >= 0.92, "{name} of {rate}: {share} of the intervals hold it");
             let width = all.iter().map(|(_, e, _)| (e.high - e.low) / 2.0).sum::<f64>() / f64::from(RUNS);
             let needed = 1.96 * of_mean * f64::from(RUNS).sqrt();
-            assert!(width <= 2.5 * needed, "{name} at 1 in {rate}: ± {width:.0} where ± {needed:.0} would do");
+            assert!(width <= 2.5 * needed, "{name} of {rate}: ± {width:.0} where ± {needed:.0} would do");
         }
     }
 }
@@ -163,7 +187,7 @@ fn estimates_are_right_in_the_mean_and_their_intervals_hold_the_truth() {
 /// A site that all blocks have left holds nothing, whatever the rates were.
 #[test]
 fn what_is_freed_is_gone() {
-    let mut traced = Traced::new(4127, 1);
+    let mut traced = Traced::new(4127, SampleState::of(1));
     (0..1_000).for_each(|index| traced.allocate(0x1000 + index * 32, 24));
     traced.double();
     traced.double();
@@ -177,8 +201,8 @@ fn what_is_freed_is_gone() {
 /// One place that is used again and again is in the sample or not: nothing is known of such a count, and that is said.
 #[test]
 fn a_place_that_is_used_again_is_one_draw() {
-    let mut traced = Traced::new(1, 64);
-    let tracked = (0..).map(|index| index * 16).find(|address| traced.state.tracks(1, *address)).expect("one in 64");
+    let mut traced = Traced::new(1, SampleState::of(64));
+    let tracked = (0..).map(|index| index * 16).find(|address| traced.state.may_keep(1, *address)).expect("one in 64");
     for _ in 0..10_000 {
         traced.allocate(tracked, 100);
         traced.free(tracked);
@@ -189,7 +213,7 @@ fn a_place_that_is_used_again_is_one_draw() {
 
 #[test]
 fn sites_add_up_to_what_they_are_together() {
-    let (one, other) = (life(5, 4, 0.6), life(6, 4, 0.55));
+    let (one, other) = (life(5, SampleState::of(4), 0.6), life(6, SampleState::of(4), 0.55));
     let mut both = one.sampled();
     both += other.sampled();
     assert_eq!(both.objects, one.sampled().objects + other.sampled().objects);

@@ -8,7 +8,7 @@ use tracer_common::{
     stack::StackEnd,
 };
 
-use super::{Descriptors, Faulted, PageFaults, ProcessSnapshot, Sampled};
+use super::{Descriptors, Faulted, PageFaults, ProcessSnapshot, SampleRate, Sampled};
 use crate::{
     analyze::{ProcessAnalysis, sizes::Sizes, survival::Ages, verdict::Verdict},
     report::units::duration,
@@ -181,10 +181,10 @@ pub struct Note {
 /// Sampling of blocks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// One block in this many is tracked.
-    pub rate: u32,
-    /// When that rose by itself, and to what: time since tracing began.
-    pub raised: Vec<(Duration, u32)>,
+    /// How many blocks are tracked.
+    pub rate: SampleRate,
+    /// When fewer were by themselves, and how many: time since tracing began.
+    pub raised: Vec<(Duration, SampleRate)>,
     /// What the totals rest on.
     pub totals: Sampled,
     /// When tracking is for some of the time only.
@@ -207,13 +207,13 @@ impl Sampling {
     pub fn notes(&self) -> impl Iterator<Item = Note> {
         let about = |what: String| Note { what: what.into(), pids: Vec::new() };
         let raised = self.raised.iter().map(|(at, rate)| {
-            format!("sampling 1 in {rate} since {}: the table of blocks was 80 % full", duration(*at))
+            format!("sampling {} since {}: the table of blocks was 80 % full", rate.short(), duration(*at))
         });
         let turns = self.turns.map(|Turns { share, since, windows: _ }| {
             let (percent, since) = (share * 100.0, duration(since));
             format!("blocks are tracked {percent:.1} % of the time, to stay within --max-overhead; outstanding is what was allocated since {since}")
         });
-        let estimated = format!("memory is estimated from 1 block in {}; ± is the error at 95 % confidence", self.rate);
+        let estimated = format!("memory is estimated from {}; ± is the error at 95 % confidence", self.rate.words());
         std::iter::once(estimated).chain(turns).chain(raised.collect::<Vec<_>>()).map(about)
     }
 }

@@ -101,7 +101,7 @@ impl<Subject: Copy> Threshold<Subject> {
 }
 
 /// A number in its unit's base.
-fn number(text: &str) -> Option<(f64, Unit)> {
+pub(crate) fn number(text: &str) -> Option<(f64, Unit)> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let value: f64 = text[..end].parse().ok().filter(|value: &f64| value.is_finite())?;
     let unit = text[end..].trim();

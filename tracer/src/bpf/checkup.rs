@@ -8,10 +8,13 @@ use super::{
     fds,
     features::{AttachMode, Features, has_uprobe_multi},
     growth::Growth,
-    hazards, links, preflight,
+    hazards,
+    links::{self, ALLOC_SESSION},
+    preflight,
     session::{LoadOptions, ProgramSet, load},
     uprobe_multi::Programs,
 };
+use crate::aggregate::SampleRate;
 
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +84,8 @@ pub fn checkup() -> Checkup {
     }
     let options = LoadOptions {
         max_live: 1,
-        sample: 1,
+        sample: SampleRate::default(),
+        may_sample: false,
         kernel_log: false,
         programs: ProgramSet::Counting,
         mode: None,
@@ -98,6 +102,11 @@ pub fn checkup() -> Checkup {
     };
     add("BPF maps", State::Works, "the kernel takes the object".to_owned());
     let (state, meaning) = match attach_mode(&mut ebpf) {
+        Ok(AttachMode::UprobeSession) => {
+            let meaning = "one link for many probes: attaching and detaching take milliseconds, and what is not sampled costs no \
+                           return (uprobe_session)";
+            (State::Works, meaning.to_owned())
+        }
         Ok(AttachMode::UprobeMulti) => {
             (State::Works, "one link for many probes: attaching and detaching take milliseconds (uprobe_multi)".to_owned())
         }
@@ -157,8 +166,11 @@ pub fn checkup() -> Checkup {
 fn attach_mode(ebpf: &mut Ebpf) -> Result<AttachMode, BpfError> {
     let names = ProgramSet::Counting.names();
     if Features::detect().cookies {
-        if Programs::load(ebpf, names).is_ok_and(|programs| has_uprobe_multi(&programs)) {
-            return Ok(AttachMode::UprobeMulti);
+        if let Ok(programs) = Programs::load(ebpf, names, &[ALLOC_SESSION])
+            && has_uprobe_multi(&programs)
+        {
+            let sessions = programs.has(ALLOC_SESSION);
+            return Ok(if sessions { AttachMode::UprobeSession } else { AttachMode::UprobeMulti });
         }
         if links::loads(ebpf, names)? {
             return Ok(AttachMode::PerfEvent);

@@ -4,7 +4,10 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use tracer_common::config::MAX_PROBES;
 
-use super::links::{Module, ProgramSet, hit_slot};
+use super::{
+    AttachMode,
+    links::{Module, ProgramSet, hit_slot},
+};
 use crate::{
     aggregate::ProbeStatus,
     probe::{AttachPlan, AttachPoint, Cost, ProbeKind},
@@ -31,11 +34,11 @@ pub(super) struct HitCounters {
 
 impl HitCounters {
     /// The index of each point of a plan. One beyond the counters works, and its hits are not counted.
-    pub(super) fn indexes(&mut self, plan: &AttachPlan, modules: &[Module], modern: bool) -> Vec<u32> {
-        plan.points.iter().map(|point| self.index(point, modules, modern)).collect()
+    pub(super) fn indexes(&mut self, plan: &AttachPlan, modules: &[Module], mode: AttachMode) -> Vec<u32> {
+        plan.points.iter().map(|point| self.index(point, modules, mode)).collect()
     }
 
-    fn index(&mut self, point: &AttachPoint, modules: &[Module], modern: bool) -> u32 {
+    fn index(&mut self, point: &AttachPoint, modules: &[Module], mode: AttachMode) -> u32 {
         let path = modules.get(point.module).map(|module| module.path.clone()).unwrap_or_default();
         let key = (path, point.file_offset, Arc::clone(&point.symbol), point.kind.name());
         if let Some(index) = self.known.get(&key) {
@@ -51,8 +54,9 @@ impl HitCounters {
                 hits: 0,
                 cost: None,
             };
-            let kind = HitKind { program: ProgramSet::Counting.serves(point), kind: point.kind, cost: point.cost };
-            self.points.push((status, hit_slot(modern, index, point), kind));
+            let program = ProgramSet::Counting.serves(point, mode);
+            let kind = HitKind { program, kind: point.kind, cost: point.cost };
+            self.points.push((status, hit_slot(mode, index, point), kind));
         } else if index == MAX_PROBES {
             log::warn!("the hits of more than {MAX_PROBES} different probes are not counted apart");
         }

@@ -24,7 +24,7 @@ use super::{
     BpfError,
     error::chain,
     features::{AttachMode, Features, has_uprobe_multi},
-    uprobe_multi::{Points, Programs},
+    uprobe_multi::{At, Points, Programs},
 };
 use crate::probe::{AttachPlan, AttachPoint, ProbeKind};
 
@@ -37,8 +37,10 @@ const ALLOC_EXIT: &str = "alloc_exit";
 const FREE_ENTER: &str = "free_enter";
 const RELEASE_ENTER: &str = "release_enter";
 const THROW_ENTER: &str = "throw_enter";
+pub(super) const ALLOC_SESSION: &str = "alloc_session";
 pub(super) const EMPTY_ENTER: &str = "empty_enter";
 pub(super) const EMPTY_RETURN: &str = "empty_return";
+pub(super) const EMPTY_SESSION: &str = "empty_session";
 
 /// A module that probes go into.
 #[derive(Clone, Debug)]
@@ -77,8 +79,6 @@ struct Wanted {
 #[derive(Debug)]
 pub(super) struct Links {
     pub(super) mode: AttachMode,
-    /// Probes are told apart by cookies.
-    pub(super) modern: bool,
     set: ProgramSet,
     /// Those of aya's programs that the kernel has.
     loaded: Vec<&'static str>,
@@ -112,8 +112,14 @@ impl ProgramSet {
     }
 
     /// The program that serves a point where the kernel has cookies.
-    pub(super) fn serves(self, point: &AttachPoint) -> &'static str {
+    pub(super) fn serves(self, point: &AttachPoint, mode: AttachMode) -> &'static str {
         match (self, point.kind, point.function) {
+            // What may throw has no probe at its return.
+            (Self::Counting, ProbeKind::Entry | ProbeKind::Return, function)
+                if mode.is_by_sessions() && function.allocates() && !function.may_throw() =>
+            {
+                ALLOC_SESSION
+            }
             (Self::Counting, _, Function::Free) => FREE_ENTER,
             (Self::Counting, _, Function::Release) => RELEASE_ENTER,
             (Self::Counting, _, Function::Throw) => THROW_ENTER,
@@ -161,25 +167,26 @@ fn program_without_cookie(point: &AttachPoint) -> &'static str {
 }
 
 /// Index of a point's hit counter where there are no cookies: its function, or one slot for all returns.
-pub(super) fn hit_slot(modern: bool, index: u32, point: &AttachPoint) -> u32 {
-    match (modern, point.kind) {
-        (true, _) => index,
-        (false, ProbeKind::Entry) => point.function.code(),
-        (false, ProbeKind::Return | ProbeKind::Exit) => Function::ALL.len() as u32,
+pub(super) fn hit_slot(mode: AttachMode, index: u32, point: &AttachPoint) -> u32 {
+    match (mode, point.kind) {
+        (AttachMode::PerfEventOld, ProbeKind::Entry) => point.function.code(),
+        (AttachMode::PerfEventOld, ProbeKind::Return | ProbeKind::Exit) => Function::ALL.len() as u32,
+        _ => index,
     }
 }
 
 impl Links {
-    /// Loads the programs. `wanted` forces a way of attaching; else the best one the kernel has is taken.
+    /// Loads the programs. `wanted` forces a way of attaching; else the best one the kernel has is taken, for tracking all
+    /// blocks or, if `may_sample`, some.
     pub(super) fn load(
         ebpf: &mut Ebpf,
         features: Features,
         set: ProgramSet,
         wanted: Option<AttachMode>,
+        may_sample: bool,
     ) -> Result<Self, BpfError> {
         let links = |mode, loaded, programs| Self {
             mode,
-            modern: mode != AttachMode::PerfEventOld,
             set,
             loaded,
             by_pid: HashMap::new(),
@@ -188,13 +195,21 @@ impl Links {
             leaving: None,
             programs,
         };
-        if features.cookies && matches!(wanted, None | Some(AttachMode::UprobeMulti)) {
-            match Programs::load(ebpf, set.names()) {
+        if features.cookies && wanted.is_none_or(AttachMode::is_by_multi) {
+            let sessions = set == ProgramSet::Counting && wanted.map_or(may_sample, AttachMode::is_by_sessions);
+            let for_sessions: &[_] = if sessions { &[ALLOC_SESSION] } else { &[] };
+            match Programs::load(ebpf, set.names(), for_sessions) {
                 Ok(programs) if has_uprobe_multi(&programs) => {
-                    return Ok(links(AttachMode::UprobeMulti, Vec::new(), Some(programs)));
+                    let sessions = programs.has(ALLOC_SESSION);
+                    if wanted.is_some_and(AttachMode::is_by_sessions) && !sessions {
+                        let reason = "sessions of uprobes need Linux 6.13 or newer; leave out --attach".to_owned();
+                        return Err(BpfError::Load { reason });
+                    }
+                    let mode = if sessions { AttachMode::UprobeSession } else { AttachMode::UprobeMulti };
+                    return Ok(links(mode, Vec::new(), Some(programs)));
                 }
                 Ok(_) => log::debug!("the kernel has no uprobe_multi links, or none that filter by process"),
-                Err(error) if wanted == Some(AttachMode::UprobeMulti) => return Err(error),
+                Err(error) if wanted.is_some_and(AttachMode::is_by_multi) => return Err(error),
                 Err(error) => log::debug!("uprobe_multi programs do not load: {error}"),
             }
         }
@@ -221,7 +236,7 @@ impl Links {
         pid: u32,
         indexes: &[u32],
     ) -> Result<(), BpfError> {
-        if self.mode == AttachMode::UprobeMulti {
+        if self.mode.is_by_multi() {
             if !self.resting {
                 self.add_multi(plan, modules, pid, indexes)?;
             }
@@ -234,23 +249,41 @@ impl Links {
     }
 
     fn add_multi(&mut self, plan: &AttachPlan, modules: &[Module], pid: u32, indexes: &[u32]) -> Result<(), BpfError> {
-        let Self { set, by_pid, programs: Some(programs), .. } = self else { return Ok(()) };
+        let Self { mode, set, by_pid, programs: Some(programs), .. } = self else { return Ok(()) };
         let links = by_pid.entry(pid).or_default();
         for (index, module) in modules.iter().enumerate() {
             let path = CString::new(module.held_path()).unwrap_or_default();
-            for &program in set.names() {
+            // After the exits, and before the entries that these are of.
+            let names = set.names().iter().flat_map(|name| match *name {
+                ALLOC_ENTER if mode.is_by_sessions() => [Some(ALLOC_SESSION), Some(ALLOC_ENTER)],
+                name => [Some(name), None],
+            });
+            for program in names.flatten() {
                 let points: Vec<_> = plan
                     .points
                     .iter()
                     .zip(indexes)
-                    .filter(|(point, _)| point.module == index && set.serves(point) == program)
+                    .filter(|(point, _)| point.module == index && set.serves(point, *mode) == program)
                     .collect();
-                let Some((first, _)) = points.first() else { continue };
-                let offsets: Vec<u64> = points.iter().map(|(point, _)| point.file_offset).collect();
-                let cookies: Vec<u64> = points.iter().map(|(point, i)| cookie(**i, point.function.code())).collect();
-                let returns = first.kind == ProbeKind::Return;
-                let linked = programs
-                    .link(program, &Points { path: &path, offsets: &offsets, cookies: &cookies, returns, pid })?;
+                // A session has its return with its entry.
+                let (returns, entries): (Vec<_>, Vec<_>) = points
+                    .into_iter()
+                    .partition(|(point, _)| program == ALLOC_SESSION && point.kind == ProbeKind::Return);
+                let Some((first, _)) = entries.first() else { continue };
+                let at = match first.kind {
+                    _ if program == ALLOC_SESSION => At::Both,
+                    ProbeKind::Return => At::Return,
+                    ProbeKind::Entry | ProbeKind::Exit => At::Entry,
+                };
+                let offsets: Vec<u64> = entries.iter().map(|(point, _)| point.file_offset).collect();
+                let cookie = |(point, index): &(&AttachPoint, &u32)| {
+                    let same = |(other, _): &&(&AttachPoint, &u32)| other.file_offset == point.file_offset;
+                    let at_return = returns.iter().find(same).map_or(u32::MAX, |(_, index)| **index);
+                    cookie(**index, at_return, point.function.code())
+                };
+                let cookies: Vec<u64> = entries.iter().map(cookie).collect();
+                let linked =
+                    programs.link(program, &Points { path: &path, offsets: &offsets, cookies: &cookies, at, pid })?;
                 let link = linked.map_err(|error| refused(module, first, pid, error.raw_os_error(), &error))?;
                 links.push(Link::Multi(link));
             }
@@ -269,14 +302,15 @@ impl Links {
         let scope = UProbeScope::OneProcess(pid.try_into().map_err(|_| BpfError::TargetGone { pid })?);
         let links = self.by_pid.entry(pid).or_default();
         for (point, index) in plan.points.iter().zip(indexes) {
-            let name = if self.modern { self.set.serves(point) } else { program_without_cookie(point) };
+            let modern = self.mode != AttachMode::PerfEventOld;
+            let name = if modern { self.set.serves(point, self.mode) } else { program_without_cookie(point) };
             let program = uprobe(ebpf, name)?;
             if !self.loaded.contains(&name) {
                 program.load().map_err(|error| BpfError::Load { reason: chain(&error) })?;
                 self.loaded.push(name);
             }
             let Some(module) = modules.get(point.module) else { continue };
-            let cookie = self.modern.then(|| cookie(*index, point.function.code()));
+            let cookie = modern.then(|| cookie(*index, u32::MAX, point.function.code()));
             let location = UProbeAttachLocation::AbsoluteOffset(point.file_offset);
             let link = program
                 .attach(UProbeAttachPoint { location, cookie }, module.held_path(), scope)
@@ -288,7 +322,7 @@ impl Links {
 
     /// Whether probes can come and go: where each would take a tenth of a second, they cannot.
     pub(super) fn may_rest(&self) -> bool {
-        self.mode == AttachMode::UprobeMulti
+        self.mode.is_by_multi()
     }
 
     /// Takes all probes out for a while. That goes on behind the caller's back.

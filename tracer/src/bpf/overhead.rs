@@ -23,10 +23,10 @@ use aya::{
 };
 
 use super::{
-    BpfError,
-    links::{EMPTY_ENTER, EMPTY_RETURN},
+    AttachMode, BpfError,
+    links::{EMPTY_ENTER, EMPTY_RETURN, EMPTY_SESSION},
     sys,
-    uprobe_multi::{Points, Programs},
+    uprobe_multi::{At, Points, Programs},
 };
 use crate::probe::{Cost, ProbeKind};
 
@@ -38,6 +38,8 @@ const COUNTING: Duration = Duration::from_millis(50);
 const REST: Duration = Duration::from_secs(5);
 /// The same until a program has run.
 const EARLY_REST: Duration = Duration::from_millis(100);
+/// What a program takes to see that a block is not tracked, beyond what it takes to do nothing.
+const LEFT_ALONE: Duration = Duration::from_nanos(60);
 /// Runs of a program below which its time is not known.
 const LEAST_RUNS: u64 = 20;
 
@@ -94,8 +96,13 @@ pub(super) struct Meter {
 
 impl Meter {
     /// Begins to measure these programs.
-    pub(super) fn start(ebpf: &Ebpf, programs: BTreeMap<&'static str, OwnedFd>) -> Result<Self, BpfError> {
-        let trials = Programs::load(ebpf, &[EMPTY_ENTER, EMPTY_RETURN])?;
+    pub(super) fn start(
+        ebpf: &Ebpf,
+        programs: BTreeMap<&'static str, OwnedFd>,
+        mode: AttachMode,
+    ) -> Result<Self, BpfError> {
+        let for_sessions: &[_] = if mode.is_by_sessions() { &[EMPTY_SESSION] } else { &[] };
+        let trials = Programs::load(ebpf, &[EMPTY_ENTER, EMPTY_RETURN], for_sessions)?;
         let costs = Arc::new(Mutex::new(None));
         let (stop, stopped) = channel();
         let shared = Arc::clone(&costs);
@@ -108,10 +115,10 @@ impl Meter {
         started.map(|_| Self { costs, _stop: stop }).map_err(|error| BpfError::Load { reason: error.to_string() })
     }
 
-    /// What a hit costs when the program has nothing to do: the trap alone.
+    /// What a hit costs when no block is tracked: hardly more than the trap.
     pub(super) fn idle_cost(&self, kind: ProbeKind, cost: Cost) -> Option<Duration> {
         let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(nanoseconds(costs.as_ref()?.trap(kind, cost)))
+        Some(nanoseconds(costs.as_ref()?.trap(kind, cost)) + LEFT_ALONE)
     }
 
     /// What a hit of such a probe costs; `None` while that is not known.
@@ -173,20 +180,23 @@ fn run_time(program: &OwnedFd) -> Result<(u64, u64), BpfError> {
 /// Probes functions of this process.
 fn try_out(trials: &Programs) -> Result<Costs, BpfError> {
     let untraced = typical(leaktrace_trial_emulated);
-    let link = |program, function: unsafe extern "C" fn(), returns| -> Result<OwnedFd, BpfError> {
+    let link = |program, function: unsafe extern "C" fn(), at| -> Result<OwnedFd, BpfError> {
         let offset = file_offset(function as usize as u64).ok_or_else(|| BpfError::Load {
             reason: "this program does not find itself in /proc/self/maps".to_owned(),
         })?;
         let path = CString::from(c"/proc/self/exe");
         let pid = std::process::id();
-        let points = Points { path: &path, offsets: &[offset], cookies: &[0], returns, pid };
+        let points = Points { path: &path, offsets: &[offset], cookies: &[0], at, pid };
         trials.link(program, &points)?.map_err(|error| BpfError::Load { reason: error.to_string() })
     };
-    let entry = link(EMPTY_ENTER, leaktrace_trial_emulated, false)?;
+    let entry = link(EMPTY_ENTER, leaktrace_trial_emulated, At::Entry)?;
     let emulated = typical(leaktrace_trial_emulated);
-    let both = link(EMPTY_RETURN, leaktrace_trial_emulated, true)?;
-    let with_return = typical(leaktrace_trial_emulated);
-    drop(both);
+    let with_return = if trials.has(EMPTY_SESSION) {
+        None
+    } else {
+        let _return = link(EMPTY_RETURN, leaktrace_trial_emulated, At::Return)?;
+        Some(typical(leaktrace_trial_emulated))
+    };
     let nothing = {
         let _counting = enable_stats(Stats::RunTime).map_err(|error| BpfError::Load { reason: error.to_string() })?;
         let before = run_time(trials.fd(EMPTY_ENTER)?)?;
@@ -194,7 +204,14 @@ fn try_out(trials: &Programs) -> Result<Costs, BpfError> {
         per_run(before, run_time(trials.fd(EMPTY_ENTER)?)?).unwrap_or(0.0)
     };
     drop(entry);
-    let _entry = link(EMPTY_ENTER, leaktrace_trial_stepped, false)?;
+    let with_return = match with_return {
+        Some(time) => time,
+        None => {
+            let _session = link(EMPTY_SESSION, leaktrace_trial_emulated, At::Both)?;
+            typical(leaktrace_trial_emulated)
+        }
+    };
+    let _entry = link(EMPTY_ENTER, leaktrace_trial_stepped, At::Entry)?;
     let stepped = typical(leaktrace_trial_stepped);
     Ok(Costs {
         emulated: (emulated - untraced).max(0.0),

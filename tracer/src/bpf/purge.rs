@@ -14,7 +14,7 @@ use std::{
 use memmap2::{MmapOptions, MmapRaw};
 use tracer_common::{
     heap::{BUCKET, Block, BlockKey},
-    sampling::{SKETCH, SampledFrees, block_hash, sketch_place},
+    sampling::{SKETCH, SampleState, SampledFrees, sketch_place},
 };
 
 use super::{BpfError, sys};
@@ -61,8 +61,8 @@ pub(super) struct Purger {
 /// What becomes of a block that is taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// It was freed, and stood for so many.
-    Freed(u32),
+    /// It was freed, and stood for as many as this says.
+    Freed(SampleState),
     /// It counts as one that was never tracked.
     Never,
 }
@@ -75,6 +75,13 @@ pub(super) struct Found {
     pub(super) size: u64,
     pub(super) born_ns: u64,
     pub(super) site: u32,
+}
+
+impl Found {
+    /// Whether it is tracked.
+    pub(super) fn is_kept(&self, state: SampleState) -> bool {
+        state.keeps(state.hash(self.tgid, self.address, self.born_ns), self.size)
+    }
 }
 
 /// The maps that hold blocks, and the counters.
@@ -132,7 +139,7 @@ impl Purger {
     }
 
     fn count(&self, ended: Ended, block: &Found) {
-        let Found { tgid, address, size, born_ns: _, site } = *block;
+        let Found { tgid, address, size, born_ns, site } = *block;
         let counters = site as usize * 4;
         if counters + 3 >= self.counters.count {
             return;
@@ -145,13 +152,13 @@ impl Purger {
                 add(&self.counters, counters, size.wrapping_neg());
                 add(&self.counters, counters + 1, u64::MAX);
             }
-            Ended::Freed(times) => {
+            Ended::Freed(state) => {
                 add(&self.counters, counters + 2, size);
                 add(&self.counters, counters + 3, 1);
-                if times > 1 {
+                if !state.is_all() {
                     // As the programs do.
-                    let (place, sign) = sketch_place(block_hash(tgid, address));
-                    let (frees, times) = (site as usize * FREES_WORDS, u64::from(times));
+                    let (place, sign) = sketch_place(state.hash(tgid, address, born_ns));
+                    let (frees, times) = (site as usize * FREES_WORDS, state.weight(size));
                     let bytes = size.wrapping_mul(times);
                     add(&self.sampled_frees, frees, bytes.wrapping_sub(size));
                     add(&self.sampled_frees, frees + 1, times - 1);

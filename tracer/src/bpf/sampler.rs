@@ -15,14 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tracer_common::sampling::{MAX_RAISED_RATE, SampleState, first_mark, next_mark};
+use tracer_common::sampling::{SampleState, first_mark, next_mark};
 
 use super::{
     BpfError,
     purge::{BlockMaps, Ended, Purger, Words},
 };
 use crate::{
-    aggregate::{Raised, SampledFrees},
+    aggregate::{Raised, SampleRate, SampledFrees},
     clock::monotonic_ns,
 };
 
@@ -30,6 +30,8 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(10);
 /// The same of a small table.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// Where larger blocks are more likely to be tracked, few are larger than this.
+const LARGE_BLOCK: u64 = 4096;
 /// How long programs that were running may take to end where the kernel does not say.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -39,12 +41,14 @@ const MARK: usize = 1;
 const LIMIT: usize = 2;
 const WINDOW: usize = 3;
 const OPENED: usize = 4;
-const WORDS: usize = 5;
+const WORDS: usize = 6;
 
 /// Keeps the table of blocks from filling up.
 #[derive(Debug)]
 pub(super) struct Sampler {
     control: Words,
+    /// Blocks are chosen by their birth when not all are tracked, because the programs can make use of that.
+    by_birth: bool,
     /// Blocks in the hash map.
     live_count: Words,
     /// Held by whoever takes blocks out.
@@ -65,15 +69,21 @@ struct Table {
 
 impl Sampler {
     /// Begins at this rate.
-    pub(super) fn new(control: BorrowedFd<'_>, maps: BlockMaps, rate: u32, limit: u32) -> Result<Self, BpfError> {
+    pub(super) fn new(
+        control: BorrowedFd<'_>,
+        maps: BlockMaps,
+        rate: SampleRate,
+        by_birth: bool,
+        limit: u32,
+    ) -> Result<Self, BpfError> {
         let control = Words::new("SAMPLE", control, WORDS)?;
-        let (settled, limit) = (SampleState::of(rate), u64::from(limit));
+        let (settled, limit) = (state_of(rate, by_birth), u64::from(limit));
         control.word(LIMIT).store(limit, Ordering::Relaxed);
         control.word(MARK).store(first_mark(limit), Ordering::Relaxed);
         control.word(STATE).store(settled.0, Ordering::Release);
         let live_count = Words::new("LIVE_COUNT", maps.live_count.as_fd(), 1)?;
         let table = Table { maps, purger: None, thinned: settled, settled, raised: Vec::new() };
-        Ok(Self { control, live_count, table: Mutex::new(table) })
+        Ok(Self { control, by_birth, live_count, table: Mutex::new(table) })
     }
 
     fn table(&self) -> std::sync::MutexGuard<'_, Table> {
@@ -81,7 +91,7 @@ impl Sampler {
     }
 
     /// By which blocks are tracked when they are.
-    fn state(&self) -> SampleState {
+    pub(super) fn state(&self) -> SampleState {
         SampleState(self.control.word(STATE).load(Ordering::Acquire)).opened()
     }
 
@@ -107,7 +117,8 @@ impl Sampler {
 
     /// Tracks one block in so many at most.
     pub(super) fn thin_to(&self, rate: u32) {
-        self.change(|state| if state.rate() < rate { SampleState::of(rate) } else { state });
+        let thinned = state_of(SampleRate::Blocks(rate), self.by_birth);
+        self.change(|state| if !state.is_by_size() && state.rate() < rate { thinned } else { state });
     }
 
     /// Forgets all blocks, as if they never had been, while nothing is tracked.
@@ -118,18 +129,18 @@ impl Sampler {
     /// Takes out the blocks of these processes that were born before a time each, and counts them as freed.
     pub(super) fn purge(&self, gone: &HashMap<u32, u64>) -> Result<u64, BpfError> {
         let mut table = self.table();
-        let freed = Ended::Freed(table.settled.rate());
+        let freed = Ended::Freed(table.settled);
         table.purger()?.take_out(freed, |block| gone.get(&block.tgid).is_some_and(|before| block.born_ns < *before))
     }
 
     /// Brings the tables to the present rate. Returns what the blocks in them stand for, and when the rate rose.
-    pub(super) fn settle(&self) -> Result<(u32, Vec<Raised>), BpfError> {
+    pub(super) fn settle(&self) -> Result<(SampleState, Vec<Raised>), BpfError> {
         loop {
             self.make_room()?;
             let state = {
                 let table = self.table();
                 if table.settled == table.thinned {
-                    return Ok((table.settled.rate(), table.raised.clone()));
+                    return Ok((table.settled, table.raised.clone()));
                 }
                 table.thinned
             };
@@ -152,8 +163,8 @@ impl Sampler {
             if state == table.thinned {
                 return Ok(());
             }
-            table.raised.push(Raised { rate: state.rate(), time_ns: monotonic_ns() });
-            table.purger()?.thin_out(|block| !state.tracks(block.tgid, block.address))?;
+            table.raised.push(Raised { rate: SampleRate::of(state), time_ns: monotonic_ns() });
+            table.purger()?.thin_out(|block| !block.is_kept(state))?;
             table.thinned = state;
             if self.in_hash_map() <= first_mark(limit) {
                 self.control.word(MARK).store(first_mark(limit), Ordering::Relaxed);
@@ -164,7 +175,7 @@ impl Sampler {
     /// How long it takes to fill what room there is, at a million allocations a second, within bounds.
     fn until_next_look(&self) -> Duration {
         let room = self.control.word(LIMIT).load(Ordering::Relaxed).saturating_sub(self.in_hash_map());
-        let allocations = room.saturating_mul(self.state().rate().into());
+        let allocations = room.saturating_mul(self.state().weight(LARGE_BLOCK));
         Duration::from_nanos(allocations.saturating_mul(250)).clamp(SHORTEST, INTERVAL)
     }
 
@@ -181,7 +192,7 @@ impl Sampler {
     fn raise(&self, mark: u64, limit: u64) {
         let (next, now) = (next_mark(mark, limit) + 1, self.state());
         let passed = self.control.word(MARK).compare_exchange(mark, next, Ordering::AcqRel, Ordering::Relaxed);
-        if passed.is_ok() && now.rate() < MAX_RAISED_RATE {
+        if passed.is_ok() && !now.is_at_most() {
             self.change(|state| if state.opened() == now { state.doubled() } else { state });
         }
     }
@@ -201,6 +212,15 @@ impl Sampler {
     }
 }
 
+/// How the programs go by a rate.
+fn state_of(rate: SampleRate, by_birth: bool) -> SampleState {
+    match rate {
+        SampleRate::Bytes(bytes) => SampleState::of_bytes(bytes),
+        SampleRate::Blocks(blocks) if by_birth && blocks > 1 => SampleState::of(blocks).by_birth(),
+        SampleRate::Blocks(blocks) => SampleState::of(blocks),
+    }
+}
+
 impl Table {
     fn purger(&mut self) -> Result<&Purger, BpfError> {
         let purger = match self.purger.take() {
@@ -213,8 +233,9 @@ impl Table {
     /// Takes out what is no longer tracked.
     fn settle(&mut self, state: SampleState) -> Result<(), BpfError> {
         let begun = Instant::now();
-        let forgotten = self.purger()?.take_out(Ended::Never, |block| !state.tracks(block.tgid, block.address))?;
-        log::debug!("sampling 1 in {}: {forgotten} more blocks forgotten in {:?}", state.rate(), begun.elapsed());
+        let forgotten = self.purger()?.take_out(Ended::Never, |block| !block.is_kept(state))?;
+        let rate = SampleRate::of(state).short();
+        log::debug!("sampling {rate}: {forgotten} more blocks forgotten in {:?}", begun.elapsed());
         self.settled = state;
         Ok(())
     }

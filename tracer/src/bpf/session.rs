@@ -6,6 +6,7 @@ use std::{
         Arc,
         mpsc::{Sender, channel},
     },
+    time::Duration,
 };
 
 use aya::{
@@ -42,10 +43,10 @@ use super::{
     uring::UringLayout,
 };
 use crate::{
-    aggregate::{BlockCounters, Feature, LossCount, ProbeStatus, SiteId, StatCount},
+    aggregate::{BlockCounters, Feature, LossCount, ProbeStatus, SampleRate, SiteId, StatCount},
     clock::monotonic_ns,
     event::{EventSource, RawEvent, Reading, SampleReading, SourceError, decode},
-    probe::AttachPlan,
+    probe::{AttachPlan, ProbeKind},
     target::maps::ModuleMap,
 };
 
@@ -54,8 +55,10 @@ use crate::{
 pub struct LoadOptions {
     /// Capacity of the table of outstanding blocks.
     pub max_live: u32,
-    /// Track one block in this many.
-    pub sample: u32,
+    /// Track so many blocks.
+    pub sample: SampleRate,
+    /// Not all blocks may be tracked later on.
+    pub may_sample: bool,
     /// Let the programs log (aya-log); costs time in every program.
     pub kernel_log: bool,
     /// What runs at the probes.
@@ -102,12 +105,13 @@ impl Session {
     /// # Errors
     /// When the kernel refuses; everything is taken out again.
     pub fn load(tables: Tables, options: LoadOptions) -> Result<Self, BpfError> {
-        let LoadOptions { max_live, sample, kernel_log, programs, mode, fds, ranges, follow_forks } = options;
+        let LoadOptions { max_live, sample, may_sample, kernel_log, programs, mode, fds, ranges, follow_forks } =
+            options;
         let features = Features::detect();
         let (mut ebpf, uring) = load(&options, tables.capacities())?;
         fill_free_sites(&mut ebpf)?;
         attach_lifecycle(&mut ebpf, follow_forks)?;
-        let links = Links::load(&mut ebpf, features, programs, mode)?;
+        let links = Links::load(&mut ebpf, features, programs, mode, may_sample || !sample.is_all())?;
         let btf = Btf::from_sys_fs().map_err(|error| log::debug!("no BTF: {}", chain(&error))).ok();
         let watched = Watched { fds: fds.is_some(), ranges };
         let modern = match calls::attach(&mut ebpf, btf.as_ref(), watched, uring.as_ref()) {
@@ -132,7 +136,7 @@ impl Session {
         let in_use = found.describe();
         let meter = links.programs().filter(|_| programs == ProgramSet::Counting).and_then(|programs| {
             let programs = programs.try_clone().map_err(|error| BpfError::Load { reason: error.to_string() });
-            let meter = programs.and_then(|programs| Meter::start(&ebpf, programs));
+            let meter = programs.and_then(|programs| Meter::start(&ebpf, programs, links.mode));
             meter.map_err(|error| log::debug!("what the probes cost will not be known: {error}")).ok()
         });
         // Takes its map out of the object, which all programs must have found there before.
@@ -141,7 +145,13 @@ impl Session {
         }
         let tables = KernelTables::new(data(&ebpf, "ROWS")?, data(&ebpf, "PAGES")?, data(&ebpf, "MAPPINGS")?, tables)?;
         let control = data(&ebpf, "SAMPLE")?.fd().as_fd();
-        let sampler = Arc::new(Sampler::new(control, block_maps(&ebpf, max_live)?, sample, max_live)?);
+        let sampler = Arc::new(Sampler::new(
+            control,
+            block_maps(&ebpf, max_live)?,
+            sample,
+            links.mode.is_by_sessions(),
+            max_live,
+        )?);
         let (stop, stopped) = channel();
         sampler.watch(stopped).map_err(|source| BpfError::Map {
             map: "SAMPLE",
@@ -201,7 +211,7 @@ impl Session {
     /// When the kernel refuses.
     pub fn add_probes(&mut self, pid: u32, plan: &AttachPlan, modules: &[Module]) -> Result<(), BpfError> {
         let begun = std::time::Instant::now();
-        let indexes = self.points.indexes(plan, modules, self.links.modern);
+        let indexes = self.points.indexes(plan, modules, self.links.mode);
         self.links.add(&mut self.ebpf, plan, modules, pid, &indexes)?;
         log::debug!("process {pid}: {} probes attached in {:?}", plan.points.len(), begun.elapsed());
         Ok(())
@@ -248,9 +258,14 @@ impl Session {
     }
 
     /// What hits of the probes cost when no block is tracked, in the order of a reading; `None` while that is not known.
-    pub fn idle_costs(&self) -> Option<Vec<std::time::Duration>> {
-        let meter = self.meter.as_ref()?;
-        self.points.iter().map(|(_, _, HitKind { program: _, kind, cost })| meter.idle_cost(kind, cost)).collect()
+    pub fn idle_costs(&self) -> Option<Vec<Duration>> {
+        let (meter, sessions) = (self.meter.as_ref()?, self.links.mode.is_by_sessions());
+        let cost = |(_, _, HitKind { program: _, kind, cost })| match kind {
+            // A call that is let go at its entry does not come there.
+            ProbeKind::Return if sessions => Some(Duration::ZERO),
+            _ => meter.idle_cost(kind, cost),
+        };
+        self.points.iter().map(cost).collect()
     }
 
     /// What of the kernel is in use.
@@ -426,7 +441,7 @@ impl Session {
 impl EventSource for Session {
     fn read(&mut self, sites: usize, reading: &mut Reading) -> Result<(), SourceError> {
         // First, so that all counters are of one rate.
-        let (rate, raised) = self.sampler.settle().map_err(|error| SourceError::Read(error.to_string()))?;
+        let (state, raised) = self.sampler.settle().map_err(|error| SourceError::Read(error.to_string()))?;
         reading.now_ns = self.now_ns();
         reading.counters.clear();
         reading.counters.extend((0..sites.min(MAX_SITES as usize)).map(|site| {
@@ -436,7 +451,8 @@ impl EventSource for Session {
         reading.faults.clear();
         reading.faults.extend((0..sites.min(self.faults.len())).map(|site| self.faults.get(site)[0]));
         reading.sample = None;
-        if rate > 1 {
+        if !state.is_all() {
+            let rate = SampleRate::of(state);
             let frees = self.sampler.frees(sites).map_err(|error| SourceError::Read(error.to_string()))?;
             reading.sample = Some(SampleReading { rate, raised, frees });
         }
@@ -474,7 +490,17 @@ fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> 
 }
 
 pub(super) fn load(options: &LoadOptions, (rows, pages): (u32, u32)) -> Result<(Ebpf, Option<UringLayout>), BpfError> {
-    let LoadOptions { max_live, sample: _, kernel_log, programs: _, mode: _, fds, ranges: _, follow_forks } = *options;
+    let LoadOptions {
+        max_live,
+        sample: _,
+        may_sample: _,
+        kernel_log,
+        programs: _,
+        mode: _,
+        fds,
+        ranges: _,
+        follow_forks,
+    } = *options;
     // Before 5.11 maps count as locked memory.
     let unlimited = rustix::process::Rlimit { current: None, maximum: None };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
@@ -546,7 +572,7 @@ fn start_kernel_log(ebpf: &mut Ebpf) {
     match aya_log::EbpfLogger::init(ebpf) {
         Ok(mut logger) => {
             tokio::spawn(async move {
-                let mut tick = tokio::time::interval(std::time::Duration::from_millis(100));
+                let mut tick = tokio::time::interval(Duration::from_millis(100));
                 loop {
                     tick.tick().await;
                     logger.flush();

@@ -7,15 +7,15 @@ use std::{
     sync::Arc,
 };
 
-use tracer_common::heap::{AGE_BUCKETS, BUCKET, Block, BlockKey};
+use tracer_common::{
+    heap::{AGE_BUCKETS, BUCKET, Block, BlockKey},
+    sampling::SampleState,
+};
 
 use super::{BpfError, mapped::MappedCounters, sampler::Sampler, sys};
 use crate::{
-    aggregate::{SiteId, SiteMap},
-    analyze::{
-        sizes::{SizeBucket, Sizes},
-        survival::LiveAges,
-    },
+    aggregate::{SampleRate, SiteId, SiteMap, Weighing},
+    analyze::{sizes::Sizes, survival::LiveAges},
     clock::monotonic_ns,
     event::Survey,
 };
@@ -31,9 +31,11 @@ pub struct Surveyor {
 }
 
 /// What a survey has seen so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
     time_ns: u64,
+    /// What a block stands for, as of the beginning.
+    state: SampleState,
     blocks: u64,
     sites: SiteMap<SeenSite>,
 }
@@ -43,7 +45,7 @@ struct SeenSite {
     oldest_born_ns: u64,
     ages: LiveAges,
     sizes: Sizes,
-    squares: f64,
+    weighing: Weighing,
 }
 
 impl Seen {
@@ -52,12 +54,12 @@ impl Seen {
             oldest_born_ns: born_ns,
             ages: LiveAges::default(),
             sizes: Sizes::default(),
-            squares: 0.0,
+            weighing: Weighing::default(),
         });
         seen.oldest_born_ns = seen.oldest_born_ns.min(born_ns);
         seen.ages.add(self.time_ns.saturating_sub(born_ns), size);
         seen.sizes.add(size);
-        seen.squares += (size as f64).powi(2);
+        seen.weighing.add(size, self.state.weight(size));
         self.blocks += 1;
     }
 }
@@ -78,30 +80,27 @@ impl Surveyor {
     /// # Errors
     /// When the kernel does not hand out the table.
     pub fn survey(&self) -> Result<Survey, BpfError> {
-        let mut seen = Seen { time_ns: monotonic_ns(), ..Seen::default() };
+        let (blocks, sites) = (0, SiteMap::default());
+        let mut seen = Seen { time_ns: monotonic_ns(), state: self.sampler.state(), blocks, sites };
         self.survey_near(&mut seen);
         sys::for_each(self.map.as_fd(), |_: BlockKey, block: Block| seen.add(block.site, block.born_ns, block.size))
             .map_err(|source| BpfError::Map { map: "LIVE", what: "cannot read it in batches", source })?;
-        let (rate, _) = self.sampler.settle()?;
-        Ok(self.with_deaths(seen, rate.into()))
+        let (state, _) = self.sampler.settle()?;
+        Ok(self.with_deaths(seen, SampleRate::of(state)))
     }
 
     /// A death counts for as many blocks as were sampled by one then, a live block for one of those that are sampled now.
-    fn with_deaths(&self, seen: Seen, rate: u64) -> Survey {
-        let Seen { time_ns, blocks, sites } = seen;
+    fn with_deaths(&self, seen: Seen, rate: SampleRate) -> Survey {
+        let Seen { time_ns, state, blocks, sites } = seen;
         let mut survey = Survey { blocks, time_ns, ..Survey::default() };
-        for (site, SeenSite { oldest_born_ns, ages, sizes, squares }) in sites {
+        for (site, SeenSite { oldest_born_ns, ages, sizes, weighing }) in sites {
             survey.oldest_born_ns.insert(site, oldest_born_ns);
-            if squares > 0.0 {
-                let of_all = |number: fn(&SizeBucket) -> u64| {
-                    sizes.buckets().iter().map(|bucket| number(bucket) as f64).sum::<f64>()
-                };
-                let (blocks, bytes) = (of_all(|bucket| bucket.objects), of_all(|bucket| bucket.bytes));
-                survey.evenness.insert(site, bytes * bytes / (blocks * squares));
-            }
+            let weights = weighing.weights(SampleRate::of(state));
+            survey.weights.insert(site, weights);
             survey.sizes.insert(site, sizes);
             if (site.0 as usize) < self.deaths.len() {
-                let deaths = self.deaths.get(site.0 as usize).map(|deaths| (deaths + rate / 2) / rate);
+                let times = (weights.objects.mean * f64::from(rate.number())).round().max(1.0) as u64;
+                let deaths = self.deaths.get(site.0 as usize).map(|deaths| (deaths + times / 2) / times);
                 survey.ages.insert(site, (ages, deaths));
             }
         }

@@ -18,6 +18,8 @@ const TRACE_ITER: u32 = 28;
 
 /// `BPF_TRACE_UPROBE_MULTI`
 pub(super) const TRACE_UPROBE_MULTI: u32 = 48;
+/// `BPF_TRACE_UPROBE_SESSION`
+pub(super) const TRACE_UPROBE_SESSION: u32 = 57;
 /// `BPF_F_UPROBE_MULTI_RETURN`
 pub(super) const UPROBE_MULTI_RETURN: u32 = 1;
 /// `BPF_PROG_TYPE_KPROBE`, the type of uprobe programs.

@@ -1,4 +1,4 @@
-//! Programs and links of the `uprobe_multi` kind, which aya 0.14 does not have.
+//! Programs and links of the `uprobe_multi` kind, and sessions of it, which aya 0.14 does not have.
 //!
 //! aya creates the maps from the object; a second copy of the object is relocated against those maps and its programs
 //! are loaded with the attach type that such links ask for.
@@ -20,8 +20,8 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Loads the programs named against the maps of `ebpf`.
-    pub(super) fn load(ebpf: &Ebpf, names: &[&'static str]) -> Result<Self, BpfError> {
+    /// Loads the programs named against the maps of `ebpf`; and those for sessions, if the kernel has these.
+    pub(super) fn load(ebpf: &Ebpf, names: &[&'static str], for_sessions: &[&'static str]) -> Result<Self, BpfError> {
         let failed = |error: &dyn std::error::Error| BpfError::Load { reason: chain(error) };
         let mut parsed = aya_obj::Object::parse(object()).map_err(|error| failed(&error))?;
         let btf = match aya::features().btf() {
@@ -42,11 +42,22 @@ impl Programs {
         parsed.relocate_maps(known, &text).map_err(|error| failed(&error))?;
         parsed.relocate_calls(&text).map_err(|error| failed(&error))?;
         parsed.sanitize_functions(aya::features());
-        let by_name = names
+        let mut by_name = names
             .iter()
-            .map(|name| Ok((*name, load_one(&parsed, btf.as_ref(), name)?)))
-            .collect::<Result<_, BpfError>>()?;
+            .map(|name| Ok((*name, load_one(&parsed, btf.as_ref(), name, sys::TRACE_UPROBE_MULTI)?)))
+            .collect::<Result<HashMap<_, _>, BpfError>>()?;
+        for &name in for_sessions {
+            match load_one(&parsed, btf.as_ref(), name, sys::TRACE_UPROBE_SESSION) {
+                Ok(program) => _ = by_name.insert(name, program),
+                Err(error) => log::debug!("the kernel has no sessions of uprobes: {error}"),
+            }
+        }
         Ok(Self { by_name })
+    }
+
+    /// Whether a program was loaded.
+    pub(super) fn has(&self, name: &'static str) -> bool {
+        self.by_name.contains_key(name)
     }
 
     /// One of the programs.
@@ -67,20 +78,40 @@ impl Programs {
     /// Attaches a program to points of a file, in one process.
     pub(super) fn link(&self, name: &'static str, points: &Points<'_>) -> Result<std::io::Result<OwnedFd>, BpfError> {
         let program = self.by_name.get(name).ok_or(BpfError::Object { name })?;
-        let Points { path, offsets, cookies, returns, pid } = points;
+        let Points { path, offsets, cookies, at, pid } = points;
         let mut attr = sys::UprobeMultiLink {
             prog_fd: program.as_raw_fd() as u32,
-            attach_type: sys::TRACE_UPROBE_MULTI,
+            attach_type: at.attach_type(),
             path: path.as_ptr() as u64,
             offsets: offsets.as_ptr() as u64,
             cookies: cookies.as_ptr() as u64,
             cnt: offsets.len().min(cookies.len()) as u32,
-            multi_flags: if *returns { sys::UPROBE_MULTI_RETURN } else { 0 },
+            multi_flags: if *at == At::Return { sys::UPROBE_MULTI_RETURN } else { 0 },
             pid: *pid,
             ..sys::UprobeMultiLink::default()
         };
         // SAFETY: a C string and two slices of at least `cnt` entries, all alive for the call.
         Ok(unsafe { sys::link_create(&mut attr) })
+    }
+}
+
+/// When a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    /// When the instruction is reached.
+    Entry,
+    /// When the function that begins there returns.
+    Return,
+    /// At both, if the program does not say at the first that it need not come back: a session (Linux 6.13).
+    Both,
+}
+
+impl At {
+    fn attach_type(self) -> u32 {
+        match self {
+            Self::Entry | Self::Return => sys::TRACE_UPROBE_MULTI,
+            Self::Both => sys::TRACE_UPROBE_SESSION,
+        }
     }
 }
 
@@ -92,13 +123,18 @@ pub(super) struct Points<'a> {
     pub(super) offsets: &'a [u64],
     /// A cookie for each.
     pub(super) cookies: &'a [u64],
-    /// Whether to probe the return.
-    pub(super) returns: bool,
+    /// Which moment of a call.
+    pub(super) at: At,
     /// The process.
     pub(super) pid: u32,
 }
 
-fn load_one(object: &aya_obj::Object, btf: Option<&OwnedFd>, name: &'static str) -> Result<OwnedFd, BpfError> {
+fn load_one(
+    object: &aya_obj::Object,
+    btf: Option<&OwnedFd>,
+    name: &'static str,
+    attach_type: u32,
+) -> Result<OwnedFd, BpfError> {
     let program = object.programs.get(name).ok_or(BpfError::Object { name })?;
     let function = object.functions.get(&program.function_key()).ok_or(BpfError::Object { name })?;
     let (func_info, line_info) = (function.func_info.func_info_bytes(), function.line_info.line_info_bytes());
@@ -107,7 +143,7 @@ fn load_one(object: &aya_obj::Object, btf: Option<&OwnedFd>, name: &'static str)
         insn_cnt: function.instructions.len() as u32,
         insns: function.instructions.as_ptr() as u64,
         license: program.license.as_ptr() as u64,
-        expected_attach_type: sys::TRACE_UPROBE_MULTI,
+        expected_attach_type: attach_type,
         ..sys::ProgLoad::default()
     };
     let shown = name.len().min(attr.prog_name.len() - 1);

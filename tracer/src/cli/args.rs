@@ -3,11 +3,18 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use tracer_common::{config::DEFAULT_MAX_LIVE, sampling::MAX_RATE};
+use tracer_common::{
+    config::DEFAULT_MAX_LIVE,
+    sampling::{MAX_BYTES, MAX_RATE},
+};
 
 use super::offline::{DiffArguments, ReportArguments, ViewArguments};
 use crate::{
-    analyze::Rule,
+    aggregate::SampleRate,
+    analyze::{
+        Rule,
+        threshold::{self, Unit},
+    },
     bpf::{AttachMode, WalkBy},
     metrics,
     probe::NamedAllocator,
@@ -174,10 +181,10 @@ pub struct LiveArguments {
     /// Show only call sites whose oldest block is at least this old.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     pub min_age: Duration,
-    /// Track one block in N, chosen by its address, and estimate the rest: costs less, and what is shown has an error, which
-    /// is shown too. Descriptors are always exact.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=MAX_RATE.into()))]
-    pub sample: u32,
+    /// Track one block in N, or one for so many bytes (512KiB: large blocks always, small ones seldom), and estimate the rest:
+    /// costs less, and what is shown has an error, which is shown too. Descriptors are always exact.
+    #[arg(long, value_name = "N|SIZE", default_value = "1", value_parser = sample)]
+    pub sample: SampleRate,
     /// Keep what tracing memory costs below this percentage of the target's CPU time: where all of the time is too much,
     /// sample blocks, or track them for some of the time and estimate the rest [default: 10 in the dashboard, else none].
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
@@ -325,6 +332,21 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let say = || format!("\"{text}\" is no length of time; write for example 500ms, 5s, 2m or 1h30m");
     let span: jiff::SignedDuration = text.parse().map_err(|_| say())?;
     Duration::try_from(span).map_err(|_| say())
+}
+
+/// A number of blocks, or of bytes with their unit; bytes are made a power of two.
+fn sample(text: &str) -> Result<SampleRate, String> {
+    match threshold::number(text) {
+        Some((blocks, Unit::Count)) if (1.0..=f64::from(MAX_RATE)).contains(&blocks) && blocks.fract() == 0.0 => {
+            Ok(SampleRate::Blocks(blocks as u32))
+        }
+        Some((_, Unit::Count)) => Err(format!("not a whole number between 1 and {MAX_RATE}")),
+        Some((bytes, Unit::Bytes)) if (1.0..=f64::from(MAX_BYTES)).contains(&bytes) => {
+            Ok(SampleRate::Bytes(bytes.log2().round().exp2() as u32))
+        }
+        Some((_, Unit::Bytes)) => Err(format!("not between 1B and {}MiB", MAX_BYTES >> 20)),
+        _ => Err("neither a number of blocks such as 64 nor a size such as 512KiB".to_owned()),
+    }
 }
 
 fn percent(text: &str) -> Result<f64, String> {

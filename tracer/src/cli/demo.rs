@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{LiveArguments, args::DemoArguments, live};
-use crate::bpf::WalkBy;
+use crate::{aggregate::SampleRate, bpf::WalkBy};
 
 /// How long the demo runs when nobody can end it.
 const UNATTENDED: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &DemoArguments, verbose: u8) -> anyhow::Result<Exit
         sort: None,
         min_age: Duration::ZERO,
         max_live: tracer_common::config::DEFAULT_MAX_LIVE,
-        sample: 1,
+        sample: SampleRate::default(),
         // It is there to be traced.
         max_overhead: Some(100.0),
         allocator: Vec::new(),

@@ -149,7 +149,9 @@ async fn trace(
     let mut progress = Progress::new(dashboard.then_some(options));
     // What would end us must not leave a terminal behind that is taken over.
     let early = dashboard.then(Interrupts::listen).transpose()?;
-    let prepared = prepare(arguments, launched.as_ref().map(Launched::pid), verbose, &mut progress)?;
+    let limit = overhead_limit(arguments, dashboard);
+    let started = launched.as_ref().map(Launched::pid);
+    let prepared = prepare(arguments, started, limit.is_some(), verbose, &mut progress)?;
     // Before anyone is told that tracing has begun: from then on an interrupt asks for the report.
     let interrupts = early.map_or_else(Interrupts::listen, Ok)?;
     let mut summary = match &launched {
@@ -164,8 +166,8 @@ async fn trace(
         let children = tracing.follow_children()?;
         summary.push_str(&format!("; following children, {children} so far"));
     }
-    if let Some(limit) = overhead_limit(arguments, dashboard) {
-        if tracing.limit_overhead(limit / 100.0, arguments.sample > 1) {
+    if let Some(limit) = limit {
+        if tracing.limit_overhead(limit / 100.0, !arguments.sample.is_all()) {
             summary.push_str(&format!("; it costs the target {limit} % of its CPU time at most"));
         } else if arguments.max_overhead.is_some() {
             no_budget()?;

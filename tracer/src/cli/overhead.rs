@@ -14,9 +14,6 @@ use crate::{
     event::{EventSource as _, Reading},
 };
 
-/// What a program takes to see that a block is not tracked, beyond what it takes to do nothing.
-const LEFT_ALONE: Duration = Duration::from_nanos(60);
-
 /// A budget, and what was spent.
 #[derive(Debug)]
 pub(super) struct Keeping {
@@ -41,7 +38,7 @@ impl Keeping {
     fn add_work(&mut self, reading: &Reading, session: &Session) -> Option<Work> {
         let (probes, idle) = (&reading.probes, session.idle_costs()?);
         let spent = work::spent(probes, &self.hits, |_, probe| probe.cost)?;
-        let if_idle = work::spent(probes, &self.hits, |index, _| idle.get(index).map(|cost| *cost + LEFT_ALONE))?;
+        let if_idle = work::spent(probes, &self.hits, |index, _| idle.get(index).copied())?;
         self.work.probes += spent.as_secs_f64();
         self.work.idle += if_idle.as_secs_f64();
         self.hits = work::hits(probes);

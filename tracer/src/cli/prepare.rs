@@ -40,10 +40,12 @@ pub(super) struct Prepared {
 /// Files from this size on take a moment.
 const LARGE: u64 = 1 << 20;
 
-/// Attaches to the processes of the arguments, or to the one that was started, which waits to run its program.
+/// Attaches to the processes of the arguments, or to the one that was started, which waits to run its program. `limited`:
+/// what tracing costs is to stay below a limit.
 pub(super) fn prepare(
     arguments: &LiveArguments,
     started: Option<u32>,
+    limited: bool,
     verbose: u8,
     progress: &mut Progress,
 ) -> anyhow::Result<Prepared> {
@@ -54,13 +56,13 @@ pub(super) fn prepare(
     pids.retain(|pid| seen.insert(*pid));
     let targets = pids.into_iter().map(Target::open).collect::<Result<Vec<_>, _>>()?;
     progress.begin()?;
-    attach(targets, arguments, started, verbose, begun, progress)
+    attach(targets, arguments, (started, limited), verbose, begun, progress)
 }
 
 fn attach(
     targets: Vec<Target>,
     arguments: &LiveArguments,
-    started: Option<u32>,
+    (started, limited): (Option<u32>, bool),
     verbose: u8,
     begun: Instant,
     progress: &mut Progress,
@@ -103,6 +105,7 @@ fn attach(
     let options = LoadOptions {
         max_live: arguments.max_live,
         sample: arguments.sample,
+        may_sample: limited,
         kernel_log: verbose > 0,
         programs: if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting },
         mode: arguments.attach,

@@ -278,8 +278,8 @@ impl Tracing {
     }
 
     fn take_survey(&mut self, survey: Survey) {
-        let Survey { oldest_born_ns, evenness, blocks: _, time_ns, ages, sizes } = survey;
-        self.aggregator.apply_survey(oldest_born_ns, evenness);
+        let Survey { oldest_born_ns, weights, blocks: _, time_ns, ages, sizes } = survey;
+        self.aggregator.apply_survey(oldest_born_ns, weights);
         let looked_at = self.since_attach(time_ns);
         let windows = self.aggregator.windows();
         let lifetimes = ages.into_iter().map(|(site, (live, freed))| {

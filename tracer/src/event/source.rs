@@ -5,7 +5,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::raw::{DecodeError, RawEvent};
-use crate::aggregate::{BlockCounters, LossCount, ProbeStatus, Raised, SampledFrees, SiteMap, StatCount};
+use crate::aggregate::{
+    BlockCounters, LossCount, ProbeStatus, Raised, SampleRate, SampledFrees, SiteMap, StatCount, Weights,
+};
 use crate::analyze::{
     sizes::Sizes,
     survival::{AGE_BUCKETS, LiveAges},
@@ -46,8 +48,8 @@ pub struct Reading {
 /// What the counters of blocks stand for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SampleReading {
-    /// How many blocks a tracked one stands for.
-    pub rate: u32,
+    /// How many blocks are tracked.
+    pub rate: SampleRate,
     /// When that rose by itself.
     pub raised: Vec<Raised>,
     /// By site id.
@@ -59,8 +61,8 @@ pub struct SampleReading {
 pub struct Survey {
     /// When the oldest outstanding block of each site was born: `CLOCK_MONOTONIC`, nanoseconds.
     pub oldest_born_ns: SiteMap<u64>,
-    /// Of each site's blocks the square of their mean size over the mean of the squares: 1 when all have one size.
-    pub evenness: SiteMap<f64>,
+    /// What each site's blocks stand for.
+    pub weights: SiteMap<Weights>,
     /// Blocks seen.
     pub blocks: u64,
     /// When it began: `CLOCK_MONOTONIC`, nanoseconds.

@@ -91,7 +91,7 @@ fn run(snapshot: &Snapshot, writer: &mut Writer<'_>) -> fmt::Result {
     let hits = hits.into_iter().map(|(kind, hits)| ([("kind", kind.into())], hits));
     writer.counter("leaktrace_probe_hits", "Times that probes were hit; each costs the target a trap.", hits)?;
     if snapshot.heap_traced {
-        let rate = sample.as_ref().map_or(1, |sample| u64::from(sample.rate));
+        let rate = sample.as_ref().map_or(1, |sample| u64::from(sample.totals.rate));
         let help = "One block in this many is tracked; more than 1 means that numbers of memory are estimates.";
         writer.gauge("leaktrace_sample_rate", help, [([], rate)])?;
     }

@@ -6,7 +6,7 @@ use tracer_common::event::SiteKind;
 
 use super::{Aggregator, Site};
 use crate::{
-    aggregate::{BlockCounters, Duty, Sampled, Sampling, SiteId, Tgid, Turns, windows::Windows},
+    aggregate::{BlockCounters, Duty, SampleRate, Sampled, Sampling, SiteId, Tgid, Turns, windows::Windows},
     analyze::survival::AGE_BUCKETS,
     event::{Reading, SampleReading},
 };
@@ -73,7 +73,7 @@ impl Aggregator {
     /// What the counters of a site stand for, where not all blocks are tracked.
     pub(super) fn sampled(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> Option<Sampled> {
         let Some(windows) = &self.windows else { return self.thinned_out(site, counters, reading) };
-        let rate = reading.sample.as_ref().map_or(1.0, |sample| f64::from(sample.rate));
+        let rate = reading.sample.as_ref().map_or(1.0, |sample| f64::from(sample.rate.number()));
         let rate = (rate / windows.duty().share()).round() as u32;
         (site.raw.kind == SiteKind::Heap).then(|| Sampled::of_windows(rate, &windows.site(site.raw.id)))
     }
@@ -83,13 +83,13 @@ impl Aggregator {
         self.thinned_out(site, counters, reading).map_or(counters, |sampled| sampled.counters())
     }
 
-    /// The same with its errors, where not all addresses are tracked.
+    /// The same with its errors, where not all blocks are tracked.
     fn thinned_out(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> Option<Sampled> {
         let SampleReading { rate, raised: _, frees } = reading.sample.as_ref()?;
         let id = site.raw.id;
         let frees = frees.get(id.0 as usize).copied().unwrap_or_default();
-        let evenness = self.evenness.get(&id).copied().unwrap_or(1.0);
-        (site.raw.kind == SiteKind::Heap).then(|| Sampled::new(*rate, counters, &frees, evenness))
+        let weights = self.weights.get(&id);
+        (site.raw.kind == SiteKind::Heap).then(|| Sampled::new(*rate, counters, &frees, weights))
     }
 
     /// How blocks are tracked, where not all of them are; with what the totals rest on.
@@ -105,8 +105,12 @@ impl Aggregator {
             since: windows.since(),
             windows: windows.count(),
         });
-        let rate = sample.map_or(1, |sample| sample.rate);
-        totals.rate = turns.map_or(rate, |turns| (f64::from(rate) / turns.share).round() as u32);
-        Some(Sampling { rate: totals.rate, raised, totals, turns })
+        let rate = sample.map_or(SampleRate::default(), |sample| sample.rate);
+        let rate = turns.map_or(rate, |turns| rate.with((f64::from(rate.number()) / turns.share).round() as u32));
+        totals.rate = match rate {
+            SampleRate::Blocks(blocks) => blocks,
+            SampleRate::Bytes(_) => totals.mean_weight(),
+        };
+        Some(Sampling { rate, raised, totals, turns })
     }
 }

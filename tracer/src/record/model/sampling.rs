@@ -7,7 +7,7 @@ use tracer_common::sampling::SKETCH;
 
 use super::{Counters, RowReader};
 use crate::{
-    aggregate::{Sampled, Sampling, SiteId, Spread, Turns},
+    aggregate::{SampleRate, Sampled, Sampling, SiteId, Spread, Turns, Weighed},
     record::{error::Malformed, format::nanos, rows::Rows},
 };
 
@@ -20,8 +20,6 @@ struct SampledRow {
     objects: u64,
     #[prost(uint64, tag = "3")]
     bytes: u64,
-    #[prost(double, tag = "4")]
-    squares: f64,
     #[prost(double, repeated, tag = "5")]
     freed_bytes: Vec<f64>,
     #[prost(double, repeated, tag = "6")]
@@ -30,6 +28,32 @@ struct SampledRow {
     estimated: Option<Counters>,
     #[prost(message, optional, tag = "8")]
     spread: Option<SpreadRow>,
+    #[prost(message, optional, tag = "9")]
+    weighed_objects: Option<WeighedRow>,
+    #[prost(message, optional, tag = "10")]
+    weighed_bytes: Option<WeighedRow>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WeighedRow {
+    #[prost(double, tag = "1")]
+    sum: f64,
+    #[prost(double, tag = "2")]
+    squares: f64,
+    #[prost(double, tag = "3")]
+    variance: f64,
+}
+
+impl From<Weighed> for WeighedRow {
+    fn from(Weighed { sum, squares, variance }: Weighed) -> Self {
+        Self { sum, squares, variance }
+    }
+}
+
+impl From<WeighedRow> for Weighed {
+    fn from(WeighedRow { sum, squares, variance }: WeighedRow) -> Self {
+        Self { sum, squares, variance }
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -79,6 +103,9 @@ struct SamplingRow {
     raised: Vec<RaisedRow>,
     #[prost(message, optional, tag = "3")]
     turns: Option<TurnsRow>,
+    /// In bytes when the rates are.
+    #[prost(uint32, optional, tag = "4")]
+    every_bytes: Option<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -91,16 +118,27 @@ struct RaisedRow {
 
 impl From<&Sampled> for SampledRow {
     fn from(sampled: &Sampled) -> Self {
-        let Sampled { rate, objects, bytes, squares, freed_bytes, freed_objects, estimated, spread } = sampled;
+        let Sampled {
+            rate,
+            objects,
+            bytes,
+            weighed_objects,
+            weighed_bytes,
+            freed_bytes,
+            freed_objects,
+            estimated,
+            spread,
+        } = sampled;
         Self {
             rate: *rate,
             objects: *objects,
             bytes: *bytes,
-            squares: *squares,
             freed_bytes: sums(freed_bytes),
             freed_objects: sums(freed_objects),
             estimated: Some((*estimated).into()),
             spread: spread.map(SpreadRow::from),
+            weighed_objects: Some((*weighed_objects).into()),
+            weighed_bytes: Some((*weighed_bytes).into()),
         }
     }
 }
@@ -116,12 +154,23 @@ impl SampledRow {
         fn sketch(sums: Vec<f64>) -> Option<[f64; SKETCH]> {
             if sums.is_empty() { Some([0.0; SKETCH]) } else { sums.try_into().ok() }
         }
-        let Self { rate, objects, bytes, squares, freed_bytes, freed_objects, estimated, spread } = self;
+        let Self {
+            rate,
+            objects,
+            bytes,
+            freed_bytes,
+            freed_objects,
+            estimated,
+            spread,
+            weighed_objects,
+            weighed_bytes,
+        } = self;
         (rate > 0).then_some(Sampled {
             rate,
             objects,
             bytes,
-            squares,
+            weighed_objects: weighed_objects.unwrap_or_default().into(),
+            weighed_bytes: weighed_bytes.unwrap_or_default().into(),
             freed_bytes: sketch(freed_bytes)?,
             freed_objects: sketch(freed_objects)?,
             estimated: estimated.unwrap_or_default().into(),
@@ -149,21 +198,27 @@ pub(super) fn sites_from_rows(
 
 /// Adds sampling as a whole, if there is any.
 pub(super) fn to_row(kind: u32, sampling: Option<&Sampling>, rows: &mut Rows) {
-    let Some(Sampling { rate: _, raised, totals, turns }) = sampling else { return };
-    let raised = raised.iter().map(|&(at, rate)| RaisedRow { at_ns: nanos(at), rate }).collect();
+    let Some(Sampling { rate, raised, totals, turns }) = sampling else { return };
+    let every_bytes = match rate {
+        SampleRate::Bytes(bytes) => Some(*bytes),
+        SampleRate::Blocks(_) => None,
+    };
+    let raised = raised.iter().map(|&(at, rate)| RaisedRow { at_ns: nanos(at), rate: rate.number() }).collect();
     let turns = turns.map(|Turns { share, since, windows }| TurnsRow { share, since_ns: nanos(since), windows });
-    rows.add(kind, 0, &SamplingRow { totals: Some(totals.into()), raised, turns });
+    rows.add(kind, 0, &SamplingRow { totals: Some(totals.into()), raised, turns, every_bytes });
 }
 
 /// Sampling as a whole.
 pub(super) fn from_row(reader: &RowReader<'_>, kind: u32) -> Result<Option<Sampling>, Malformed> {
-    let Some(SamplingRow { totals, raised, turns }) = reader.one(kind)? else { return Ok(None) };
-    let raised = raised.into_iter().map(|RaisedRow { at_ns, rate }| (Duration::from_nanos(at_ns), rate)).collect();
-    let totals = totals.and_then(SampledRow::into_sampled);
+    let Some(SamplingRow { totals, raised, turns, every_bytes }) = reader.one(kind)? else { return Ok(None) };
+    let Some(totals) = totals.and_then(SampledRow::into_sampled) else { return Ok(None) };
+    let rate = every_bytes.map_or(SampleRate::Blocks(totals.rate), SampleRate::Bytes);
+    let raised = raised.into_iter();
+    let raised = raised.map(|RaisedRow { at_ns, rate: to }| (Duration::from_nanos(at_ns), rate.with(to))).collect();
     let turns = turns.map(|TurnsRow { share, since_ns, windows }| Turns {
         share,
         since: Duration::from_nanos(since_ns),
         windows,
     });
-    Ok(totals.map(|totals| Sampling { rate: totals.rate, raised, totals, turns }))
+    Ok(Some(Sampling { rate, raised, totals, turns }))
 }

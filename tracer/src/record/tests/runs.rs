@@ -15,8 +15,9 @@ use crate::{
     aggregate::{
         BlockCounters, Corrections, Descriptors, Direction, Ending, Endpoint, Faulted, Fd, FdKind, FdLimits, FdSignal,
         FdSite, Feature, IncompleteCount, LossCount, Note, OpenFd, Origin, Overhead, OwnCost, PageFaults, Peer,
-        ProbeStatus, ProcessFaults, ProcessSnapshot, Rates, Resident, Sampled, Sampling, SiteId, SiteSnapshot,
-        Snapshot, Socket, Spread, StatCount, Suppressed, TargetInfo, TargetState, TcpState, Tgid, Turns,
+        ProbeStatus, ProcessFaults, ProcessSnapshot, Rates, Resident, SampleRate, Sampled, Sampling, SiteId,
+        SiteSnapshot, Snapshot, Socket, Spread, StatCount, Suppressed, TargetInfo, TargetState, TcpState, Tgid, Turns,
+        Weighed,
     },
     analyze::{
         Estimate, ProcessAnalysis,
@@ -147,12 +148,15 @@ fn site() -> BoxedStrategy<SiteSnapshot> {
 
 fn sampled() -> BoxedStrategy<Sampled> {
     let sketch = || prop_oneof![Just([0.0; SKETCH]), proptest::array::uniform8(real())];
-    (1..=u32::MAX, number(), number(), real(), sketch(), sketch(), counters(), maybe(spread()))
-        .prop_map(|(rate, objects, bytes, squares, freed_bytes, freed_objects, estimated, spread)| Sampled {
+    let weighed = || (real(), real(), real()).prop_map(|(sum, squares, variance)| Weighed { sum, squares, variance });
+    let weighed = (weighed(), weighed());
+    (1..=u32::MAX, number(), number(), weighed, sketch(), sketch(), counters(), maybe(spread()))
+        .prop_map(|(rate, objects, bytes, weighed, freed_bytes, freed_objects, estimated, spread)| Sampled {
             rate,
             objects,
             bytes,
-            squares,
+            weighed_objects: weighed.0,
+            weighed_bytes: weighed.1,
             freed_bytes,
             freed_objects,
             estimated,
@@ -175,8 +179,12 @@ fn spread() -> impl Strategy<Value = Spread> {
 
 fn sampling() -> BoxedStrategy<Sampling> {
     let turns = (real(), span(), number()).prop_map(|(share, since, windows)| Turns { share, since, windows });
-    (sampled(), vec((span(), 1..=u32::MAX), 0..3), maybe(turns))
-        .prop_map(|(totals, raised, turns)| Sampling { rate: totals.rate, raised, totals, turns })
+    (sampled(), maybe(1..=u32::MAX), vec((span(), 1..=u32::MAX), 0..3), maybe(turns))
+        .prop_map(|(totals, bytes, raised, turns)| {
+            let rate = bytes.map_or(SampleRate::Blocks(totals.rate), SampleRate::Bytes);
+            let raised = raised.into_iter().map(|(at, to)| (at, rate.with(to))).collect();
+            Sampling { rate, raised, totals, turns }
+        })
         .boxed()
 }
 

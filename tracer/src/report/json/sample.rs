@@ -3,13 +3,16 @@
 use serde::Serialize;
 
 use crate::{
-    aggregate::{Sampled, Sampling, Turns},
+    aggregate::{SampleRate, Sampled, Sampling, Turns},
     analyze::Estimate,
 };
 
 /// Sampling as a whole.
 #[derive(Serialize)]
 pub(super) struct JsonSample {
+    /// When one block is tracked for so many bytes, and not one in so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    every_bytes: Option<u32>,
     /// When the rate rose by itself, in seconds since the start.
     raised: Vec<JsonRaised>,
     /// When blocks are tracked for some of the time only.
@@ -22,6 +25,7 @@ pub(super) struct JsonSample {
 #[derive(Serialize)]
 struct JsonRaised {
     at_s: f64,
+    /// To one block in so many, or for so many bytes.
     rate: u32,
 }
 
@@ -38,7 +42,7 @@ struct JsonTurns {
 /// Estimates of one or all sites: the interval that each lies in, at 95 % confidence.
 #[derive(Serialize)]
 pub(super) struct JsonSampled {
-    /// One block in this many is tracked.
+    /// One block in this many is tracked, in the mean.
     rate: u32,
     /// Of what is outstanding, the part that is tracked.
     tracked_bytes: u64,
@@ -60,11 +64,16 @@ struct JsonEstimate {
 
 impl From<&Sampling> for JsonSample {
     fn from(sampling: &Sampling) -> Self {
-        let Sampling { rate: _, raised, totals, turns } = sampling;
-        let raised = raised.iter().map(|&(at, rate)| JsonRaised { at_s: at.as_secs_f64(), rate }).collect();
+        let Sampling { rate, raised, totals, turns } = sampling;
+        let every_bytes = match rate {
+            SampleRate::Bytes(bytes) => Some(*bytes),
+            SampleRate::Blocks(_) => None,
+        };
+        let raised =
+            raised.iter().map(|&(at, rate)| JsonRaised { at_s: at.as_secs_f64(), rate: rate.number() }).collect();
         let turns =
             turns.map(|Turns { share, since, windows }| JsonTurns { share, since_s: since.as_secs_f64(), windows });
-        Self { raised, turns, totals: totals.into() }
+        Self { every_bytes, raised, turns, totals: totals.into() }
     }
 }
 

@@ -14,7 +14,8 @@ use tracer_common::{
 use crate::{
     aggregate::{
         BlockCounters, Feature, IncompleteCount, LossCount, Overhead, OwnCost, ProbeStatus, ProcessSnapshot, Rates,
-        Sampled, SampledFrees, Sampling, SiteId, SiteSnapshot, Snapshot, StatCount, TargetInfo, TargetState, Tgid,
+        SampleRate, Sampled, SampledFrees, Sampling, SiteId, SiteSnapshot, Snapshot, StatCount, TargetInfo,
+        TargetState, Tgid, Weight, Weights,
     },
     analyze::sizes::{SizeBucket, Sizes},
     symbolize::{Frame, NoSymbol, Stack},
@@ -115,14 +116,17 @@ pub(crate) fn sampled() -> Snapshot {
             SampledFrees { more_bytes: freed * size * 63, more_objects: freed * 63, ..SampledFrees::default() };
         frees.objects[3] = (free_objects / 29) as i64;
         frees.bytes[3] = (free_bytes / 23) as i64;
-        let sampled = Sampled::new(64, tracked, &frees, 0.7);
+        let objects = Weight { mean: 1.0, evenness: 1.0, chance: 63.0 / 64.0 };
+        let weights = Weights { objects, bytes: Weight { evenness: 0.7, ..objects } };
+        let sampled = Sampled::new(SampleRate::Blocks(64), tracked, &frees, Some(&weights));
         site.counters = sampled.counters();
         totals += sampled;
         site.sampled = Some(Box::new(sampled));
     }
     snapshot.totals = totals.counters();
-    let raised = vec![(Duration::from_millis(12_300), 32), (Duration::from_secs(199), 64)];
-    let sample = Sampling { rate: 64, raised, totals, turns: None };
+    let raised = [(Duration::from_millis(12_300), 32), (Duration::from_secs(199), 64)];
+    let raised = raised.map(|(at, rate)| (at, SampleRate::Blocks(rate))).to_vec();
+    let sample = Sampling { rate: SampleRate::Blocks(64), raised, totals, turns: None };
     snapshot.notes = sample.notes().collect();
     snapshot.sample = Some(sample);
     snapshot.overhead =

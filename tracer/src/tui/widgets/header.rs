@@ -113,7 +113,7 @@ fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
         segments.extend(sampled.map(|sample| {
             let words = match sample.turns {
                 Some(turns) => format!("tracked {:.1} % of the time", turns.share * 100.0),
-                None => format!("1 in {}", sample.rate),
+                None => sample.rate.short(),
             };
             Span::styled(words, theme.bold())
         }));

@@ -172,7 +172,7 @@ fn overhead(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static
         lines.extend(wrapped(name("limit"), &words, Style::new(), width));
     }
     if let Some(sample) = &snapshot.sample {
-        let words = format!("1 block in {} is tracked: memory is estimated", sample.rate);
+        let words = format!("{} is tracked: memory is estimated", sample.rate.words());
         lines.extend(wrapped(name("sampling"), &words, Style::new(), width));
     }
     lines
