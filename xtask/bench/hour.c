@@ -10,7 +10,8 @@
 #include <time.h>
 
 enum { PERIOD = 10000, CACHE_PERIOD = 97, HELD = 20011, LEAK_BYTES = 96, CACHE_BYTES = 211 };
-/* Rounds of `work` for each pair: a third of a microsecond or so. The less a program does, the less room a share of its CPU time is. */
+/* Rounds of `work` for each pair: a third of a microsecond or so. The less a program does, the less room there is in a
+   share of its CPU time. */
 enum { WORK = 500 };
 
 enum { PARSED, LOOKED_UP, RENDERED, LOGGED, PAIRS, CACHED = PAIRS, PLANTED };

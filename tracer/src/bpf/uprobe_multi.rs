@@ -17,6 +17,8 @@ use super::{BpfError, error::chain, mapped, object, sys};
 #[derive(Debug)]
 pub(super) struct Programs {
     by_name: HashMap<&'static str, OwnedFd>,
+    /// One that is not for sessions.
+    first: &'static str,
 }
 
 impl Programs {
@@ -52,7 +54,7 @@ impl Programs {
                 Err(error) => log::debug!("the kernel has no sessions of uprobes: {error}"),
             }
         }
-        Ok(Self { by_name })
+        Ok(Self { by_name, first: names.first().copied().unwrap_or_default() })
     }
 
     /// Whether a program was loaded.
@@ -70,9 +72,9 @@ impl Programs {
         self.by_name.iter().map(|(name, program)| Ok((*name, program.try_clone()?))).collect()
     }
 
-    /// Any of the programs, for trying out what the kernel has.
+    /// One of the programs that are not for sessions, for trying out what the kernel has.
     pub(super) fn any_fd(&self) -> u32 {
-        self.by_name.values().next().map_or(u32::MAX, |fd| fd.as_raw_fd() as u32)
+        self.by_name.get(self.first).map_or(u32::MAX, |fd| fd.as_raw_fd() as u32)
     }
 
     /// Attaches a program to points of a file, in one process.

@@ -14,6 +14,7 @@ pub(crate) mod fd_words;
 mod frame_text;
 pub(crate) mod growth_words;
 mod json;
+mod listing;
 mod merged;
 mod order;
 mod startup;
@@ -24,6 +25,7 @@ mod text;
 mod text_analysis;
 mod text_fds;
 mod text_growth;
+mod text_heap;
 pub mod units;
 pub mod untrusted;
 mod words;
@@ -35,8 +37,8 @@ pub use json::{SCHEMA, write_json};
 pub use order::Sort;
 pub(crate) use order::sort_indices;
 pub use suppressions::Suppressions;
-pub(crate) use text::site_text;
 pub use text::{ReportOptions, write_text};
+pub(crate) use text_heap::site_text;
 pub(crate) use words::{
     loss_advice, loss_words, no_symbol_words, stack_end_words, stat_words, state_name, state_words,
 };

@@ -103,6 +103,11 @@ pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
+/// `1.5 KiB in 3 objects`.
+pub fn amount(size: u64, objects: u64) -> String {
+    format!("{} in {}", bytes(size), counted(objects, "object", "objects"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

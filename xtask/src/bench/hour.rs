@@ -34,6 +34,9 @@ const SAMPLES: u32 = 60;
 const QUARTERS: usize = 4;
 /// Between two readings of what leaktrace says that it costs: as often as it says so.
 const SECOND: Duration = Duration::from_secs(1);
+/// What leaktrace says is taken for this share at most: a second that is nothing but probes would be worth any number of
+/// others.
+const MOST: f64 = 0.99;
 /// The last quarter's memory is above the second one's by this share of it and this much at most.
 const GROWTH: f64 = 0.05;
 const GROWTH_MIB: f64 = 4.0;
@@ -63,14 +66,19 @@ struct Sample {
     anonymous_mib: f64,
     /// CPU time of the target.
     cpu_s: f64,
-    /// What of it is spent in probes, by what leaktrace says each second.
-    probes_s: f64,
+    /// Time in probes for each second of the target's own work, by what leaktrace says each second.
+    probes: f64,
 }
 
-impl Sample {
-    fn percent(&self) -> f64 {
-        self.probes_s / self.cpu_s * 100.0
-    }
+/// Percent of the target's CPU time in probes. Its own work is the same in each second.
+fn percent(samples: &[Sample]) -> f64 {
+    let probes = mean(samples.iter().map(|sample| sample.probes));
+    probes / (1.0 + probes) * 100.0
+}
+
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    values.sum::<f64>() / count
 }
 
 #[derive(Debug, Serialize)]
@@ -120,23 +128,22 @@ fn watch(tracer: &Tracer, target: u32, time: Duration) -> Result<Vec<Sample>> {
     let address: SocketAddr = url.strip_suffix("/metrics").context("metrics at another page")?.parse()?;
     let begun = Instant::now();
     let mut cpu_before = footprint::cpu_seconds(target)?;
-    let (mut samples, mut spent, mut used) = (Vec::new(), 0.0, 0.0);
+    let (mut samples, mut probes) = (Vec::new(), Vec::new());
     while samples.len() < SAMPLES as usize {
         thread::sleep(SECOND);
-        let cpu = footprint::cpu_seconds(target)?;
-        // It is of the last window, which is a second.
-        spent += said_share(address)? * (cpu - cpu_before);
-        used += cpu - cpu_before;
-        cpu_before = cpu;
+        // Not times the CPU time of a second that begins and ends elsewhere than leaktrace's own.
+        let share = said_share(address)?.min(MOST);
+        probes.push(share / (1.0 - share));
         if begun.elapsed() >= time * (samples.len() as u32 + 1) / SAMPLES {
+            let cpu = footprint::cpu_seconds(target)?;
             let memory = footprint::Memory::of(tracer.pid())?;
             samples.push(Sample {
                 resident_mib: memory.resident_kib as f64 / 1024.0,
                 anonymous_mib: memory.anonymous_kib as f64 / 1024.0,
-                cpu_s: used,
-                probes_s: spent,
+                cpu_s: cpu - cpu_before,
+                probes: mean(probes.drain(..)),
             });
-            (spent, used) = (0.0, 0.0);
+            cpu_before = cpu;
         }
     }
     Ok(samples)
@@ -165,10 +172,9 @@ fn show(samples: &[Sample]) -> Result<String> {
             Ok::<_, anyhow::Error>(format!("{median:.1} ({min:.1}–{max:.1})"))
         };
         let (anonymous, resident) = (memory(|sample| sample.anonymous_mib)?, memory(|sample| sample.resident_mib)?);
-        let sum = |of: fn(&Sample) -> f64| samples.iter().map(of).sum::<f64>();
-        let (cpu_s, probes_s) = (sum(|sample| sample.cpu_s), sum(|sample| sample.probes_s));
-        let percent = format!("{:.1}", probes_s / cpu_s * 100.0);
-        table.row([(index + 1).to_string(), anonymous, resident, number(cpu_s), percent]);
+        let cpu = number(samples.iter().map(|sample| sample.cpu_s).sum());
+        let in_probes = format!("{:.1}", percent(samples));
+        table.row([(index + 1).to_string(), anonymous, resident, cpu, in_probes]);
     }
     Ok(table.render())
 }
@@ -213,7 +219,7 @@ fn cost(samples: &[Sample], report: &Value, options: &Options) -> Result<String>
         report["overhead"][field].as_f64().with_context(|| format!("the report has no {field} of the overhead"))
     };
     let mean = overhead("probes_s")? / overhead("cpu_s")? * 100.0;
-    let most = samples.iter().map(Sample::percent).fold(0.0, f64::max);
+    let most = samples.chunks(1).map(percent).fold(0.0, f64::max);
     let seconds = options.minutes * 60 / SAMPLES;
     let line =
         promise::show("share of the target's CPU time in probes, as leaktrace says", mean, " %", AtMost(options.limit));
@@ -286,7 +292,7 @@ mod tests {
 
     fn samples(anonymous_mib: impl Fn(usize) -> f64) -> Vec<Sample> {
         let sample =
-            |index| Sample { resident_mib: 53.0, anonymous_mib: anonymous_mib(index), cpu_s: 10.0, probes_s: 0.3 };
+            |index| Sample { resident_mib: 53.0, anonymous_mib: anonymous_mib(index), cpu_s: 10.0, probes: 0.25 };
         (0..SAMPLES as usize).map(sample).collect()
     }
 
@@ -297,7 +303,8 @@ mod tests {
         assert!(line.starts_with("PASS") && line.contains("at most 46 MiB"), "{line}");
         assert!(flat(&samples(|index| 40.0 + index as f64)).unwrap().starts_with("over"));
         assert!(flat(&warming_up[..2]).is_err());
-        assert_eq!(show(&warming_up).unwrap().lines().count(), 5);
+        let table = show(&warming_up).unwrap();
+        assert!(table.lines().count() == 5 && table.lines().skip(1).all(|line| line.ends_with("  20.0")), "{table}");
     }
 
     #[test]
@@ -312,7 +319,8 @@ mod tests {
         };
         let line = r#"{"site":"planted","inuse_bytes":100,"inuse_objects":10}"#.to_owned();
         let ledger = Ledger::parse(&[line]).unwrap();
-        let report = |sites: Vec<Value>| json!({"elapsed_s": 100.0, "sample": {"turns": {"since_s": 10.0, "share": 0.125, "windows": 7}}, "sites": sites});
+        let turns = json!({"since_s": 10.0, "share": 0.125, "windows": 7});
+        let report = |sites: Vec<Value>| json!({"elapsed_s": 100.0, "sample": {"turns": turns}, "sites": sites});
         let good =
             report(vec![site("cached", "growing", 900.0), site("planted", "leaking", 7.0), site("x", "leaking", 1.0)]);
         let text = found(&ledger, &good).unwrap();

@@ -2,10 +2,10 @@
 
 use prost::Message;
 
-use super::{LIST, RowReader, Rows};
+use super::RowReader;
 use crate::{
     aggregate::{Faulted, PageFaults, ProcessFaults, Resident, Tgid},
-    record::error::Malformed,
+    record::{error::Malformed, limits::LIST, rows::Rows},
 };
 
 #[derive(Clone, PartialEq, Message)]

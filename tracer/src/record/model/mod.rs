@@ -11,36 +11,31 @@ pub(super) mod codes;
 mod descriptors;
 mod endpoint;
 mod growth;
+mod probes;
+mod processes;
 mod sampling;
 mod signals;
+mod sites;
 mod sizes;
 mod sums;
 mod time;
 mod verdicts;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use prost::Message;
 use tracer_common::{
     counter::{LossCause, Stat},
-    event::SiteKind,
     stack::StackEnd,
 };
 
-use self::time::Moment;
-use super::{
-    error::Malformed,
-    format::nanos,
-    limits::{LIST, ROW_BYTES},
-    rows::Rows,
-};
+use self::{processes::Target, time::Moment};
+use super::{error::Malformed, format::nanos, limits::ROW_BYTES, rows::Rows};
 use crate::{
     aggregate::{
-        BlockCounters, Ending, Faulted, Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, ProbeStatus,
-        ProcessSnapshot, Rates, Sampled, SiteId, SiteSnapshot, Snapshot, StatCount, Suppressed, TargetInfo,
-        TargetState, Tgid,
+        BlockCounters, Ending, Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, Rates, SiteId, Snapshot,
+        StatCount, Suppressed, TargetState, Tgid,
     },
-    analyze::{sizes::Sizes, survival::Ages, verdict::Verdict},
     symbolize::Stack,
 };
 
@@ -136,53 +131,6 @@ struct SessionRow {
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Target {
-    #[prost(uint32, tag = "1")]
-    pid: u32,
-    #[prost(string, tag = "2")]
-    comm: String,
-    #[prost(string, tag = "3")]
-    exe: String,
-    #[prost(string, repeated, tag = "4")]
-    cmdline: Vec<String>,
-}
-
-impl From<&TargetInfo> for Target {
-    fn from(target: &TargetInfo) -> Self {
-        let TargetInfo { pid, comm, exe, cmdline } = target;
-        Self { pid: pid.0, comm: comm.clone(), exe: exe.clone(), cmdline: cmdline.clone() }
-    }
-}
-
-impl From<Target> for TargetInfo {
-    fn from(target: Target) -> Self {
-        let Target { pid, comm, exe, mut cmdline } = target;
-        cmdline.truncate(LIST);
-        Self { pid: Tgid(pid), comm, exe, cmdline }
-    }
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ProcessRow {
-    #[prost(message, optional, tag = "1")]
-    info: Option<Target>,
-    #[prost(uint32, optional, tag = "2")]
-    parent: Option<u32>,
-    #[prost(uint32, tag = "3")]
-    state: u32,
-    #[prost(uint64, tag = "4")]
-    began_ns: u64,
-    #[prost(uint64, optional, tag = "5")]
-    ended_ns: Option<u64>,
-    #[prost(uint64, tag = "6")]
-    unseen_ns: u64,
-    #[prost(message, optional, tag = "7")]
-    totals: Option<Counters>,
-    #[prost(uint64, optional, tag = "8")]
-    fds: Option<u64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
 struct NoteRow {
     #[prost(string, tag = "1")]
     what: String,
@@ -196,51 +144,6 @@ struct CountRow {
     code: u32,
     #[prost(uint64, tag = "2")]
     count: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ProbeRow {
-    #[prost(string, tag = "1")]
-    module: String,
-    #[prost(string, tag = "2")]
-    symbol: String,
-    #[prost(uint64, tag = "3")]
-    offset: u64,
-    #[prost(string, tag = "4")]
-    kind: String,
-}
-
-/// Of all probes, in their order: apart from them, because the rest does not change.
-#[derive(Clone, PartialEq, Message)]
-struct HitsRow {
-    #[prost(uint64, repeated, tag = "1")]
-    hits: Vec<u64>,
-    /// What a hit costs, in nanoseconds and 1; 0 where that is not known.
-    #[prost(uint64, repeated, tag = "2")]
-    costs: Vec<u64>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SiteRow {
-    #[prost(uint32, tag = "1")]
-    tgid: u32,
-    #[prost(uint32, tag = "2")]
-    kind: u32,
-    #[prost(uint64, tag = "3")]
-    alloc_bytes: u64,
-    #[prost(uint64, tag = "4")]
-    alloc_objects: u64,
-    #[prost(uint64, tag = "5")]
-    free_bytes: u64,
-    #[prost(uint64, tag = "6")]
-    free_objects: u64,
-    #[prost(sint64, optional, tag = "7")]
-    oldest: Option<i64>,
-    #[prost(bool, tag = "8")]
-    suppressed: bool,
-    /// Page faults that were looked at.
-    #[prost(uint64, optional, tag = "16")]
-    samples: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -342,7 +245,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
     };
     rows.add(kind::SESSION, 0, &session);
     for (place, process) in (0..).zip(processes) {
-        rows.add(kind::PROCESS, place, &ProcessRow::from(process));
+        rows.add(kind::PROCESS, place, &processes::to_row(process));
     }
     for (place, Note { what, pids }) in (0..).zip(notes) {
         let row = NoteRow { what: what.as_ref().to_owned(), pids: pids.iter().map(|pid| pid.0).collect() };
@@ -365,15 +268,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
     for (place, &StatCount { stat, count }) in (0..).zip(stats) {
         rows.add(kind::STAT, place, &CountRow { code: stat.code(), count });
     }
-    for (place, ProbeStatus { module, symbol, offset, kind, hits: _, cost: _ }) in (0..).zip(probes) {
-        let (module, symbol, kind) = (module.clone(), symbol.clone(), (*kind).to_owned());
-        rows.add(kind::PROBE, place, &ProbeRow { module, symbol, offset: *offset, kind });
-    }
-    if !probes.is_empty() {
-        let hits = probes.iter().map(|probe| probe.hits).collect();
-        let costs = probes.iter().map(|probe| probe.cost.map_or(0, |cost| nanos(cost).saturating_add(1))).collect();
-        rows.add(kind::HITS, 0, &HitsRow { hits, costs });
-    }
+    probes::to_rows(probes, &mut rows);
     for (place, Feature { name, used, best }) in (0..).zip(features) {
         let row = FeatureRow { name: name.as_ref().to_owned(), used: used.as_ref().to_owned(), best: *best };
         rows.add(kind::FEATURE, place, &row);
@@ -389,59 +284,13 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
     }
     sampling::to_row(kind::SAMPLING, sample.as_ref(), &mut rows);
     for site in sites {
-        let SiteSnapshot {
-            id,
-            tgid,
-            kind,
-            counters,
-            faulted,
-            sampled,
-            oldest,
-            stack: _,
-            verdict,
-            ages,
-            sizes,
-            suppressed,
-        } = site;
-        let BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects } = *counters;
-        let row = SiteRow {
-            tgid: tgid.0,
-            kind: kind.code(),
-            alloc_bytes,
-            alloc_objects,
-            free_bytes,
-            free_objects,
-            oldest: oldest.map(|age| now.before(age)),
-            suppressed: *suppressed,
-            samples: faulted.map(|faulted| faulted.samples),
-        };
-        rows.add(kind::SITE, u64::from(id.0), &row);
-        verdicts::to_row(kind::VERDICT, *id, verdict.as_deref(), &mut rows);
-        ages::to_row(kind::AGES, *id, ages.as_deref(), &mut rows);
-        sizes::to_row(kind::SIZES, *id, sizes.as_deref(), &mut rows);
-        sampling::site_to_row(kind::SAMPLED, *id, sampled.as_deref(), &mut rows);
+        sites::to_rows(site, now, &mut rows);
     }
     if let Some(descriptors) = descriptors {
         descriptors::to_rows(descriptors, now, &mut rows);
     }
     rows.sort();
     rows
-}
-
-impl From<&ProcessSnapshot> for ProcessRow {
-    fn from(process: &ProcessSnapshot) -> Self {
-        let ProcessSnapshot { info, parent, state, began, ended, unseen, totals, fds } = process;
-        Self {
-            info: Some(info.into()),
-            parent: parent.map(|parent| parent.0),
-            state: codes::of_state(state),
-            began_ns: nanos(*began),
-            ended_ns: ended.map(nanos),
-            unseen_ns: nanos(*unseen),
-            totals: Some((*totals).into()),
-            fds: *fds,
-        }
-    }
 }
 
 /// A window, read.
@@ -490,13 +339,6 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
     let session: SessionRow = reader.one(kind::SESSION)?.ok_or(Malformed("a window does not say of what it is"))?;
     let elapsed = Duration::from_nanos(head.elapsed_ns);
     let now = Moment::after(elapsed);
-    let hits = reader.one::<HitsRow>(kind::HITS)?.unwrap_or_default();
-    let mut judged = Judged {
-        verdicts: verdicts::from_rows(&mut reader, kind::VERDICT)?,
-        ages: ages::from_rows(&mut reader, kind::AGES)?,
-        sizes: sizes::from_rows(&mut reader, kind::SIZES)?,
-        sampled: sampling::sites_from_rows(&mut reader, kind::SAMPLED)?,
-    };
     let mut unknown = 0;
     let growth = growth::from_rows(&reader, kind::GROWTH)?;
     let period = growth.as_ref().map_or(0, |growth| growth.period);
@@ -506,7 +348,7 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
         elapsed,
         window: Duration::from_nanos(head.window_ns),
         target: session.target.unwrap_or_default().into(),
-        processes: reader.all(kind::PROCESS, |_, row| process(row))?,
+        processes: reader.all(kind::PROCESS, |_, row| processes::from_row(row))?,
         state: codes::state(head.state).unwrap_or(TargetState::Running),
         ending: head.exit_code.map(Ending::Code).or(head.signal.map(Ending::Signal)),
         analysis: reader.all(kind::ANALYSIS, |_, row| Some(analysis::from_row(row, &mut unknown)))?,
@@ -519,7 +361,7 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
         })?,
         heap_traced: session.heap_traced,
         growth,
-        sites: reader.all(kind::SITE, |key, row| site(key, &row, period, now, &stack, &mut judged))?,
+        sites: sites::from_rows(&mut reader, period, now, &stack)?,
         totals: head.totals.unwrap_or_default().into(),
         sample: sampling::from_row(&reader, kind::SAMPLING)?,
         rates: Rates {
@@ -537,7 +379,7 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
         stats: reader.all(kind::STAT, |_, CountRow { code, count }| {
             Some(StatCount { stat: Stat::try_from(code).ok()?, count })
         })?,
-        probes: reader.all(kind::PROBE, |place, row| probe(row, usize::try_from(place).ok()?, &hits))?,
+        probes: probes::from_rows(&mut reader)?,
         features: reader.all(kind::FEATURE, |_, FeatureRow { name, used, best }| {
             Some(Feature { name: name.into(), used: used.into(), best })
         })?,
@@ -551,64 +393,7 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
         }),
         descriptors: descriptors::from_rows(&mut reader, now, &stack)?,
     };
-    let mut decoded = Decoded { snapshot, lost_windows: head.lost_windows, unknown: reader.unknown + unknown };
-    decoded.snapshot.sites.sort_by_key(SiteSnapshot::order);
+    let decoded = Decoded { snapshot, lost_windows: head.lost_windows, unknown: reader.unknown + unknown };
     sums::check(&decoded.snapshot)?;
     Ok(decoded)
-}
-
-fn process(row: ProcessRow) -> Option<ProcessSnapshot> {
-    let ProcessRow { info, parent, state, began_ns, ended_ns, unseen_ns, totals, fds } = row;
-    Some(ProcessSnapshot {
-        info: info?.into(),
-        parent: parent.map(Tgid),
-        state: codes::state(state)?,
-        began: Duration::from_nanos(began_ns),
-        ended: ended_ns.map(Duration::from_nanos),
-        unseen: Duration::from_nanos(unseen_ns),
-        totals: totals.unwrap_or_default().into(),
-        fds,
-    })
-}
-
-fn probe(row: ProbeRow, place: usize, HitsRow { hits, costs }: &HitsRow) -> Option<ProbeStatus> {
-    let ProbeRow { module, symbol, offset, kind } = row;
-    let hits = hits.get(place).copied().unwrap_or_default();
-    let cost = costs.get(place).and_then(|cost| cost.checked_sub(1)).map(Duration::from_nanos);
-    Some(ProbeStatus { module, symbol, offset, kind: codes::probe_kind(&kind)?, hits, cost })
-}
-
-/// What was found out about sites.
-struct Judged {
-    verdicts: HashMap<SiteId, Arc<Verdict>>,
-    ages: HashMap<SiteId, Arc<Ages>>,
-    sizes: HashMap<SiteId, Arc<Sizes>>,
-    sampled: HashMap<SiteId, Box<Sampled>>,
-}
-
-fn site(
-    key: u64,
-    row: &SiteRow,
-    period: u64,
-    now: Moment,
-    stack: impl Fn(SiteId) -> Arc<Stack>,
-    Judged { verdicts, ages, sizes, sampled }: &mut Judged,
-) -> Option<SiteSnapshot> {
-    let SiteRow { tgid, kind, alloc_bytes, alloc_objects, free_bytes, free_objects, oldest, suppressed, samples } =
-        *row;
-    let id = SiteId(u32::try_from(key).ok()?);
-    Some(SiteSnapshot {
-        id,
-        tgid: Tgid(tgid),
-        kind: SiteKind::try_from(kind).ok()?,
-        counters: BlockCounters { alloc_bytes, alloc_objects, free_bytes, free_objects },
-        faulted: samples.map(|samples| Faulted { samples, period }),
-        sampled: sampled.remove(&id),
-        oldest: oldest.map(|born| now.since(born)),
-        stack: stack(id),
-        verdict: verdicts.remove(&id),
-        ages: ages.remove(&id),
-        sizes: sizes.remove(&id),
-        suppressed,
-    })
 }

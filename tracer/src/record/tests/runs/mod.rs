@@ -1,7 +1,10 @@
 //! Strategies for Snapshots of a run: the same few sites, descriptors and peers in all of them, with any numbers. They are
 //! boxed, because a thread's stack has no room for all of them at once.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+mod analysis;
+mod descriptors;
+
+use std::{sync::Arc, time::Duration};
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tracer_common::{
@@ -11,27 +14,21 @@ use tracer_common::{
     stack::StackEnd,
 };
 
+use self::{
+    analysis::{analysis, verdict},
+    descriptors::descriptors,
+};
 use crate::{
     aggregate::{
-        BlockCounters, Corrections, Descriptors, Direction, Ending, Endpoint, Faulted, Fd, FdKind, FdLimits, FdSignal,
-        FdSite, Feature, IncompleteCount, LossCount, Note, OpenFd, Origin, Overhead, OwnCost, PageFaults, Peer,
+        BlockCounters, Ending, Faulted, Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, PageFaults,
         ProbeStatus, ProcessFaults, ProcessSnapshot, Rates, Resident, SampleRate, Sampled, Sampling, SiteId,
-        SiteSnapshot, Snapshot, Socket, Spread, StatCount, Suppressed, TargetInfo, TargetState, TcpState, Tgid, Turns,
-        Weighed,
+        SiteSnapshot, Snapshot, Spread, StatCount, Suppressed, TargetInfo, TargetState, Tgid, Turns, Weighed,
     },
     analyze::{
-        Estimate, ProcessAnalysis,
-        history::ProcessReading,
-        process::{Eta, Explanation, Growth, Part, PartKind, Pressure, ProcessSignal},
         sizes::{SizeBucket, Sizes},
         survival::Ages,
-        verdict::{Label, Rate, Verdict},
     },
     symbolize::{Frame, NoSymbol, Stack},
-    target::{
-        limits::{LimitKind, MemoryLimit},
-        sockets::service_of,
-    },
 };
 
 /// Sites of the heap have ids below, those of descriptors from here on.
@@ -211,101 +208,6 @@ fn sizes() -> BoxedStrategy<Arc<Sizes>> {
     proptest::collection::vec(bucket, 0..5).prop_map(sizes).boxed()
 }
 
-fn estimate() -> impl Strategy<Value = Estimate> {
-    let real = || prop_oneof![real(), Just(-0.0)];
-    (real(), real(), real()).prop_map(|(value, low, high)| Estimate { value, low, high })
-}
-
-fn verdict() -> BoxedStrategy<Arc<Verdict>> {
-    let label = select(vec![
-        Label::Leaking,
-        Label::Growing,
-        Label::Bounded,
-        Label::Steady,
-        Label::Churn,
-        Label::StartUp,
-        Label::PreExisting,
-    ]);
-    let rate = (estimate(), estimate()).prop_map(|(bytes, objects)| Rate { bytes, objects });
-    (label, 0.0..1.0_f64, text(), maybe(rate), span())
-        .prop_map(|(label, confidence, reason, rate, since)| {
-            Arc::new(Verdict { label, confidence, reason, rate, since })
-        })
-        .boxed()
-}
-
-fn growth() -> BoxedStrategy<Growth> {
-    (estimate(), estimate(), any::<bool>(), any::<u64>())
-        .prop_map(|(per_s, per_hour, certain, now)| Growth { per_s, per_hour, certain, now })
-        .boxed()
-}
-
-fn memory_limit() -> BoxedStrategy<MemoryLimit> {
-    let kind = select(vec![
-        LimitKind::CgroupMax,
-        LimitKind::CgroupHigh,
-        LimitKind::CgroupV1,
-        LimitKind::AddressSpace,
-        LimitKind::Data,
-        LimitKind::Machine,
-    ]);
-    (kind, any::<u64>(), any::<u64>(), text())
-        .prop_map(|(kind, bytes, used, cgroup)| MemoryLimit { kind, bytes, used, cgroup })
-        .boxed()
-}
-
-fn process_signal() -> BoxedStrategy<ProcessSignal> {
-    let eta =
-        || (span(), span(), maybe(span())).prop_map(|(expected, earliest, latest)| Eta { expected, earliest, latest });
-    let pressure = (any::<u64>(), any::<u64>()).prop_map(|(used, limit)| Pressure { used, limit });
-    prop_oneof![
-        (memory_limit(), eta()).prop_map(|(limit, eta)| ProcessSignal::OutOfMemory { limit, eta }),
-        (pressure, eta()).prop_map(|(pressure, eta)| ProcessSignal::OutOfDescriptors { pressure, eta }),
-        (memory_limit(), any::<u8>()).prop_map(|(limit, mark)| ProcessSignal::NearMemoryLimit { limit, mark }),
-        (growth(), any::<bool>(), any::<u64>()).prop_map(|(growth, resident, mark)| ProcessSignal::Growth {
-            growth,
-            resident,
-            mark
-        }),
-    ]
-    .boxed()
-}
-
-fn explanation() -> BoxedStrategy<Explanation> {
-    let kind = select(vec![
-        PartKind::Blocks,
-        PartKind::BeforeAttach,
-        PartKind::Mapped,
-        PartKind::Files,
-        PartKind::Shared,
-        PartKind::LazyFree,
-        PartKind::Retained,
-    ]);
-    let parts = vec((kind, number()).prop_map(|(kind, bytes)| Part { kind, bytes }), 0..4);
-    (parts, text()).prop_map(|(parts, words)| Explanation { parts, words }).boxed()
-}
-
-fn analysis() -> BoxedStrategy<(Tgid, ProcessAnalysis)> {
-    let reading = [(); 7].map(|()| maybe(any::<u64>())).prop_map(
-        |[rss, pss, cgroup, outstanding, open_fds, unknown_frees, lost]| ProcessReading {
-            rss,
-            pss,
-            cgroup,
-            outstanding,
-            open_fds,
-            unknown_frees,
-            lost,
-        },
-    );
-    let growths = [(); 3].map(|()| maybe(growth()));
-    (any::<u32>(), reading, growths, vec(memory_limit(), 0..3), vec(process_signal(), 0..3), maybe(explanation()))
-        .prop_map(|(pid, reading, [resident, outstanding, open_fds], limits, signals, explanation)| {
-            let analysis = ProcessAnalysis { reading, resident, outstanding, open_fds, limits, signals, explanation };
-            (Tgid(pid), analysis)
-        })
-        .boxed()
-}
-
 fn suppressed() -> impl Strategy<Value = Suppressed> {
     (text(), number(), number(), number()).prop_map(|(pattern, sites, inuse_bytes, inuse_objects)| Suppressed {
         pattern,
@@ -313,190 +215,6 @@ fn suppressed() -> impl Strategy<Value = Suppressed> {
         inuse_bytes,
         inuse_objects,
     })
-}
-
-fn id() -> impl Strategy<Value = SiteId> {
-    (0..2 * FD_SITES).prop_map(SiteId)
-}
-
-fn endpoint() -> impl Strategy<Value = Endpoint> {
-    prop_oneof![any::<SocketAddr>().prop_map(Endpoint::Inet), text().prop_map(|path| Endpoint::Unix(path.into()))]
-}
-
-fn direction() -> impl Strategy<Value = Direction> {
-    select(vec![Direction::Outbound, Direction::Inbound])
-}
-
-fn tcp_state() -> impl Strategy<Value = TcpState> {
-    select(vec![
-        TcpState::Established,
-        TcpState::SynSent,
-        TcpState::SynReceived,
-        TcpState::FinWait1,
-        TcpState::FinWait2,
-        TcpState::TimeWait,
-        TcpState::Closed,
-        TcpState::CloseWait,
-        TcpState::LastAck,
-        TcpState::Listen,
-        TcpState::Closing,
-    ])
-}
-
-fn socket() -> BoxedStrategy<Socket> {
-    let ends = (maybe(direction()), maybe(endpoint()), maybe(endpoint()), maybe(tcp_state()));
-    let traffic = (maybe(number()), maybe(number()), maybe(any::<u32>()), maybe(any::<u32>()));
-    let times = (maybe(span()), maybe(span()), maybe(span()));
-    (ends, traffic, times, maybe(id()))
-        .prop_map(
-            |(
-                (direction, local, peer, state),
-                (rx_bytes, tx_bytes, recv_queue, send_queue),
-                (idle, connect_latency, close_wait),
-                connected_by,
-            )| Socket {
-                direction,
-                local,
-                peer,
-                state,
-                idle,
-                rx_bytes,
-                tx_bytes,
-                recv_queue,
-                send_queue,
-                connect_latency,
-                close_wait,
-                connected_by,
-            },
-        )
-        .boxed()
-}
-
-fn open_fd() -> BoxedStrategy<OpenFd> {
-    let origin = prop_oneof![Just(Origin::BeforeAttach), Just(Origin::Unseen), id().prop_map(Origin::Site)];
-    let key = (prop_oneof![0..2_u32, any::<u32>()], prop_oneof![0..9_u32, any::<u32>()]);
-    (key, select(FdKind::ALL), text(), origin, maybe(span()), maybe(socket()))
-        .prop_map(|((tgid, fd), kind, detail, origin, age, socket)| OpenFd {
-            tgid: Tgid(tgid),
-            fd: Fd(fd),
-            kind,
-            detail: detail.into(),
-            origin,
-            age,
-            socket: socket.map(Box::new),
-        })
-        .boxed()
-}
-
-fn fd_site() -> BoxedStrategy<FdSite> {
-    let kinds = vec((select(FdKind::ALL), number()), 0..3);
-    (FD_SITES..2 * FD_SITES, any::<u32>(), number(), number(), maybe(span()), kinds, stack(), maybe(verdict()))
-        .prop_map(|(id, tgid, opened, closed, oldest, kinds, stack, verdict)| FdSite {
-            id: SiteId(id),
-            tgid: Tgid(tgid),
-            opened,
-            closed,
-            oldest,
-            kinds,
-            stack,
-            verdict,
-        })
-        .boxed()
-}
-
-fn peer() -> BoxedStrategy<Peer> {
-    let numbers = [(); 5].map(|()| number());
-    let shares = || vec((id(), number()), 0..3);
-    (
-        direction(),
-        endpoint(),
-        numbers,
-        maybe(span()),
-        (real(), real(), any::<bool>()),
-        maybe(span()),
-        shares(),
-        shares(),
-    )
-        .prop_map(
-            |(
-                direction,
-                endpoint,
-                [open, idle, close_wait, opened, closed],
-                oldest,
-                (opened_per_min, closed_per_min, growing),
-                connect_latency,
-                sites,
-                connected_by,
-            )| Peer {
-                direction,
-                service: service_of(&endpoint),
-                endpoint,
-                open,
-                idle,
-                close_wait,
-                oldest,
-                opened,
-                closed,
-                opened_per_min,
-                closed_per_min,
-                growing,
-                connect_latency,
-                sites,
-                connected_by,
-            },
-        )
-        .boxed()
-}
-
-fn limits() -> impl Strategy<Value = FdLimits> {
-    (number(), number(), number()).prop_map(|(nofile_soft, nofile_hard, open)| FdLimits {
-        nofile_soft,
-        nofile_hard,
-        open,
-    })
-}
-
-fn signal() -> BoxedStrategy<FdSignal> {
-    prop_oneof![
-        (number(), span(), maybe(id()), maybe(endpoint()))
-            .prop_map(|(count, oldest, site, endpoint)| { FdSignal::CloseWait { count, oldest, site, endpoint } }),
-        (real(), span(), maybe(id())).prop_map(|(per_min, over, site)| FdSignal::Growth { per_min, over, site }),
-        (direction(), endpoint(), real(), real()).prop_map(|(direction, endpoint, opened_per_min, closed_per_min)| {
-            FdSignal::Unreleased { direction, endpoint, opened_per_min, closed_per_min }
-        }),
-        (number(), span(), maybe(endpoint())).prop_map(|(count, oldest, endpoint)| FdSignal::HalfOpen {
-            count,
-            oldest,
-            endpoint
-        }),
-        (any::<u8>(), limits()).prop_map(|(mark, limits)| FdSignal::NearLimit { mark, limits }),
-    ]
-    .boxed()
-}
-
-fn descriptors() -> BoxedStrategy<Descriptors> {
-    let lists = (vec(fd_site(), 0..6), vec(open_fd(), 0..8), vec(peer(), 0..4), vec(signal(), 0..4), vec(text(), 0..3));
-    (lists, maybe(span()), maybe(limits()), (number(), number(), number()), span())
-        .prop_map(|((mut sites, mut open, peers, signals, limitations), looked, limits, corrected, stale)| {
-            let (unseen_closes, unseen_opens, replaced) = corrected;
-            sites.sort_by_key(|site| site.id);
-            sites.dedup_by_key(|site| site.id);
-            sites.sort_by_key(FdSite::order);
-            open.sort_by_key(|fd| (fd.tgid, fd.fd));
-            open.dedup_by_key(|fd| (fd.tgid, fd.fd));
-            Descriptors {
-                sites,
-                open: Arc::new(open),
-                looked,
-                peers,
-                limits,
-                signals,
-                corrections: Corrections { unseen_closes, unseen_opens, replaced },
-                limitations,
-                stale,
-            }
-        })
-        .boxed()
 }
 
 fn note() -> impl Strategy<Value = Note> {
