@@ -127,6 +127,20 @@ fn other_rates_and_ways_of_attaching_sample_as_well() -> Result<()> {
     Ok(())
 }
 
+/// Large blocks are always tracked, and many small ones stand for each that is.
+#[test]
+fn a_sample_by_size_estimates_bytes() -> Result<()> {
+    for way in ["uprobe-session", "uprobe-multi", "perf-event-old"] {
+        let traced = Traced::run(sampled(200_003)?, &["--sample", "2KiB", "--attach", way])?;
+        traced.check_all().context(way)?;
+        ensure!(traced.json["sample"]["every_bytes"] == 2_048, "{}", traced.json["sample"]);
+        // Of 101 bytes: as likely as those of 64.
+        let planted = traced.site("planted")?;
+        ensure!(planted.rate == 32, "{planted:?}");
+    }
+    Ok(())
+}
+
 /// The table is thinned out while it fills up: nothing is lost.
 #[test]
 fn a_full_table_raises_the_rate_and_loses_nothing() -> Result<()> {

@@ -35,7 +35,7 @@ impl Traced {
 
     fn allocate(&mut self, address: u64, size: u64) {
         self.births += 1;
-        let hash = self.state.hash(self.tgid, address, u64::from(self.tgid) << 40 | self.births * 1_000);
+        let hash = self.state.hash(self.tgid, address, (u64::from(self.tgid) << 40) | (self.births * 1_000));
         let tracked = self.state.keeps(hash, size);
         self.truth.alloc_bytes += size;
         self.truth.alloc_objects += 1;
@@ -182,6 +182,14 @@ fn estimates_are_right_in_the_mean_and_their_intervals_hold_the_truth() {
             assert!(width <= 2.5 * needed, "{name} of {rate}: ± {width:.0} where ± {needed:.0} would do");
         }
     }
+}
+
+#[test]
+fn rates_are_said_in_their_unit() {
+    let (blocks, bytes) = (SampleRate::Blocks(64), SampleRate::Bytes(512 << 10));
+    assert_eq!((blocks.short(), bytes.short()), ("1 in 64".to_owned(), "1 per 512.0 KiB".to_owned()));
+    assert_eq!((blocks.words(), bytes.words()), ("1 block in 64".to_owned(), "1 block per 512.0 KiB".to_owned()));
+    assert!(!bytes.is_all() && SampleRate::default().is_all() && bytes.with(2) == SampleRate::Bytes(2));
 }
 
 /// A site that all blocks have left holds nothing, whatever the rates were.

@@ -387,6 +387,19 @@ mod tests {
     }
 
     #[test]
+    fn samples_are_numbers_of_blocks_or_of_bytes() {
+        for (text, blocks) in [("1", 1), ("64", 64), ("1048576", 1 << 20)] {
+            assert_eq!(sample(text), Ok(SampleRate::Blocks(blocks)));
+        }
+        for (text, bytes) in [("512KiB", 1 << 19), ("512kB", 1 << 19), ("1MiB", 1 << 20), ("90B", 64), ("91B", 128)] {
+            assert_eq!(sample(text), Ok(SampleRate::Bytes(bytes)));
+        }
+        for bad in ["", "0", "1.5", "-1", "1048577", "0B", "1GiB", "5s", "64 elephants"] {
+            assert!(sample(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn allocators_are_named_by_path_and_prefix() {
         let named = |path: &str, prefix: &str| Ok(NamedAllocator { path: path.to_owned(), prefix: prefix.to_owned() });
         assert_eq!(allocator("libpool.so"), named("libpool.so", ""));
