@@ -15,6 +15,7 @@ mod frame_text;
 pub(crate) mod growth_words;
 mod json;
 mod merged;
+pub(crate) mod mode_words;
 mod order;
 mod startup;
 mod suppressions;

@@ -14,6 +14,7 @@ use super::{
     growth_words::faulted_words,
     library_runs,
     merged::{Merged, merge, owner_words, parts_words},
+    mode_words::modes_words,
     sort_indices, stack_end_words,
     startup::is_startup,
     state_name, state_words,
@@ -107,6 +108,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         notes,
         heap_traced,
         growth,
+        modes,
         sites: _,
         totals: _,
         sample,
@@ -138,6 +140,9 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         heap_numbers(snapshot, out)?;
     } else {
         writeln!(out, "memory       not traced: started with --fds")?;
+    }
+    if let Some(words) = modes_words(modes) {
+        writeln!(out, "mode         {words}")?;
     }
     if let Some(overhead) = overhead {
         let percent = overhead.share() * 100.0;
@@ -463,6 +468,13 @@ mod tests {
     #[test]
     fn growth_is_estimated_from_page_faults() {
         insta::assert_snapshot!(report(&testing::growth(), &ReportOptions { top: 2, ..Default::default() }));
+    }
+
+    #[test]
+    fn page_faults_in_place_of_blocks_say_what_was_before() {
+        let text = report(&testing::growth_for_the_budget(), &ReportOptions { top: 1, ..Default::default() });
+        let head: Vec<&str> = text.lines().take_while(|line| !line.starts_with('#')).collect();
+        insta::assert_snapshot!(head.join("\n"));
     }
 
     #[test]

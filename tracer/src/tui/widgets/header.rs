@@ -14,7 +14,9 @@ use crate::{
     aggregate::{IncompleteCount, LossCount, ProcessSnapshot, Rates, Snapshot},
     analyze::process::ProcessSignal,
     report::{
-        estimate_mark, state_words,
+        estimate_mark,
+        mode_words::change_words,
+        state_words,
         units::{bytes, count, duration, rate, signed_bytes},
         untrusted::clean,
     },
@@ -102,7 +104,9 @@ fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
     }
     if let Some(faults) = &snapshot.growth {
         segments.push(Span::raw(format!("1 page fault in {}", count(faults.period))));
-        segments.push(Span::styled("estimates; no probes", theme.dim()));
+        if snapshot.modes.latest.is_empty() {
+            segments.push(Span::styled("estimates; no probes", theme.dim()));
+        }
     }
     if snapshot.heap_traced {
         let Rates { allocs_per_s, frees_per_s, .. } = snapshot.rates;
@@ -112,8 +116,9 @@ fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
         let sampled = snapshot.sample.as_ref();
         segments.extend(sampled.map(|sample| {
             let words = match sample.turns {
-                Some(turns) => format!("tracked {:.1} % of the time", turns.share * 100.0),
-                None => format!("1 in {}", sample.rate),
+                Some(turns) if turns.share >= 1.0 && sample.rate == 1 => "all tracked again".to_owned(),
+                Some(turns) if turns.share < 1.0 => format!("tracked {:.1} % of the time", turns.share * 100.0),
+                _ => format!("1 in {}", sample.rate),
             };
             Span::styled(words, theme.bold())
         }));
@@ -124,6 +129,7 @@ fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
             if percent >= overhead.limit.map_or(DEAR, |limit| limit * 110.0) { theme.warning() } else { Style::new() };
         Span::styled(format!("costs {percent:.1} %"), style)
     }));
+    segments.extend(change_words(&snapshot.modes).map(|words| Span::styled(words, theme.dim())));
     fitting(segments, width)
 }
 
