@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use leaktrace_tests::{
     leaker::{Leaker, compile},
+    recording::RecordingFile,
     tracer::{self, Tracer},
 };
 use serde_json::Value;
@@ -141,12 +142,23 @@ fn page_faults_are_followed_where_probes_are_too_dear() -> Result<()> {
 #[test]
 fn blocks_are_tracked_again_when_the_load_has_fallen() -> Result<()> {
     let mut leaker = surge(8, 25)?;
-    let tracer = Tracer::attach_with(leaker.pid(), &["--duration", "600s", "--heap", "--max-overhead", "5"])?;
+    let recording = RecordingFile::new()?;
+    let options = ["--duration", "600s", "--heap", "--max-overhead", "5", "--record", recording.argument()?];
+    let tracer = Tracer::attach_with(leaker.pid(), &options)?;
     let ledger = leaker.release()?;
     let ended = tracer.interrupt()?;
     ended.report()?;
     let report = ended.json()?;
     leaker.finish()?;
+
+    // As it was shown, at the end and while page faults were followed.
+    ensure!(recording.json(&[])?["modes"] == report["modes"], "{}", report["modes"]);
+    let then = recording.json(&["--at", "6s"])?;
+    ensure!(then["traced"] == serde_json::json!(["growth"]), "{then}");
+    ensure!(
+        sites(&then, "page_fault", "grown").next().is_some() && ways(&then).last() == Some(&"page_faults"),
+        "{then}"
+    );
 
     let text = serde_json::to_string_pretty(&report)?;
     ensure!(report["traced"] == serde_json::json!(["heap"]) && report.get("growth").is_none(), "{text}");

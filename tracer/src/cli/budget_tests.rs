@@ -217,3 +217,32 @@ fn a_load_that_comes_and_goes_is_looked_at_more_and_more_seldom() {
     // Each time that the load returns while all is tracked, it takes a second to notice.
     assert!(work.probes <= 0.05 * work.cpu + grows as f64 * 8.0 * 1.2 + 8.0, "{work:?} in {grows}");
 }
+
+#[test]
+fn what_is_open_at_the_end_is_known() {
+    let begun = Instant::now();
+    let mut budget = Budget::new(0.05, false, begun, fastrand::Rng::with_seed(7));
+    let mut work = Work::default();
+    let mut windows = 0;
+    for tick in 1..3_000 {
+        let now = begun + Duration::from_millis(10 * tick);
+        let probes = if windows % 2 == 0 { 0.01 } else { 0.0 };
+        (work.cpu, work.probes, work.idle) = (work.cpu + 0.01, work.probes + 0.5 * probes, work.idle + 0.3 * probes);
+        if !budget.is_due(now) {
+            continue;
+        }
+        match budget.step(now, Some(work)) {
+            Step::Rest { .. } => {
+                assert!(!budget.is_tracking(), "it rests");
+                windows += 1;
+            }
+            Step::Resume => {
+                budget.resumed(now);
+                assert!(budget.is_tracking(), "it is in a window");
+                windows += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(windows > 2, "{windows}");
+}

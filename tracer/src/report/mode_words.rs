@@ -39,14 +39,20 @@ pub(crate) fn modes_words(modes: &Modes) -> Option<String> {
     Some(format!("{}{before}", since(present)))
 }
 
-/// What was before, and until when, in few words; `None` where nothing was.
-pub(crate) fn change_words(modes: &Modes) -> Option<String> {
-    let (present, before) = (modes.present()?, modes.previous()?);
-    let before = match before.mode {
+/// The present way, and what was before or why it is this one, in few words each; `None` where nothing was but a look at what
+/// tracking would cost, and blocks are tracked.
+pub(crate) fn change_words(modes: &Modes) -> Option<[String; 2]> {
+    let short = |mode| match mode {
         Mode::Windows(_) => "windows".to_owned(),
+        Mode::PageFaults => "faults".to_owned(),
         mode => mode_words(mode),
     };
-    Some(format!("was {before} until {}", duration(present.since)))
+    let ModeSince { since, mode } = modes.present()?;
+    let present = format!("{} since {}", short(mode), duration(since));
+    match modes.previous() {
+        Some(before) => Some([present, format!("was {}", short(before.mode))]),
+        None => (mode == Mode::PageFaults).then(|| [present, "probes too dear".to_owned()]),
+    }
 }
 
 #[cfg(test)]
@@ -73,6 +79,8 @@ mod tests {
             "page faults since 1m 11s; before: blocks 1.6 % of the time since 7s, 1 block in 64 since 3s, all blocks since \
              1s, 1 other earlier"
         );
-        assert_eq!(change_words(&modes).expect("there was one"), "was windows until 1m 11s");
+        assert_eq!(change_words(&modes).expect("there was one"), ["faults since 1m 11s", "was windows"]);
+        let modes = Modes { latest: vec![since(0, Mode::Hits), since(1, Mode::PageFaults)], earlier: 0 };
+        assert_eq!(change_words(&modes).expect("it is worth a word"), ["faults since 1s", "probes too dear"]);
     }
 }

@@ -129,7 +129,6 @@ fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
             if percent >= overhead.limit.map_or(DEAR, |limit| limit * 110.0) { theme.warning() } else { Style::new() };
         Span::styled(format!("costs {percent:.1} %"), style)
     }));
-    segments.extend(change_words(&snapshot.modes).map(|words| Span::styled(words, theme.dim())));
     fitting(segments, width)
 }
 
@@ -150,6 +149,7 @@ fn target<'a>(state: &State, snapshot: &'a Snapshot, theme: Theme, width: u16, e
         // What there is no room for is the last ones.
         segments.swap(1, 2);
     }
+    segments.extend(change_words(&snapshot.modes).into_iter().flatten().map(Span::raw));
     segments.retain(|segment| !segment.content.is_empty());
     match &state.recorded {
         Some(recorded) => segments.insert(0, Span::styled(recording(recorded, narrow), theme.heading())),
