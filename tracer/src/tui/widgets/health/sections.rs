@@ -176,7 +176,7 @@ fn overhead(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static
     if let Some(words) = modes_words(&snapshot.modes) {
         lines.extend(wrapped(name("mode"), &words, Style::new(), width));
     }
-    if let Some(sample) = &snapshot.sample {
+    if let Some(sample) = snapshot.sample.as_ref().filter(|sample| sample.rate > 1) {
         let words = format!("1 block in {} is tracked: memory is estimated", sample.rate);
         lines.extend(wrapped(name("sampling"), &words, Style::new(), width));
     }
