@@ -140,9 +140,8 @@ fn count_free(tgid: u32, address: u64, block: &Block) {
             count::add(&raw mut (*counters).free_objects, 1);
         }
     }
-    let mut times = 1;
-    if !state.is_all() {
-        times = state.weight(block.size);
+    let times = state.weight(block.size);
+    if times > 1 {
         sample::freed(state, tgid, address, block, times);
     }
     count::death(block.site, now().saturating_sub(block.born_ns), times);

@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use leaktrace_tests::{
     leaker::{Leaker, compile},
+    recording::RecordingFile,
     tracer::{self, Tracer},
 };
 use serde_json::Value;
@@ -82,17 +83,122 @@ fn what_costs_little_is_exact() -> Result<()> {
     Ok(())
 }
 
+/// The names of the ways in which memory was followed, and the sites of a kind with a function of this name.
+fn ways(report: &Value) -> Vec<&str> {
+    report["modes"]["latest"].as_array().into_iter().flatten().filter_map(|mode| mode["mode"].as_str()).collect()
+}
+
+fn sites<'a>(report: &'a Value, kind: &'a str, function: &'a str) -> impl Iterator<Item = &'a Value> {
+    let is_in = move |site: &&Value| {
+        site["kind"] == kind
+            && site["frames"].as_array().is_some_and(|frames| frames.iter().any(|frame| frame["function"] == function))
+    };
+    report["sites"].as_array().into_iter().flatten().filter(is_in)
+}
+
+fn surge(busy: u32, calm: u32) -> Result<Leaker> {
+    let seconds = [busy, calm].map(|seconds| seconds.to_string());
+    Leaker::start_program(Command::new(compile("surge.c")?).args(seconds))
+}
+
+/// It allocates and frees so much that there is no room for probes at all.
 #[test]
-fn a_limit_is_refused_where_it_cannot_be_kept() -> Result<()> {
+fn page_faults_are_followed_where_probes_are_too_dear() -> Result<()> {
+    let mut leaker = surge(25, 0)?;
+    let tracer = Tracer::attach_with(leaker.pid(), &["--duration", "600s", "--heap", "--max-overhead", "0.05"])?;
+    let ledger = leaker.release()?;
+    let ended = tracer.interrupt()?;
+    ended.report()?;
+    let report = ended.json()?;
+    leaker.finish()?;
+
+    let text = serde_json::to_string_pretty(&report)?;
+    ensure!(report["loss"].as_object().is_some_and(serde_json::Map::is_empty), "loss: {}", report["loss"]);
+    ensure!(report["traced"] == serde_json::json!(["growth"]), "{}", report["traced"]);
+    ensure!(ways(&report).last() == Some(&"page_faults"), "{}", report["modes"]);
+    let (elapsed, since) = (number(&report["elapsed_s"])?, number(&report["growth"]["since_s"])?);
+    ensure!(since > 0.0 && since < elapsed / 2.0, "since {since} of {elapsed}");
+
+    // It grows evenly. No block is said to be outstanding, and nothing to leak.
+    let all = ledger.entry("grown")?.alloc_bytes.context("it knows")? as f64;
+    let truth = all * (elapsed - since) / elapsed;
+    let found: f64 = sites(&report, "page_fault", "grown").filter_map(|site| site["alloc_bytes"].as_f64()).sum();
+    let samples = truth / (97.0 * 4096.0);
+    let sigma = truth / samples.sqrt();
+    println!("{found:.0} faulted in since {since:.1} s, is about {truth:.0} (sigma {sigma:.0})");
+    ensure!((found - truth).abs() < 5.0 * sigma + 0.1 * truth, "{found}, is about {truth}\n{text}");
+    ensure!(report["totals"]["alloc_objects"] == 0 && sites(&report, "heap", "paired").next().is_none(), "{text}");
+    let verdict = sites(&report, "page_fault", "grown").next().map(|site| &site["verdict"]).context("no site")?;
+    let reason = verdict["reason"].as_str().unwrap_or_default();
+    ensure!(verdict["label"] == "growing" && reason.starts_with("from page faults"), "{verdict}");
+    let labels = report["sites"].as_array().into_iter().flatten().map(|site| &site["verdict"]["label"]);
+    ensure!(labels.clone().all(|label| label != "leaking"), "growth alone is no leak\n{text}");
+    let notes = report["notes"].as_array().context("no notes")?;
+    ensure!(notes.iter().any(|note| note.as_str().is_some_and(|note| note.contains("page faults"))), "{notes:?}");
+    Ok(())
+}
+
+/// When there is room for probes again, they come back by themselves.
+#[test]
+fn blocks_are_tracked_again_when_the_load_has_fallen() -> Result<()> {
+    let mut leaker = surge(8, 25)?;
+    let recording = RecordingFile::new()?;
+    let options = ["--duration", "600s", "--heap", "--max-overhead", "5", "--record", recording.argument()?];
+    let tracer = Tracer::attach_with(leaker.pid(), &options)?;
+    let ledger = leaker.release()?;
+    let ended = tracer.interrupt()?;
+    ended.report()?;
+    let report = ended.json()?;
+    leaker.finish()?;
+
+    // As it was shown, at the end and while page faults were followed.
+    ensure!(recording.json(&[])?["modes"] == report["modes"], "{}", report["modes"]);
+    let then = recording.json(&["--at", "6s"])?;
+    ensure!(then["traced"] == serde_json::json!(["growth"]), "{then}");
+    ensure!(
+        sites(&then, "page_fault", "grown").next().is_some() && ways(&then).last() == Some(&"page_faults"),
+        "{then}"
+    );
+
+    let text = serde_json::to_string_pretty(&report)?;
+    ensure!(report["traced"] == serde_json::json!(["heap"]) && report.get("growth").is_none(), "{text}");
+    let ways = ways(&report);
+    let faults = ways.iter().position(|way| *way == "page_faults").with_context(|| report["modes"].to_string())?;
+    ensure!(ways[faults + 1..].iter().any(|way| ["all", "windows"].contains(way)), "{ways:?}");
+    let since = number(&report["sample"]["turns"]["since_s"])?;
+    let all = ledger.entry("kept")?.inuse_objects.context("it knows")?;
+    let kept = sites(&report, "heap", "kept").next().with_context(|| format!("it is not found: {text}"))?;
+    let found = kept["inuse_objects"].as_u64().context("a count")?;
+    println!("{found} of {all} blocks, tracked since {since:.1} s: {ways:?}");
+    ensure!(found > 0 && found <= all, "{found} of {all}: {kept}");
+    let paired = sites(&report, "heap", "paired").filter(|site| site["verdict"]["label"] == "leaking").count();
+    ensure!(paired == 0, "{text}");
+    Ok(())
+}
+
+/// Where probes can be neither measured nor taken out quickly, the limit is kept without them.
+#[test]
+fn page_faults_are_followed_where_probes_do_not_come_and_go() -> Result<()> {
+    let mut leaker = surge(1, 0)?;
+    let options = ["--duration", "600s", "--heap", "--max-overhead", "5", "--attach", "perf-event"];
+    let tracer = Tracer::attach_with(leaker.pid(), &options)?;
+    leaker.release()?;
+    let ended = tracer.interrupt()?;
+    ended.report()?;
+    let report = ended.json()?;
+    leaker.finish()?;
+    ensure!(ways(&report) == ["page_faults"] && report["probes"] == serde_json::json!([]), "{report}");
+    ensure!(report["traced"] == serde_json::json!(["growth"]), "{}", report["traced"]);
+    ensure!(sites(&report, "page_fault", "grown").next().is_some(), "{report}");
+    Ok(())
+}
+
+#[test]
+fn a_limit_that_is_none_is_refused() -> Result<()> {
     let leaker = paced(1)?;
-    for (options, words) in [
-        (&["--max-overhead", "0"][..], "not between 0.1 and 100"),
-        (&["--max-overhead", "lots"], "not a percentage"),
-        (&["--max-overhead", "5", "--attach", "perf-event"], "use --sample 64"),
-    ] {
+    for (limit, words) in [("0", "not between 0.01 and 100"), ("lots", "not a percentage")] {
         let pid = leaker.pid().to_string();
-        let code = if options.len() > 2 { 3 } else { 2 };
-        tracer::run(&[&["-p", &pid], options].concat())?.expect_refusal(code, &[words])?;
+        tracer::run(&["-p", &pid, "--max-overhead", limit])?.expect_refusal(2, &[words])?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Keeps what is known of each site and makes Snapshots of it.
 
+mod faults;
 mod tracked;
 
 use std::{
@@ -11,10 +12,12 @@ use std::{
 
 use tracer_common::{event::SiteKind, stack::StackEnd};
 
+use self::faults::Following;
 use super::{
     SiteMap, Tgid,
     fds::{FdCounters, OpenFds},
-    growth::{Faulted, PageFaults, ProcessFaults, Resident},
+    growth::{Faulted, Resident},
+    mode::{Mode, Modes},
     processes::Processes,
     ranges::Ranges,
     sampling::{Sampled, Weights},
@@ -71,6 +74,11 @@ pub struct Aggregator {
     /// Resident memory of each process.
     resident: BTreeMap<Tgid, Resident>,
     previous: Option<(u64, BlockCounters)>,
+    /// The time from which on rates can be told, unless that is the beginning.
+    first: Option<(u64, BlockCounters)>,
+    /// While page faults are followed.
+    following: Option<Following>,
+    modes: Modes,
     /// Where blocks are tracked for some of the time only.
     windows: Option<Windows>,
     /// What the probes may take of the processes' CPU time, as a share of it.
@@ -91,6 +99,7 @@ impl Aggregator {
         let mut processes = Processes::new(session.heap);
         session.targets.iter().for_each(|target| processes.add(target.clone(), 0, None, session.started_ns));
         let (sites, oldest_born_ns) = (Vec::new(), SiteMap::default());
+        let following = session.growth.map(Following::all_the_time);
         Self {
             session,
             sites,
@@ -99,6 +108,9 @@ impl Aggregator {
             ranges: Ranges::default(),
             resident: BTreeMap::new(),
             previous: None,
+            first: None,
+            following,
+            modes: Modes::default(),
             windows: None,
             overhead_limit: None,
             previous_work: Default::default(),
@@ -112,6 +124,20 @@ impl Aggregator {
     /// When tracing began: `CLOCK_MONOTONIC`, nanoseconds.
     pub fn started_ns(&self) -> u64 {
         self.session.started_ns
+    }
+
+    fn since_start(&self, time_ns: u64) -> Duration {
+        Duration::from_nanos(time_ns.saturating_sub(self.session.started_ns))
+    }
+
+    /// Memory is followed in this way from now on.
+    pub fn enter(&mut self, mode: Mode, now_ns: u64) {
+        self.modes.enter(self.since_start(now_ns), mode);
+    }
+
+    /// What of the kernel is in use by now.
+    pub fn use_features(&mut self, features: Vec<Feature>) {
+        self.session.features = features;
     }
 
     /// The processes, for those who know of their lives.
@@ -243,8 +269,11 @@ impl Aggregator {
         let mut by_process: BTreeMap<Tgid, Faulted> = BTreeMap::new();
         for (index, (site, counters)) in self.sites.iter().zip(counters).enumerate() {
             let Some(site) = site else { continue };
+            if self.is_past(site.raw.kind) {
+                continue;
+            }
             let is_range = site.raw.kind.is_range();
-            let faulted = self.faulted(site.raw.kind, faults.get(index).copied());
+            let faulted = self.faulted(index, site.raw.kind, faults.get(index).copied());
             let sampled = self.sampled(site, *counters, reading);
             let estimated = faulted.map(Faulted::counters).or(sampled.as_ref().map(Sampled::counters));
             let counters = match &estimated {
@@ -296,14 +325,15 @@ impl Aggregator {
         let sites: Vec<SiteSnapshot> = ordered.into_iter().map(shown).collect();
         let (previous_ns, before) = self.previous.unwrap_or((self.session.started_ns, BlockCounters::default()));
         let window = Duration::from_nanos(now_ns.saturating_sub(previous_ns));
-        let sample = self.sampling(sample.as_ref(), sampled_totals);
+        let sample = self.sampling(sample.as_ref(), sampled_totals).filter(|_| !self.follows_faults());
+        let rates = if self.follows_faults() { Rates::default() } else { rates(&before, &totals, window) };
         let notes =
             self.notes.iter().map(|(what, pids)| Note { what: (*what).into(), pids: pids.iter().copied().collect() });
-        let notes = sample.iter().flat_map(Sampling::notes).chain(notes).collect();
+        let notes = sample.iter().flat_map(Sampling::notes).chain(self.past_note()).chain(notes).collect();
         let descriptors = self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns));
         Snapshot {
             started: self.session.started,
-            elapsed: Duration::from_nanos(now_ns.saturating_sub(self.session.started_ns)),
+            elapsed: self.since_start(*now_ns),
             window,
             target: self.processes.first(),
             processes: self.processes.snapshot(self.session.started_ns, &state, descriptors.as_ref()),
@@ -311,13 +341,14 @@ impl Aggregator {
             suppressions: Vec::new(),
             ending: self.ending,
             notes,
-            heap_traced: self.session.heap,
-            growth: self.session.growth.map(|period| self.page_faults(period, &by_process)),
+            heap_traced: self.session.heap && !self.follows_faults(),
+            growth: self.page_faults(&by_process),
+            modes: self.modes.clone(),
             state,
             sites,
             totals,
             sample,
-            rates: rates(&before, &totals, window),
+            rates,
             loss: loss.clone(),
             incomplete: incomplete(&by_end),
             stats: stats.clone(),
@@ -329,22 +360,6 @@ impl Aggregator {
         }
     }
 
-    /// What a site of page faults rests on; `None` for one of another kind.
-    fn faulted(&self, kind: SiteKind, samples: Option<u64>) -> Option<Faulted> {
-        let period = self.session.growth.filter(|_| kind.is_faulted())?;
-        Some(Faulted { samples: samples.unwrap_or(0), period })
-    }
-
-    fn page_faults(&self, period: u64, by_process: &BTreeMap<Tgid, Faulted>) -> PageFaults {
-        let known: BTreeSet<Tgid> = by_process.keys().chain(self.resident.keys()).copied().collect();
-        let of = |tgid: Tgid| ProcessFaults {
-            tgid,
-            faulted: by_process.get(&tgid).copied().unwrap_or(Faulted { samples: 0, period }),
-            resident: self.resident.get(&tgid).copied(),
-        };
-        PageFaults { period, processes: known.into_iter().map(of).collect() }
-    }
-
     /// What the probes cost since the last Snapshot; `None` before their costs are known, and while nothing has run.
     fn overhead(&self, cpu: Duration, probes: &[ProbeStatus]) -> Option<Overhead> {
         let (cpu_before, hits_before) = &self.previous_work;
@@ -353,9 +368,9 @@ impl Aggregator {
         (!cpu.is_zero()).then_some(Overhead { probes, cpu, limit: self.overhead_limit })
     }
 
-    /// Lets the rates of the next Snapshot be over the whole time since tracing began.
+    /// Lets the rates of the next Snapshot be over the whole time since tracing began, or blocks were tracked again.
     pub fn widen_window(&mut self) {
-        self.previous = None;
+        self.previous = self.first;
         self.previous_work = Default::default();
     }
 

@@ -2,7 +2,7 @@ use tracer_common::{counter::LossCause, stack::StackEnd};
 
 use super::*;
 use crate::{
-    aggregate::LossCount,
+    aggregate::{Duty, LossCount},
     event::{EventSource, Pattern, Synthetic},
 };
 
@@ -140,4 +140,73 @@ fn loss_is_passed_on() {
     let loss = vec![LossCount { cause: LossCause::LiveFull, count: 11 }];
     let reading = Reading { loss: loss.clone(), ..Reading::default() };
     assert_eq!(aggregator.snapshot(&reading, TargetState::Running).loss, loss);
+}
+
+#[test]
+fn page_faults_take_the_place_of_blocks_and_give_it_back() {
+    let mut aggregator = aggregator();
+    for (id, kind) in [(0, SiteKind::Heap), (1, SiteKind::PageFault), (2, SiteKind::Heap)] {
+        aggregator.apply(RawEvent::NewSite(SiteStack {
+            id: SiteId(id),
+            tgid: TARGET,
+            image: 0,
+            kind,
+            frames: [1].into(),
+            end: StackEnd::Complete,
+            exact: 0,
+        }));
+    }
+    let block = |alloc_objects, free_objects| BlockCounters {
+        alloc_bytes: alloc_objects * 10,
+        alloc_objects,
+        free_bytes: free_objects * 10,
+        free_objects,
+    };
+    let nothing = BlockCounters::default();
+    let reading = |seconds: u64, heap: [BlockCounters; 2], samples| Reading {
+        now_ns: seconds * 1_000_000_000,
+        counters: vec![heap[0], nothing, heap[1]],
+        faults: vec![0, samples, 0],
+        ..Reading::default()
+    };
+    let deaths = |_| [0; crate::analyze::survival::AGE_BUCKETS];
+    let ids = |snapshot: &Snapshot| snapshot.sites.iter().map(|site| site.id.0).collect::<Vec<_>>();
+
+    // Nothing is said of page faults that are not followed.
+    let before = reading(10, [block(101, 37), block(7, 7)], 5);
+    let snapshot = aggregator.snapshot(&before, TargetState::Running);
+    assert!(ids(&snapshot) == [0, 2] && snapshot.heap_traced && snapshot.growth.is_none(), "{snapshot:?}");
+
+    // The blocks that were outstanding are forgotten: as if they never had been.
+    let after = reading(10, [block(37, 37), block(7, 7)], 5);
+    aggregator.follow_faults(97, &before);
+    aggregator.begin_windows(Duty::ALWAYS, &before, &after, deaths);
+    aggregator.take_resident(TARGET, 1_000);
+    let later = reading(20, [block(37, 37), block(7, 7)], 18);
+    let snapshot = aggregator.snapshot(&later, TargetState::Running);
+    assert!(ids(&snapshot) == [1] && !snapshot.heap_traced && snapshot.sample.is_none(), "{snapshot:?}");
+    let faults = snapshot.growth.as_ref().expect("they are followed");
+    assert_eq!((faults.since, faults.faulted().samples), (Duration::from_secs(10), 13), "those before are not in it");
+    assert_eq!((snapshot.totals, snapshot.rates), (nothing, Rates::default()));
+    let note = &snapshot.notes[0].what;
+    assert!(note.contains("since 10s") && note.contains("640 B were outstanding then, of 1 call site"), "{note}");
+
+    // What comes then is exact, and what was outstanding before is not followed.
+    aggregator.begin_windows(Duty::ALWAYS, &later, &later, deaths);
+    aggregator.follow_blocks(&later);
+    let end = reading(30, [block(48, 40), block(7, 7)], 18);
+    aggregator.close_window(Duration::ZERO, &end, deaths);
+    aggregator.close_window(Duration::ZERO, &end, deaths);
+    let snapshot = aggregator.snapshot(&end, TargetState::Running);
+    assert!(ids(&snapshot) == [0, 2] && snapshot.heap_traced && snapshot.growth.is_none(), "{snapshot:?}");
+    let [site, _] = &snapshot.sites[..] else { panic!("two sites") };
+    assert_eq!((site.counters.alloc_objects, site.counters.inuse_objects()), (112, 8));
+    let sampled = site.sampled.as_ref().expect("an estimate");
+    assert_eq!((sampled.rate, sampled.inuse_objects().relative_error()), (1, 0.0));
+    assert_eq!(snapshot.rates.allocs_per_s, 1.1, "over the time since blocks are tracked again");
+
+    // A second time begins anew.
+    aggregator.follow_faults(97, &end);
+    let snapshot = aggregator.snapshot(&reading(40, [block(40, 40), block(7, 7)], 25), TargetState::Running);
+    assert_eq!(snapshot.growth.map(|faults| (faults.since.as_secs(), faults.faulted().samples)), Some((30, 7)));
 }

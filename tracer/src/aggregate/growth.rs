@@ -3,6 +3,8 @@
 //! One fault in a period is looked at and stands for all of it, so everything here is an estimate. Nobody sees memory being
 //! given back; what resident memory did meanwhile tells how much of it was.
 
+use std::time::Duration;
+
 use super::{BlockCounters, Tgid, quantile::Z};
 use crate::analyze::Estimate;
 
@@ -63,7 +65,7 @@ impl std::ops::AddAssign for Faulted {
 /// Resident memory, then and now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resident {
-    /// When tracing the process began, bytes.
+    /// When its page faults began to be followed, bytes.
     pub at_attach: u64,
     /// As of the last reading, bytes.
     pub now: u64,
@@ -92,6 +94,8 @@ pub struct ProcessFaults {
 pub struct PageFaults {
     /// One fault in this many is looked at.
     pub period: u64,
+    /// Since when they are followed, since tracing began: what is said is of the time since then.
+    pub since: Duration,
     /// Each process.
     pub processes: Vec<ProcessFaults>,
 }
@@ -186,7 +190,11 @@ mod tests {
         let of = |samples, at_attach, now| {
             let process =
                 ProcessFaults { tgid: Tgid(1), faulted: faulted(samples), resident: Some(Resident { at_attach, now }) };
-            PageFaults { period: 97, processes: vec![process, ProcessFaults { resident: None, ..process }] }
+            PageFaults {
+                period: 97,
+                since: Duration::ZERO,
+                processes: vec![process, ProcessFaults { resident: None, ..process }],
+            }
         };
         let bytes = 2 * 5_000 * 97 * 4096;
         assert_eq!(of(5_000, 1 << 20, 3 << 20).balance(), Some(Balance::GivenBack(bytes - (2 << 20))));

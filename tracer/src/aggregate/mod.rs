@@ -8,6 +8,7 @@ mod descriptors;
 mod fd_tables;
 mod fds;
 mod growth;
+mod mode;
 mod peers;
 mod processes;
 mod quantile;
@@ -26,6 +27,7 @@ pub use descriptors::{
 pub use fd_tables::{Comparison, FdTables, OpenRecord};
 pub use fds::counted_by;
 pub use growth::{Balance, Faulted, PageFaults, ProcessFaults, Resident};
+pub use mode::{Mode, ModeSince, Modes};
 pub use processes::{ImageKey, ProcessSnapshot, Processes};
 pub use ranges::{RangeChange, RangeTurn, Ranges};
 pub use sampling::{Raised, SampleRate, Sampled, SampledFrees, Weighed, Weighing, Weight, Weights};

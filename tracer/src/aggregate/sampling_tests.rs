@@ -57,8 +57,8 @@ impl Traced {
         }
         self.counted.free_bytes += size;
         self.counted.free_objects += 1;
-        if !self.state.is_all() {
-            let ((place, sign), weight) = (sketch_place(hash), self.state.weight(size));
+        let ((place, sign), weight) = (sketch_place(hash), self.state.weight(size));
+        if weight > 1 {
             self.frees.more_bytes += size * (weight - 1);
             self.frees.more_objects += weight - 1;
             self.frees.bytes[place] += (size * weight) as i64 * sign as i64;

@@ -8,7 +8,7 @@ use tracer_common::{
     stack::StackEnd,
 };
 
-use super::{Descriptors, Faulted, PageFaults, ProcessSnapshot, SampleRate, Sampled};
+use super::{Descriptors, Faulted, Modes, PageFaults, ProcessSnapshot, SampleRate, Sampled};
 use crate::{
     analyze::{ProcessAnalysis, sizes::Sizes, survival::Ages, verdict::Verdict},
     report::units::duration,
@@ -211,10 +211,17 @@ impl Sampling {
         });
         let turns = self.turns.map(|Turns { share, since, windows: _ }| {
             let (percent, since) = (share * 100.0, duration(since));
+            if share >= 1.0 {
+                return format!(
+                    "blocks are tracked all the time since {since}, and outstanding is what was allocated since then; totals \
+                     of before are estimates"
+                );
+            }
             format!("blocks are tracked {percent:.1} % of the time, to stay within --max-overhead; outstanding is what was allocated since {since}")
         });
-        let estimated = format!("memory is estimated from {}; ± is the error at 95 % confidence", self.rate.words());
-        std::iter::once(estimated).chain(turns).chain(raised.collect::<Vec<_>>()).map(about)
+        let estimated = (!self.rate.is_all())
+            .then(|| format!("memory is estimated from {}; ± is the error at 95 % confidence", self.rate.words()));
+        estimated.into_iter().chain(turns).chain(raised.collect::<Vec<_>>()).map(about)
     }
 }
 
@@ -319,6 +326,8 @@ pub struct Snapshot {
     pub heap_traced: bool,
     /// What page faults say, when they are followed in place of allocators.
     pub growth: Option<PageFaults>,
+    /// How memory is followed where what that costs has a limit, and how it was before.
+    pub modes: Modes,
     /// All sites that ever allocated, most outstanding bytes first, then most allocated, then by id.
     pub sites: Vec<SiteSnapshot>,
     /// Sum over the sites.

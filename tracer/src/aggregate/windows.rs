@@ -40,6 +40,9 @@ pub struct Duty {
 }
 
 impl Duty {
+    /// Tracking never ends.
+    pub const ALWAYS: Self = Self { on: Duration::from_secs(1), off: Duration::ZERO };
+
     /// The share of the time with tracking, from 0 to 1.
     pub fn share(&self) -> f64 {
         self.on.as_secs_f64() / (self.on + self.off).as_secs_f64()
@@ -101,9 +104,9 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, part: f64) {
+    fn add(&mut self, part: f64, is_exact: bool) {
         self.sum += part;
-        self.squares += part * part;
+        self.squares += if is_exact { 0.0 } else { part * part };
     }
 
     /// The variance of the sum. How many windows there were by now is chance as well, so it is that of a compound Poisson
@@ -178,13 +181,16 @@ impl Windows {
         self.count
     }
 
-    /// A window is over: what it added to each site. It stands for this much more time than others do.
+    /// A window is over: what it added to each site. It stands for this much more time than others do. `all` says that no block
+    /// was left out in it.
     pub(super) fn close(
         &mut self,
         longer: Duration,
+        all: bool,
         sites: impl Iterator<Item = (SiteId, BlockCounters, [u64; AGE_BUCKETS])>,
     ) {
         self.count += 1;
+        let is_exact = all && self.duty.off.is_zero();
         let birth = 1.0 / self.duty.share() + longer.as_secs_f64() / self.duty.on.as_secs_f64();
         let again: [f64; AGE_BUCKETS] = std::array::from_fn(|bucket| 1.0 / self.duty.on_after(bucket));
         for (id, counted, deaths) in sites {
@@ -207,10 +213,10 @@ impl Windows {
             let freed = (freed.0 * missed * birth, freed.1 * missed * birth);
             let allocated = (allocated.0 * birth, allocated.1 * birth);
             site.allocated = (site.allocated.0 + allocated.0, site.allocated.1 + allocated.1);
-            site.freed.0.add(freed.0);
-            site.freed.1.add(freed.1);
-            site.inuse.0.add(allocated.0 - freed.0);
-            site.inuse.1.add(allocated.1 - freed.1);
+            site.freed.0.add(freed.0, is_exact);
+            site.freed.1.add(freed.1, is_exact);
+            site.inuse.0.add(allocated.0 - freed.0, is_exact);
+            site.inuse.1.add(allocated.1 - freed.1, is_exact);
             (site.counted, site.deaths) = (counted, deaths);
         }
     }

@@ -72,7 +72,7 @@ fn watch(seed: u64, lifetime: impl Fn(&mut Random) -> Option<f64>) -> (Seen, f64
             counted.free_bytes += ages.len() as u64 * SIZE;
             ages.iter().for_each(|age| deaths[age_bucket((age * 1e9) as u64)] += 1);
         }
-        estimate.close(Duration::ZERO, [(SITE, counted, deaths)].into_iter());
+        estimate.close(Duration::ZERO, true, [(SITE, counted, deaths)].into_iter());
     }
     (estimate.site(SITE), estimate.sites[&SITE].inuse.1.sum, outstanding)
 }
@@ -128,7 +128,7 @@ fn all_of_the_time_is_exact() {
     let counted = BlockCounters { alloc_bytes: 700, alloc_objects: 7, free_bytes: 300, free_objects: 3 };
     let mut deaths = [0; AGE_BUCKETS];
     deaths[20] = 3;
-    windows.close(Duration::ZERO, [(SITE, counted, deaths)].into_iter());
+    windows.close(Duration::ZERO, true, [(SITE, counted, deaths)].into_iter());
     assert_eq!(windows.site(SITE).counters, counted);
     assert_eq!(windows.site(SITE).tracked, (400, 4));
 }
@@ -144,7 +144,7 @@ fn under_another_share_what_was_outstanding_is_followed_no_longer() {
     assert_eq!(windows.site(SITE).counters.inuse_objects(), 0);
     assert_eq!(windows.site(SITE).counters.alloc_objects, 50);
     let later = BlockCounters { alloc_bytes: 1_300, alloc_objects: 13, ..counted };
-    windows.close(Duration::ZERO, [(SITE, later, [0; 32])].into_iter());
+    windows.close(Duration::ZERO, true, [(SITE, later, [0; 32])].into_iter());
     assert_eq!(windows.site(SITE).counters.inuse_objects(), 6);
     assert_eq!(windows.site(SITE).counters.alloc_objects, 56);
     assert_eq!(windows.site(SITE).tracked, (300, 3));
@@ -158,9 +158,36 @@ fn ages_leave_out_what_must_have_ended() {
     let mut deaths = [0; AGE_BUCKETS];
     // Half of the ends at an age of minutes are seen: two more have ended.
     deaths[24] = 2;
-    windows.close(Duration::ZERO, [(SITE, counted, deaths)].into_iter());
+    windows.close(Duration::ZERO, true, [(SITE, counted, deaths)].into_iter());
     let mut live = LiveAges::default();
     live.add_all(1_000_000_000, 6, 600);
     let (live, ends) = windows.lifetimes(SITE, &live);
     assert_eq!((live.objects(), ends[24]), (4, 4));
+}
+
+#[test]
+fn what_is_tracked_all_the_time_is_exact() {
+    let begun = BlockCounters { alloc_bytes: 700, alloc_objects: 7, ..BlockCounters::default() };
+    let before = BlockCounters { alloc_bytes: 1_300, alloc_objects: 13, free_bytes: 200, free_objects: 2 };
+    let mut windows =
+        Windows::begin(Duty::ALWAYS, Duration::from_secs(31), [(SITE, before, begun, [0; AGE_BUCKETS])].into_iter());
+    for second in 1..=5 {
+        let mut deaths = [0; AGE_BUCKETS];
+        deaths[3] = 3 * second;
+        let counted = BlockCounters {
+            alloc_bytes: 700 + 1_100 * second,
+            alloc_objects: 7 + 11 * second,
+            free_bytes: 300 * second,
+            free_objects: 3 * second,
+        };
+        windows.close(Duration::ZERO, true, [(SITE, counted, deaths)].into_iter());
+    }
+    let seen = windows.site(SITE);
+    assert_eq!(seen.counters.alloc_objects, 13 + 55, "what was allocated before is in it");
+    assert_eq!(
+        (seen.counters.inuse_objects(), seen.counters.inuse_bytes()),
+        (40, 4_000),
+        "what was held before is not"
+    );
+    assert!((seen.spread.inuse_bytes, seen.spread.free_objects) == (0.0, 0.0), "{:?}", seen.spread);
 }

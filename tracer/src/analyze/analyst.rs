@@ -86,6 +86,9 @@ pub struct Analyst {
     processes: BTreeMap<Tgid, (ProcessAnalysis, Context)>,
     /// Where page faults are followed: of each process.
     faults: BTreeMap<Tgid, FaultCourse>,
+    /// Since when, and the sites that they were seen at.
+    faults_since: Duration,
+    faulted: HashSet<SiteId>,
 }
 
 impl Analyst {
@@ -99,6 +102,8 @@ impl Analyst {
             judged: SiteMap::default(),
             processes: BTreeMap::new(),
             faults: BTreeMap::new(),
+            faults_since: Duration::ZERO,
+            faulted: HashSet::new(),
         }
     }
 
@@ -137,6 +142,12 @@ impl Analyst {
     }
 
     fn take(&mut self, snapshot: &Snapshot, observed: BTreeMap<Tgid, Observed>) {
+        if let Some(growth) = &snapshot.growth
+            && growth.since != self.faults_since
+        {
+            self.begin_faults(growth.since);
+        }
+        self.faulted.extend(snapshot.sites.iter().filter(|site| site.faulted.is_some()).map(|site| site.id));
         self.history.push_snapshot(snapshot);
         for process in snapshot.growth.iter().flat_map(|growth| &growth.processes) {
             self.faults.entry(process.tgid).or_default().push(snapshot.elapsed, process.faulted);
@@ -146,6 +157,17 @@ impl Analyst {
         for (tgid, observed) in observed {
             let held = held.get(&tgid).copied().unwrap_or_default();
             self.observe_process(snapshot, tgid, observed, held);
+        }
+    }
+
+    /// Page faults are followed anew: what was seen of them before was not followed up.
+    fn begin_faults(&mut self, since: Duration) {
+        self.faults_since = since;
+        self.faults.clear();
+        for id in self.faulted.drain() {
+            self.verdicts.forget(id);
+            self.judged.remove(&id);
+            self.history.forget_site(id);
         }
     }
 
@@ -198,7 +220,8 @@ impl Analyst {
         self.history.push_process(snapshot.elapsed, tgid, reading);
         let windows = self.history.process(tgid, GROWTH_SPAN.min(snapshot.elapsed));
         let resident_growth = growth(&windows, |reading| reading.rss);
-        let outstanding_growth = growth(&windows, |reading| reading.outstanding);
+        // While blocks are not tracked, it is of the past.
+        let outstanding_growth = growth(&windows, |reading| reading.outstanding).filter(|_| snapshot.heap_traced);
         let fd_growth = growth(&windows, |reading| reading.open_fds);
         let descriptors = fd_growth.as_ref().zip(descriptors);
         let context = Context {
@@ -210,8 +233,10 @@ impl Analyst {
             outstanding: outstanding_growth.map(|growth| growth.per_s),
             sampling_error: 0.0,
         };
-        // What is a block and what is not cannot be told without allocators.
-        let resident = resident.filter(|_| snapshot.growth.is_none());
+        // What is a block and what is not cannot be told without allocators, nor when their probes are out for a time.
+        let always = snapshot.sample.as_ref().is_none_or(|sample| sample.turns.is_none());
+        let knows_blocks = always && snapshot.growth.is_none();
+        let resident = resident.filter(|_| knows_blocks);
         let explanation = resident.map(|memory| explain(&ResidentMemory { outstanding, blocks, mapped, ..memory }));
         let before = self.processes.remove(&tgid).map(|(analysis, _)| analysis).unwrap_or_default();
         let analysis = ProcessAnalysis {
@@ -221,7 +246,7 @@ impl Analyst {
             open_fds: fd_growth,
             signals: signals(&limits, resident_growth.as_ref(), outstanding_growth.as_ref(), descriptors),
             limits,
-            explanation: explanation.or(before.explanation),
+            explanation: explanation.or(before.explanation).filter(|_| knows_blocks),
         };
         self.processes.insert(tgid, (analysis, context));
     }

@@ -49,7 +49,7 @@ fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut BtfTrac
 
 /// What of the kernel is in use for it.
 pub(super) fn feature() -> Feature {
-    let used = format!("1 in {FAULT_PERIOD}, by typed tracepoints (tp_btf); no probe is in the process");
+    let used = format!("1 in {FAULT_PERIOD}, by typed tracepoints (tp_btf); no probe for it is in the process");
     Feature { name: "page faults".into(), used: used.into(), best: true }
 }
 

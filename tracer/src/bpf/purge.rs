@@ -155,10 +155,11 @@ impl Purger {
             Ended::Freed(state) => {
                 add(&self.counters, counters + 2, size);
                 add(&self.counters, counters + 3, 1);
-                if !state.is_all() {
+                let times = state.weight(size);
+                if times > 1 {
                     // As the programs do.
                     let (place, sign) = sketch_place(state.hash(tgid, address, born_ns));
-                    let (frees, times) = (site as usize * FREES_WORDS, state.weight(size));
+                    let frees = site as usize * FREES_WORDS;
                     let bytes = size.wrapping_mul(times);
                     add(&self.sampled_frees, frees, bytes.wrapping_sub(size));
                     add(&self.sampled_frees, frees + 1, times - 1);

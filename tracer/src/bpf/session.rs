@@ -244,6 +244,11 @@ impl Session {
         self.sampler.open();
     }
 
+    /// Puts the allocator's probes back, to count their hits alone.
+    pub fn look(&mut self) {
+        self.links.resume();
+    }
+
     /// Forgets all blocks, as if they never had been tracked, while the probes rest.
     ///
     /// # Errors
@@ -314,7 +319,10 @@ impl Session {
     pub fn start_growth(&mut self) -> Result<(), BpfError> {
         if self.growth.is_none() {
             self.growth = Some(Growth::attach(&mut self.ebpf)?);
-            self.features.push(growth::feature());
+            let feature = growth::feature();
+            if !self.features.contains(&feature) {
+                self.features.push(feature);
+            }
         }
         Ok(())
     }

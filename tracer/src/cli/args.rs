@@ -186,7 +186,8 @@ pub struct LiveArguments {
     #[arg(long, value_name = "N|SIZE", default_value = "1", value_parser = sample)]
     pub sample: SampleRate,
     /// Keep what tracing memory costs below this percentage of the target's CPU time: where all of the time is too much,
-    /// sample blocks, or track them for some of the time and estimate the rest [default: 10 in the dashboard, else none].
+    /// sample blocks, or track them for some of the time and estimate the rest; where even little of it is too much, follow
+    /// page faults as --growth does, until the load has fallen [default: 10 in the dashboard, else none].
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub max_overhead: Option<f64>,
     /// Outstanding blocks that can be kept track of: when most of the room is taken, one block in two is sampled, then one
@@ -235,6 +236,11 @@ impl LiveArguments {
     /// Whether memory is traced.
     pub fn traces_heap(&self) -> bool {
         !self.growth && (self.heap || !self.fds)
+    }
+
+    /// Whether what tracing memory costs has a limit that was asked for.
+    pub fn limits_overhead(&self) -> bool {
+        self.max_overhead.is_some_and(|percent| percent < 100.0) && !self.empty_probes
     }
 
     /// Whether descriptors are traced.
@@ -352,8 +358,8 @@ fn sample(text: &str) -> Result<SampleRate, String> {
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text);
     match number.trim().parse::<f64>() {
-        Ok(percent) if (0.1..=100.0).contains(&percent) => Ok(percent),
-        Ok(_) => Err("not between 0.1 and 100, which is no limit".to_owned()),
+        Ok(percent) if (0.01..=100.0).contains(&percent) => Ok(percent),
+        Ok(_) => Err("not between 0.01 and 100, which is no limit".to_owned()),
         Err(_) => Err("not a percentage, for example 5".to_owned()),
     }
 }

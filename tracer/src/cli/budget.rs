@@ -4,6 +4,10 @@
 //! stays below the limit; if it does not, one block in [`THINNED`], where that is enough; else the probes are out for most of
 //! the time. They come and go at random, because what is estimated rests on that (`aggregate::windows`), and stay out
 //! for longer when they have cost too much until now.
+//!
+//! Where there is no room for windows that would show anything, the probes go, and page faults are followed. A load may
+//! fall: so the probes come back for a look now and then, as soon as the time without them has paid for it, and only
+//! to count hits.
 
 use std::time::{Duration, Instant};
 
@@ -27,8 +31,20 @@ const WINDOWS: [f64; 2] = [0.1, 2.0];
 const LATE: Duration = Duration::from_millis(5);
 /// Taking the probes out takes this long.
 const LEAVING: f64 = 0.1;
-/// The smallest share of the time: below, nothing would be seen.
+/// The smallest share of the time for which the probes are worth it. A window takes 0.1 s, so below this they come more
+/// seldom than every 26 s: the few that an error needs ([`SETTLED`]) take minutes, and a site that leaks ten blocks a second is
+/// in each with one block. Page faults show all of that time.
+const USEFUL_SHARE: f64 = 1.0 / 256.0;
+/// The share of the time from which on the probes come back, by what they cost while nothing is tracked: tracking costs about
+/// twice that, and taking them out after a short window as much again. What is near the border stays where it is.
+const RETURN_SHARE: f64 = 8.0 * USEFUL_SHARE;
+/// The smallest share of the time where page faults cannot be followed.
 const LEAST_SHARE: f64 = 1.0 / 1024.0;
+/// Where page faults are followed, it is looked again after this long, and after twice as long each time that nothing has
+/// changed.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(960)];
+/// The same when the processes do less than half of what they did, which can be seen without probes.
+const CALMER: (f64, Duration) = (0.5, Duration::from_secs(5));
 /// So many windows say whether another share is better.
 const SETTLED: u32 = 4;
 /// What is saved up for so many seconds may be spent at once.
@@ -69,6 +85,15 @@ pub(super) enum Step {
     },
     /// Put the probes back.
     Resume,
+    /// Take the probes out, and follow page faults.
+    Grow,
+    /// Put the probes back, and track nothing.
+    Look,
+    /// Take them out again.
+    Leave,
+    /// Follow page faults no more: the probes are there. Track blocks for this share of the time from now on, all of it if it
+    /// has no end.
+    Back(Duty),
     /// What the probes cost cannot be told.
     GiveUp,
 }
@@ -80,11 +105,62 @@ enum Phase {
     /// Counting hits.
     Counting,
     /// The probes stay.
-    Staying { thinned: bool },
+    Staying,
     /// In a window.
     Open(Duty),
     /// Between windows.
     Closed(Duty),
+    /// Page faults are followed.
+    Growing,
+    /// The same, with the probes back to count hits.
+    Looking,
+}
+
+/// What is known while page faults are followed.
+#[derive(Debug)]
+struct Growing {
+    /// When that began, and the work done by then.
+    since: Instant,
+    before: Work,
+    /// When it was looked last, and how long until the next time.
+    looked: Instant,
+    patience: Duration,
+    /// What hits took per second then.
+    idle: f64,
+    /// The targets' own work per second: of late, and the most of it since that look.
+    own: Option<f64>,
+    busiest: f64,
+}
+
+impl Growing {
+    /// Takes what the targets do by themselves.
+    fn take(&mut self, own: f64) {
+        let smooth = self.own.map_or(own, |before| before * FADING + own * (1.0 - FADING));
+        (self.own, self.busiest) = (Some(smooth), self.busiest.max(smooth));
+    }
+
+    /// How much they do beside the most that they did, from 0 to 1.
+    fn business(&self) -> f64 {
+        if self.busiest > 0.0 { self.own.unwrap_or(0.0) / self.busiest } else { 1.0 }
+    }
+
+    /// Whether it is worth a look, and paid for by the time without probes.
+    fn wants_look(&self, limit: f64, now: Instant, work: &Work) -> bool {
+        let (calmer, soon) = CALMER;
+        let waited = now - self.looked;
+        let is_time = waited >= self.patience || waited >= soon && self.business() < calmer;
+        let price = self.idle * self.business() * (FIRST_LOOK.as_secs_f64() + LEAVING);
+        let elapsed = (now - self.since).as_secs_f64();
+        let saved = (limit * (work.cpu - self.before.cpu)).max(NEGLIGIBLE * elapsed);
+        is_time && work.probes - self.before.probes + price <= saved
+    }
+
+    /// It was looked in vain.
+    fn wait_longer(&mut self, now: Instant, idle: f64) {
+        let patience = (self.patience * 2).min(LOOK_AGAIN[1]);
+        (self.looked, self.patience, self.idle) = (now, patience, idle);
+        self.busiest = self.own.unwrap_or(0.0);
+    }
 }
 
 /// Decides.
@@ -94,6 +170,8 @@ pub(super) struct Budget {
     limit: f64,
     /// Blocks are sampled already.
     sampled: bool,
+    /// Page faults can be followed, as far as is known.
+    may_grow: bool,
     phase: Phase,
     begun: Instant,
     /// When the phase began, and the work done by then.
@@ -110,6 +188,8 @@ pub(super) struct Budget {
     longer: Duration,
     /// Windows under the present share.
     windows: u32,
+    /// While page faults are followed, and of the last time that they were.
+    growing: Option<Growing>,
     random: fastrand::Rng,
 }
 
@@ -120,6 +200,7 @@ impl Budget {
         Self {
             limit,
             sampled,
+            may_grow: true,
             phase,
             begun: now,
             since: now,
@@ -128,6 +209,7 @@ impl Budget {
             own: 0.0,
             cost: (0.0, 0.0),
             windows: 0,
+            growing: None,
             longer: Duration::ZERO,
             returning: Duration::ZERO,
             random,
@@ -160,19 +242,20 @@ impl Budget {
                 self.own = own;
                 // Nothing is tracked, so this is the least that it costs.
                 let least = self.share_of_time(idle, own);
-                if least < 1.0 { self.turns(now, work, least) } else { self.stay(now, work, false, Step::Track) }
+                if least < 1.0 { self.turns(now, work, least, idle) } else { self.stay(now, work, Step::Track) }
             }
-            Phase::Staying { thinned } => {
+            Phase::Staying => {
                 self.own = own;
                 let affordable = self.share_of_time(probes, own);
                 if affordable >= MARGIN {
                     // What was planned to be below the limit by a margin may be anywhere below it.
-                    return self.stay(now, work, thinned, Step::Wait);
+                    return self.stay(now, work, Step::Wait);
                 }
-                if !thinned && !self.sampled && self.share_of_time(idle, own) >= 1.0 {
-                    return self.stay(now, work, true, Step::Thin);
+                if !self.sampled && self.share_of_time(idle, own) >= 1.0 {
+                    self.sampled = true;
+                    return self.stay(now, work, Step::Thin);
                 }
-                self.turns(now, work, affordable)
+                self.turns(now, work, affordable, idle)
             }
             Phase::Open(duty) => {
                 self.cost = (self.cost.0 * FADING + probes * seconds, self.cost.1 * FADING + seconds);
@@ -183,7 +266,11 @@ impl Budget {
                 let known = self.windows >= SETTLED || affordable < share / 4.0;
                 let changes = known && (affordable < share * MARGIN && wanted < share || wanted >= 4.0 * share);
                 if changes {
-                    return self.turns(now, work, affordable);
+                    return if wanted >= 1.0 {
+                        self.stay(now, work, Step::Back(Duty::ALWAYS))
+                    } else {
+                        self.turns(now, work, affordable, idle)
+                    };
                 }
                 let longer = std::mem::take(&mut self.longer);
                 self.close(now, work, duty);
@@ -204,14 +291,69 @@ impl Budget {
                 (self.phase, self.since, self.before) = (Phase::Open(duty), now, work);
                 Step::Resume
             }
+            Phase::Growing => {
+                (self.since, self.before, self.until) = (now, work, now + LOOK);
+                let Some(growing) = &mut self.growing else { return Step::Wait };
+                growing.take(own);
+                if !growing.wants_look(self.limit, now, &work) {
+                    return Step::Wait;
+                }
+                self.phase = Phase::Looking;
+                Step::Look
+            }
+            Phase::Looking => {
+                let affordable = self.share_of_time(idle, own);
+                if affordable < RETURN_SHARE {
+                    (self.phase, self.since, self.before, self.until) = (Phase::Growing, now, work, now + LOOK);
+                    self.growing.iter_mut().for_each(|growing| growing.wait_longer(now, idle));
+                    return Step::Leave;
+                }
+                self.own = own;
+                self.growing.iter_mut().for_each(|growing| growing.looked = now);
+                if affordable >= 1.0 {
+                    return self.stay(now, work, Step::Back(Duty::ALWAYS));
+                }
+                let duty = duty_of(affordable);
+                self.begin(now, work, duty);
+                Step::Back(duty)
+            }
         }
     }
 
-    /// The probes are back, and blocks are tracked.
+    /// The probes are back, and blocks are tracked, or hits counted.
     pub(super) fn resumed(&mut self, now: Instant) {
-        let Phase::Open(duty) = self.phase else { return };
-        self.returning = now - self.since;
-        self.until = now + self.draw(duty.on.as_secs_f64()).saturating_sub(LATE);
+        match self.phase {
+            Phase::Open(duty) => {
+                self.returning = now - self.since;
+                self.until = now + self.draw(duty.on.as_secs_f64()).saturating_sub(LATE);
+            }
+            Phase::Looking => self.until = now + FIRST_LOOK,
+            _ => {}
+        }
+    }
+
+    /// Page faults cannot be followed here, and the probes are out. Blocks are tracked for as little of the time as may be:
+    /// as of [`Step::Rest`].
+    pub(super) fn refuse_growth(&mut self, now: Instant) -> (Duration, Duty) {
+        (self.may_grow, self.growing) = (false, None);
+        let (longer, work, duty) = (self.take_longer(), self.before, duty_of(LEAST_SHARE));
+        self.begin(now, work, duty);
+        (longer, duty)
+    }
+
+    /// Whether the probes stay, and blocks are tracked all the time.
+    pub(super) fn is_staying(&self) -> bool {
+        self.phase == Phase::Staying
+    }
+
+    /// Whether blocks are tracked right now: what that has shown is not in the estimates yet, where there are windows.
+    pub(super) fn is_tracking(&self) -> bool {
+        matches!(self.phase, Phase::Open(_) | Phase::Staying)
+    }
+
+    /// How much longer than planned tracking was off before this window.
+    pub(super) fn take_longer(&mut self) -> Duration {
+        std::mem::take(&mut self.longer)
     }
 
     /// The share of the time that the probes may be there when they take `probes` of a second's `own` work. What takes next to
@@ -220,20 +362,37 @@ impl Budget {
         MARGIN * (self.limit * own / (1.0 - self.limit)).max(NEGLIGIBLE) / probes.max(1e-9)
     }
 
-    fn stay(&mut self, now: Instant, work: Work, thinned: bool, step: Step) -> Step {
-        (self.phase, self.since, self.before) = (Phase::Staying { thinned }, now, work);
+    fn stay(&mut self, now: Instant, work: Work, step: Step) -> Step {
+        (self.phase, self.since, self.before) = (Phase::Staying, now, work);
         self.until = now + LOOK;
         step
     }
 
-    fn turns(&mut self, now: Instant, work: Work, affordable: f64) -> Step {
-        (self.cost, self.windows) = ((0.0, 0.0), 0);
-        let share = quantized(affordable);
-        let on = (CYCLE * share).clamp(WINDOWS[0], WINDOWS[1]);
-        let duty = Duty { on: Duration::from_secs_f64(on), off: Duration::from_secs_f64(on / share - on) };
-        let longer = std::mem::take(&mut self.longer);
-        self.close(now, work, duty);
+    fn turns(&mut self, now: Instant, work: Work, affordable: f64, idle: f64) -> Step {
+        if affordable < USEFUL_SHARE && self.may_grow {
+            return self.grow(now, work, idle);
+        }
+        let longer = self.take_longer();
+        let duty = duty_of(affordable);
+        self.begin(now, work, duty);
         Step::Rest { longer, duty: Some(duty) }
+    }
+
+    /// Another share of the time holds from now on.
+    fn begin(&mut self, now: Instant, work: Work, duty: Duty) {
+        (self.cost, self.windows) = ((0.0, 0.0), 0);
+        self.close(now, work, duty);
+    }
+
+    fn grow(&mut self, now: Instant, work: Work, idle: f64) -> Step {
+        // Whoever comes back soon has looked in vain.
+        let patience = self.growing.as_ref().map_or(LOOK_AGAIN[0], |last| {
+            if now - last.looked < last.patience { (last.patience * 2).min(LOOK_AGAIN[1]) } else { LOOK_AGAIN[0] }
+        });
+        let (own, busiest) = (None, 0.0);
+        self.growing = Some(Growing { since: now, before: work, looked: now, patience, idle, own, busiest });
+        (self.phase, self.since, self.before, self.until) = (Phase::Growing, now, work, now + LOOK);
+        Step::Grow
     }
 
     fn close(&mut self, now: Instant, work: Work, duty: Duty) {
@@ -249,9 +408,16 @@ impl Budget {
     }
 }
 
-/// A power of two that is no larger, at most a half: shares that differ little are the same.
+/// A power of two that is no larger, at most the double of all: shares that differ little are the same.
 fn quantized(share: f64) -> f64 {
-    share.clamp(LEAST_SHARE, 0.5).log2().floor().exp2()
+    share.clamp(LEAST_SHARE, 2.0).log2().floor().exp2()
+}
+
+/// How long the probes are in and out for a share of the time, of which at most the half is windows.
+fn duty_of(affordable: f64) -> Duty {
+    let share = quantized(affordable).min(0.5);
+    let on = (CYCLE * share).clamp(WINDOWS[0], WINDOWS[1]);
+    Duty { on: Duration::from_secs_f64(on), off: Duration::from_secs_f64(on / share - on) }
 }
 
 #[cfg(test)]

@@ -23,7 +23,6 @@ use super::{
     launch::{self, Change, Launched},
     metrics,
     output::Output,
-    overhead::no_budget,
     prepare::prepare,
     privileges,
     progress::{Left, Naming, Progress, Screen},
@@ -158,7 +157,7 @@ async fn trace(
         Some(launched) => format!("tracing {} from its beginning", launched.program().to_string_lossy()),
         None => prepared.summary.clone(),
     };
-    let mut tracing = Tracing::new(prepared, arguments.traces_heap())?;
+    let mut tracing = Tracing::new(prepared)?;
     if launched.is_some() {
         tracing.aggregator.begins_with_nothing();
     }
@@ -166,12 +165,10 @@ async fn trace(
         let children = tracing.follow_children()?;
         summary.push_str(&format!("; following children, {children} so far"));
     }
-    if let Some(limit) = limit {
-        if tracing.limit_overhead(limit / 100.0, !arguments.sample.is_all()) {
-            summary.push_str(&format!("; it costs the target {limit} % of its CPU time at most"));
-        } else if arguments.max_overhead.is_some() {
-            no_budget()?;
-        }
+    if let Some(limit) = limit
+        && tracing.limit_overhead(limit / 100.0, arguments.sample)
+    {
+        summary.push_str(&format!("; it costs the target {limit} % of its CPU time at most"));
     }
     // SAFETY: an owned descriptor, which stays open and the same for as long as it is registered.
     let gone = unsafe { AsyncFd::register_with_interest(tracing.exits()?, Interest::READABLE) }

@@ -13,6 +13,7 @@ use super::{
     LiveArguments,
     allocators::{Allocators, Planned, Probes, no_allocator},
     fd_watch::FdWatch,
+    overhead::no_budget,
     process::Process,
     progress::Progress,
 };
@@ -115,8 +116,17 @@ fn attach(
     };
     progress.step(|| "loading the programs into the kernel".to_owned())?;
     let mut session = Session::load(tables, options)?;
-    if arguments.growth {
+    // Where probes can neither be measured nor taken out quickly, a limit is kept without them.
+    let instead = heap && arguments.limits_overhead() && !session.may_rest();
+    if instead {
+        session.start_growth().map_err(|error| no_budget(&error))?;
+    } else if arguments.growth {
         session.start_growth()?;
+    }
+    let heap = heap && !instead;
+    let growth = arguments.growth || instead;
+    if instead {
+        planned.iter_mut().for_each(|(_, known, plan, _)| (*known, *plan) = Default::default());
     }
     for (target, (modules, _, plan, probed)) in targets.iter().zip(&planned) {
         let pid = target.info().pid.0;
@@ -142,7 +152,7 @@ fn attach(
         started_ns,
         targets: targets.iter().map(|target| target.info().clone()).collect(),
         heap,
-        growth: arguments.growth.then_some(FAULT_PERIOD),
+        growth: growth.then_some(FAULT_PERIOD),
         fds: fds.is_some().then_some(arguments.stale),
         features: session.features().to_vec(),
     };
@@ -159,8 +169,9 @@ fn attach(
     if heap {
         what.push(probes_words(probes));
     }
-    if arguments.growth {
-        what.push(format!("1 page fault in {FAULT_PERIOD}"));
+    if growth {
+        let why = if instead { ", as what probes cost cannot be told or limited here" } else { "" };
+        what.push(format!("1 page fault in {FAULT_PERIOD}{why}"));
     }
     if fds.is_some() {
         what.push("descriptors".to_owned());

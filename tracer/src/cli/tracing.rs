@@ -25,7 +25,9 @@ use super::{
     process::{Probed, Process},
 };
 use crate::{
-    aggregate::{Aggregator, Ending, OwnCost, Processes, SiteId, SiteMap, Snapshot, TargetState, Tgid},
+    aggregate::{
+        Aggregator, Ending, Mode, OwnCost, Processes, SampleRate, SiteId, SiteMap, Snapshot, TargetState, Tgid,
+    },
     analyze::{Analyst, Observed, history::History, survival::Lifetimes},
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
@@ -73,20 +75,18 @@ pub(super) struct Tracing {
     pub(super) keeping: Option<Keeping>,
     analyst: Analyst,
     watches: MemoryWatches,
-    /// Page faults are followed, and compared with resident memory.
-    growth: bool,
     /// CPU time that each process had used when it came, and the last time it was asked.
     cpu: BTreeMap<u32, (Duration, Duration)>,
 }
 
 impl Tracing {
-    pub(super) fn new(prepared: Prepared, heap: bool) -> anyhow::Result<Self> {
+    pub(super) fn new(prepared: Prepared) -> anyhow::Result<Self> {
         let Prepared { processes, session, fds, symbolizer, allocators, about, summary: _ } = prepared;
         let exits = Exits::new()?;
         processes.iter().try_for_each(|process| exits.add(&process.target))?;
         let (stop, stopped) = channel();
         let surveys = start_surveys(session.surveyor()?, stopped)?;
-        let growth = about.growth.is_some();
+        let heap = about.heap;
         let mut aggregator = Aggregator::new(about);
         for process in &processes {
             aggregator.ranges().begin(process.target.info().pid, process.follower.whole().data_end);
@@ -111,7 +111,6 @@ impl Tracing {
             keeping: None,
             analyst: Analyst::new(WINDOW),
             watches: MemoryWatches::new(),
-            growth,
             cpu: BTreeMap::new(),
         };
         // From here on it is compared with the probes' hits.
@@ -121,8 +120,8 @@ impl Tracing {
     }
 
     /// Tells what is resident as of now, where that is compared with what is faulted in.
-    fn read_resident(&mut self) {
-        if self.growth {
+    pub(super) fn read_resident(&mut self) {
+        if self.aggregator.follows_faults() {
             let resident = |process: &Process| process.target.memory().and_then(|memory| memory.resident()).ok();
             for (pid, process) in &self.processes {
                 // Nothing is resident of one that has just ended: what it had last stays.
@@ -134,10 +133,16 @@ impl Tracing {
     }
 
     /// Keeps what it costs the targets below a share of their CPU time, from here on. Returns whether that is possible here.
-    pub(super) fn limit_overhead(&mut self, share: f64, sampled: bool) -> bool {
-        self.keeping = Keeping::start(&mut self.session, share, sampled);
+    pub(super) fn limit_overhead(&mut self, share: f64, rate: SampleRate) -> bool {
+        if self.aggregator.follows_faults() {
+            self.aggregator.limit_overhead(share);
+            self.aggregator.enter(Mode::PageFaults, self.aggregator.started_ns());
+            return true;
+        }
+        self.keeping = Keeping::start(&mut self.session, share, rate);
         if self.keeping.is_some() {
             self.aggregator.limit_overhead(share);
+            self.aggregator.enter(Mode::Hits, self.session.now_ns());
         }
         self.keeping.is_some()
     }
@@ -169,7 +174,9 @@ impl Tracing {
         self.session.poll(&mut self.events)?;
         self.live_through()?;
         // What a child has from its parent is there when it comes.
-        if self.growth && self.processes.keys().any(|pid| !self.aggregator.has_resident(Tgid(*pid))) {
+        if self.aggregator.follows_faults()
+            && self.processes.keys().any(|pid| !self.aggregator.has_resident(Tgid(*pid)))
+        {
             self.read_resident();
         }
         for pid in self.events.iter().filter_map(left_tables) {
@@ -273,6 +280,7 @@ impl Tracing {
     pub(super) fn target_exited(&mut self) -> anyhow::Result<()> {
         self.state = TargetState::Exited;
         self.drain()?;
+        self.close_last_window()?;
         self.last_fd_survey();
         Ok(())
     }
@@ -460,6 +468,7 @@ impl Tracing {
         self.state = state;
         self.aggregator.widen_window();
         self.drain()?;
+        self.close_last_window()?;
         self.last_fd_survey();
         let survey = self.session.surveyor()?.survey()?;
         self.take_survey(survey);

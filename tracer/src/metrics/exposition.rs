@@ -19,6 +19,7 @@ use super::own;
 use crate::{
     aggregate::{LossCount, Snapshot, TargetState},
     analyze::verdict::{Label, Verdict},
+    report::mode_words::mode_name,
 };
 
 /// The media type of the text.
@@ -94,6 +95,12 @@ fn run(snapshot: &Snapshot, writer: &mut Writer<'_>) -> fmt::Result {
         let rate = sample.as_ref().map_or(1, |sample| u64::from(sample.totals.rate));
         let help = "One block in this many is tracked; more than 1 means that numbers of memory are estimates.";
         writer.gauge("leaktrace_sample_rate", help, [([], rate)])?;
+    }
+    if let Some(present) = snapshot.modes.present() {
+        let help = "How memory is followed at present, to keep to the limit of the overhead.";
+        writer.gauge("leaktrace_mode", help, [([("mode", mode_name(present.mode).into())], 1_u64)])?;
+        let help = "How often that has changed.";
+        writer.counter("leaktrace_mode_changes", help, [([], snapshot.modes.changes())])?;
     }
     let share = overhead.iter().map(|overhead| ([], overhead.share()));
     let help = "Share of the CPU time of what is traced that the allocator's probes take, over the last window.";

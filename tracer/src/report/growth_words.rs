@@ -1,6 +1,6 @@
 //! What page faults say, in words: for the report, the page and the dashboard alike.
 
-use super::units::{bytes, counted, signed_bytes};
+use super::units::{bytes, counted, duration, signed_bytes};
 use crate::aggregate::{Balance, Faulted, PageFaults, Resident};
 
 /// An amount that is estimated, with its error.
@@ -46,7 +46,12 @@ pub(crate) fn balance_words(faults: &PageFaults) -> Option<String> {
     })
 }
 
-/// What resident memory did since the attach, in few words.
+/// From when on that is, unless it is the attach: with a word before it.
+pub(crate) fn since_words(faults: &PageFaults) -> String {
+    if faults.since.is_zero() { String::new() } else { format!(" since {}", duration(faults.since)) }
+}
+
+/// What resident memory did since then, in few words.
 pub(crate) fn resident_words(faults: &PageFaults) -> Option<String> {
     let growth = faults.resident()?.growth();
     let back = match faults.balance() {
@@ -54,7 +59,10 @@ pub(crate) fn resident_words(faults: &PageFaults) -> Option<String> {
         Some(Balance::Unseen(size)) => format!(", ~{} not by faults", bytes(size)),
         Some(Balance::Kept) | None => String::new(),
     };
-    Some(format!("RSS {} since attach{back}", signed_bytes(growth as f64)))
+    Some({
+        let since = if faults.since.is_zero() { " since attach".to_owned() } else { since_words(faults) };
+        format!("RSS {}{since}{back}", signed_bytes(growth as f64))
+    })
 }
 
 /// What numbers from page faults mean.
@@ -63,6 +71,8 @@ pub(crate) const NOTE: &str = "memory is estimated from page faults, where it wa
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::aggregate::{ProcessFaults, Tgid};
 
@@ -71,7 +81,11 @@ mod tests {
         let of = |samples, now| {
             let faulted = Faulted { samples, period: 97 };
             let resident = Some(Resident { at_attach: 10 << 20, now });
-            PageFaults { period: 97, processes: vec![ProcessFaults { tgid: Tgid(1), faulted, resident }] }
+            PageFaults {
+                period: 97,
+                since: Duration::ZERO,
+                processes: vec![ProcessFaults { tgid: Tgid(1), faulted, resident }],
+            }
         };
         let churn = of(3_200, 210 << 20);
         assert_eq!(total_words(&churn), "~1.2 GiB ±4 % by 3,200 samples of 1 page fault in 97");

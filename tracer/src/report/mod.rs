@@ -16,6 +16,7 @@ pub(crate) mod growth_words;
 mod json;
 mod listing;
 mod merged;
+pub(crate) mod mode_words;
 mod order;
 mod startup;
 mod suppressions;

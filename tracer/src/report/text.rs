@@ -8,7 +8,9 @@ use std::{
 use super::{
     FrameText, Sort,
     estimates::{estimate_mark, marked},
-    library_runs, stack_end_words, state_name, state_words,
+    library_runs,
+    mode_words::modes_words,
+    stack_end_words, state_name, state_words,
     text_analysis::write_analysis,
     text_fds::write_descriptors,
     text_growth::{write_faulted_sites, write_growth},
@@ -85,6 +87,7 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         notes,
         heap_traced,
         growth,
+        modes,
         sites: _,
         totals: _,
         sample,
@@ -116,6 +119,9 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
         write_heap_numbers(snapshot, out)?;
     } else {
         writeln!(out, "memory       not traced: started with --fds")?;
+    }
+    if let Some(words) = modes_words(modes) {
+        writeln!(out, "mode         {words}")?;
     }
     if let Some(overhead) = overhead {
         let percent = overhead.share() * 100.0;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    growth_words::{NOTE, balance_words, faulted_words, share_words, total_words},
+    growth_words::{NOTE, balance_words, faulted_words, share_words, since_words, total_words},
     merged::{Merged, merge, owner_words, parts_words},
     startup::is_startup,
     text::{ReportOptions, write_stack},
@@ -19,7 +19,7 @@ use crate::aggregate::{Faulted, PageFaults, SiteSnapshot, Snapshot};
 pub(super) fn write_growth(snapshot: &Snapshot, faults: &PageFaults, out: &mut dyn Write) -> io::Result<()> {
     let sites = snapshot.sites.iter().filter(|site| site.kind.is_faulted()).count() as u64;
     let from = counted(sites, "call site", "call sites");
-    writeln!(out, "faulted in   {}, from {from}", total_words(faults))?;
+    writeln!(out, "faulted in   {}, from {from}{}", total_words(faults), since_words(faults))?;
     if let Some(words) = balance_words(faults) {
         writeln!(out, "growth       {words}")?;
     }

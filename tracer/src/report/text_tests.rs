@@ -18,6 +18,13 @@ fn growth_is_estimated_from_page_faults() {
 }
 
 #[test]
+fn page_faults_in_place_of_blocks_say_what_was_before() {
+    let text = report(&testing::growth_for_the_budget(), &ReportOptions { top: 1, ..Default::default() });
+    let head: Vec<&str> = text.lines().take_while(|line| !line.starts_with('#')).collect();
+    insta::assert_snapshot!(head.join("\n"));
+}
+
+#[test]
 fn estimates_are_marked_and_have_their_errors() {
     insta::assert_snapshot!(report(&testing::sampled(), &ReportOptions { top: 3, ..Default::default() }));
 }

@@ -197,3 +197,12 @@ golden!(growth_120x40, growth(), &[], 120 x 40);
 golden!(growth_220x60, growth(), &[], 220 x 60);
 golden!(growth_40x8, growth(), &[], 40 x 8);
 golden!(growth_by_function, growth(), &[KeyCode::Char('o')], 120 x 40);
+
+fn growth_for_the_budget() -> App {
+    app([testing::growth_for_the_budget()])
+}
+
+golden!(growth_for_the_budget_80x24, growth_for_the_budget(), &[], 80 x 24);
+golden!(growth_for_the_budget_120x40, growth_for_the_budget(), &[], 120 x 40);
+golden!(growth_for_the_budget_40x8, growth_for_the_budget(), &[], 40 x 8);
+golden!(growth_for_the_budget_health, growth_for_the_budget(), &[KeyCode::Char('6')], 100 x 50);

@@ -44,7 +44,7 @@ impl Aggregator {
                 (id, estimated, self.thinned(site, is, reading), deaths(id))
             })
             .collect();
-        let since = Duration::from_nanos(reading.now_ns.saturating_sub(self.session.started_ns));
+        let since = self.since_start(reading.now_ns);
         self.windows = Some(Windows::begin(duty, since, beginnings.into_iter()));
     }
 
@@ -57,7 +57,7 @@ impl Aggregator {
             let counters = reading.counters.get(id.0 as usize).copied().unwrap_or_default();
             (id, self.thinned(site, counters, reading), deaths(id))
         });
-        windows.close(longer, sites);
+        windows.close(longer, reading.sample.is_none(), sites);
         self.windows = Some(windows);
     }
 
@@ -97,9 +97,8 @@ impl Aggregator {
         if sample.is_none() && self.windows.is_none() {
             return None;
         }
-        let since_start = |time_ns: u64| Duration::from_nanos(time_ns.saturating_sub(self.session.started_ns));
         let raised = sample.into_iter().flat_map(|sample| &sample.raised);
-        let raised = raised.map(|raised| (since_start(raised.time_ns), raised.rate)).collect();
+        let raised = raised.map(|raised| (self.since_start(raised.time_ns), raised.rate)).collect();
         let turns = self.windows.as_ref().map(|windows| Turns {
             share: windows.duty().share(),
             since: windows.since(),

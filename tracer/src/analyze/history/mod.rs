@@ -198,8 +198,13 @@ impl History {
     pub fn forget(&mut self, tgid: Tgid, sites: impl IntoIterator<Item = SiteId>) {
         self.processes.remove(&tgid);
         for id in sites {
-            self.record_bytes -= self.sites.remove(&id).map_or(0, |site| site.record_bytes());
+            self.forget_site(id);
         }
+    }
+
+    /// Forgets a site.
+    pub fn forget_site(&mut self, id: SiteId) {
+        self.record_bytes -= self.sites.remove(&id).map_or(0, |site| site.record_bytes());
     }
 
     /// Bytes that it takes.

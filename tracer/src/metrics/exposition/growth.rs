@@ -10,7 +10,7 @@ use crate::{
 
 pub(super) fn write(snapshot: &Snapshot, faults: &PageFaults, writer: &mut Writer<'_>) -> fmt::Result {
     let faulted = faults.faulted();
-    let help = "Bytes faulted in since attach, estimated from page faults.";
+    let help = "Bytes faulted in since page faults are followed, estimated from them.";
     writer.counter("leaktrace_faulted_bytes", help, [([], faulted.bytes())])?;
     let help = "Page faults that were looked at: the error of what is estimated from n of them is its square root.";
     writer.counter("leaktrace_fault_samples", help, [([], faulted.samples)])?;

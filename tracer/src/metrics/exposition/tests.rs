@@ -63,6 +63,14 @@ fn the_number_of_series_is_bounded_and_says_what_it_leaves_out() {
 }
 
 #[test]
+fn the_way_of_following_memory_is_told_where_there_are_several() {
+    let text = text(testing::growth_for_the_budget());
+    assert_eq!(value(&text, "leaktrace_mode{mode=\"page_faults\"}"), 1.0);
+    assert_eq!(value(&text, "leaktrace_mode_changes_total"), 3.0);
+    assert!(!self::text(testing::growth()).contains("leaktrace_mode"), "without a limit there is one");
+}
+
+#[test]
 fn sites_come_once_they_have_names() {
     let text = text(testing::normal());
     assert!(!text.contains("site=\"5\""), "one of its frames is not looked up yet: {text}");

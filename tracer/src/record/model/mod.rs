@@ -11,6 +11,7 @@ pub(super) mod codes;
 mod descriptors;
 mod endpoint;
 mod growth;
+mod modes;
 mod probes;
 mod processes;
 mod sampling;
@@ -58,6 +59,7 @@ mod kind {
     pub(super) const FEATURE: u32 = 16;
     pub(super) const OWN_COST: u32 = 17;
     pub(super) const GROWTH: u32 = 40;
+    pub(super) const MODES: u32 = 41;
     pub(super) const SAMPLING: u32 = 15;
     pub(super) const SAMPLED: u32 = 18;
     pub(super) const OVERHEAD: u32 = 19;
@@ -201,6 +203,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
         notes,
         heap_traced,
         growth,
+        modes,
         sites,
         totals,
         sample,
@@ -279,6 +282,7 @@ pub(super) fn to_rows(snapshot: &Snapshot, lost_windows: u64) -> Rows {
     if let Some(growth) = growth {
         growth::to_row(kind::GROWTH, growth, &mut rows);
     }
+    modes::to_row(kind::MODES, modes, &mut rows);
     if let Some(Overhead { probes, cpu, limit }) = *overhead {
         rows.add(kind::OVERHEAD, 0, &OverheadRow { probes_ns: nanos(probes), cpu_ns: nanos(cpu), limit });
     }
@@ -341,6 +345,7 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
     let now = Moment::after(elapsed);
     let mut unknown = 0;
     let growth = growth::from_rows(&reader, kind::GROWTH)?;
+    let modes = modes::from_row(&reader, kind::MODES, &mut unknown)?;
     let period = growth.as_ref().map_or(0, |growth| growth.period);
     let snapshot = Snapshot {
         started: jiff::Timestamp::new(session.started_s, session.started_subsec_ns)
@@ -361,6 +366,7 @@ pub(super) fn from_rows(rows: &Rows, stack: impl Fn(SiteId) -> Arc<Stack>) -> Re
         })?,
         heap_traced: session.heap_traced,
         growth,
+        modes,
         sites: sites::from_rows(&mut reader, period, now, &stack)?,
         totals: head.totals.unwrap_or_default().into(),
         sample: sampling::from_row(&reader, kind::SAMPLING)?,

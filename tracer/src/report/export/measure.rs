@@ -57,10 +57,11 @@ impl Measure<'_> {
 
     /// In words.
     pub fn words(&self, snapshot: &Snapshot) -> Cow<'static, str> {
-        if snapshot.growth.is_some() {
+        if let Some(faults) = &snapshot.growth {
+            let since = if faults.since.is_zero() { "attach".to_owned() } else { duration(faults.since) };
             return match self.by {
-                By::Inuse | By::Alloc => "bytes faulted in since attach, estimated from page faults".into(),
-                By::Objects => "pages faulted in since attach, estimated from page faults".into(),
+                By::Inuse | By::Alloc => format!("bytes faulted in since {since}, estimated from page faults").into(),
+                By::Objects => format!("pages faulted in since {since}, estimated from page faults").into(),
                 By::Growth => "bytes faulted in over the second half of the run, estimated from page faults".into(),
             };
         }

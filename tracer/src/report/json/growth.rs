@@ -24,7 +24,9 @@ pub(super) struct JsonGrowth {
     /// One fault in this many is looked at.
     period: u64,
     faulted: JsonFaulted,
-    /// By how much resident memory grew since attach; negative when it shrank.
+    /// Since when they are followed, in seconds since the start.
+    since_s: f64,
+    /// By how much resident memory grew since then; negative when it shrank.
     rss_growth_bytes: Option<i64>,
     /// What was faulted in and given back since, or took the place of other memory.
     given_back_bytes: Option<u64>,
@@ -43,7 +45,7 @@ struct JsonProcessFaults {
 
 impl From<&PageFaults> for JsonGrowth {
     fn from(faults: &PageFaults) -> Self {
-        let PageFaults { period, processes } = faults;
+        let PageFaults { period, since, processes } = faults;
         let (given_back_bytes, unseen_bytes) = match faults.balance() {
             None => (None, None),
             Some(Balance::GivenBack(bytes)) => (Some(bytes), Some(0)),
@@ -52,6 +54,7 @@ impl From<&PageFaults> for JsonGrowth {
         };
         Self {
             period: *period,
+            since_s: since.as_secs_f64(),
             faulted: faults.faulted().into(),
             rss_growth_bytes: faults.resident().map(Resident::growth),
             given_back_bytes,

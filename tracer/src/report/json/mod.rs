@@ -5,6 +5,7 @@
 mod analysis;
 mod descriptors;
 mod growth;
+mod modes;
 mod sample;
 
 use std::{
@@ -19,6 +20,7 @@ use self::{
     analysis::{JsonAnalysis, JsonVerdict},
     descriptors::{JsonDescriptors, JsonFdSite},
     growth::{JsonFaulted, JsonGrowth},
+    modes::JsonModes,
     sample::{JsonSample, JsonSampled},
 };
 use super::{startup::is_startup, state_name};
@@ -70,6 +72,9 @@ struct JsonDocument<'a> {
     /// What page faults say, when they are followed.
     #[serde(skip_serializing_if = "Option::is_none")]
     growth: Option<JsonGrowth>,
+    /// How memory is followed, where what that costs has a limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modes: Option<JsonModes>,
     loss: BTreeMap<&'static str, u64>,
     incomplete_stacks: BTreeMap<&'static str, u64>,
     stats: BTreeMap<&'static str, u64>,
@@ -101,6 +106,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             notes,
             heap_traced,
             growth,
+            modes,
             sites: _,
             totals,
             sample,
@@ -134,6 +140,7 @@ impl<'a> From<&'a Snapshot> for JsonDocument<'a> {
             sample: sample.as_ref().map(JsonSample::from),
             rates: JsonRates::new(*rates, *window),
             growth: growth.as_ref().map(JsonGrowth::from),
+            modes: JsonModes::new(modes),
             incomplete_stacks: nonzero(
                 incomplete.iter().map(|&IncompleteCount { end, objects }| (end.name(), objects)),
             ),

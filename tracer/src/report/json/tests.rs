@@ -157,6 +157,17 @@ fn page_faults_come_with_their_intervals() {
 }
 
 #[test]
+fn the_way_of_following_memory_comes_with_those_before() {
+    let document = parsed(&testing::growth_for_the_budget());
+    assert_eq!(document["traced"], json!(["growth"]));
+    assert_eq!(document["growth"]["since_s"], 131.0);
+    assert_eq!(document["modes"]["earlier"], 0);
+    assert_eq!(document["modes"]["latest"][2], json!({"mode": "windows", "since_s": 3.26, "share": 1.0 / 64.0}));
+    assert_eq!(document["modes"]["latest"][3], json!({"mode": "page_faults", "since_s": 131.0}));
+    assert!(parsed(&testing::growth()).get("modes").is_none(), "without a limit there is one way");
+}
+
+#[test]
 fn every_report_is_as_the_published_schema_has_it() {
     let schema: Value =
         serde_json::from_str(include_str!("../../../../docs/leaktrace-report.schema.json")).expect("JSON");
@@ -174,6 +185,7 @@ fn every_report_is_as_the_published_schema_has_it() {
         testing::fds_alone,
         testing::hostile_fds,
         testing::growth,
+        testing::growth_for_the_budget,
         testing::sampled,
     ];
     for report in reports {

@@ -5,7 +5,10 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use tracer_common::event::SiteKind;
 
 use super::{counters, judged, normal};
-use crate::aggregate::{BlockCounters, Faulted, PageFaults, ProcessFaults, Resident, SiteSnapshot, Snapshot, Tgid};
+use crate::aggregate::{
+    BlockCounters, Faulted, Mode, ModeSince, Modes, Note, Overhead, PageFaults, ProcessFaults, Resident, SiteSnapshot,
+    Snapshot, Tgid,
+};
 
 /// The stacks of [`judged`], by what they faulted in, and one mapping of what was.
 pub(crate) fn growth() -> Snapshot {
@@ -48,9 +51,30 @@ pub(crate) fn growth() -> Snapshot {
     }
     let resident = Some(Resident { at_attach: 198 << 20, now: 398 << 20 });
     let process = ProcessFaults { tgid: Tgid(4_242), faulted: sum, resident };
-    snapshot.growth = Some(PageFaults { period: 97, processes: vec![process] });
+    snapshot.growth = Some(PageFaults { period: 97, since: Duration::ZERO, processes: vec![process] });
     snapshot.features = [("page faults", Cow::from("1 in 97"))]
         .map(|(name, used)| crate::aggregate::Feature { name: name.into(), used, best: true })
         .to_vec();
+    snapshot
+}
+
+/// The same, as the last resort of a limit to the overhead, after the blocks of [`normal`].
+pub(crate) fn growth_for_the_budget() -> Snapshot {
+    let mut snapshot = growth();
+    let since = |seconds: f64, mode| ModeSince { since: Duration::from_secs_f64(seconds), mode };
+    let latest = vec![
+        since(0.0, Mode::Hits),
+        since(0.26, Mode::All),
+        since(3.26, Mode::Windows(1.0 / 64.0)),
+        since(131.0, Mode::PageFaults),
+    ];
+    snapshot.modes = Modes { latest, earlier: 0 };
+    if let Some(faults) = &mut snapshot.growth {
+        faults.since = Duration::from_secs(131);
+    }
+    snapshot.overhead = Some(Overhead { probes: Duration::ZERO, cpu: Duration::from_millis(930), limit: Some(0.05) });
+    snapshot.probes = normal().probes;
+    let what = "blocks are not tracked since 2m 11s, as there is too little room for that in --max-overhead";
+    snapshot.notes.push(Note { what: what.into(), pids: Vec::new() });
     snapshot
 }

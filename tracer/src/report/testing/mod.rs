@@ -13,8 +13,8 @@ use tracer_common::{
 
 use crate::{
     aggregate::{
-        BlockCounters, Feature, IncompleteCount, LossCount, Overhead, OwnCost, ProbeStatus, ProcessSnapshot, Rates,
-        SampleRate, Sampled, SampledFrees, Sampling, SiteId, SiteSnapshot, Snapshot, StatCount, TargetInfo,
+        BlockCounters, Feature, IncompleteCount, LossCount, Modes, Overhead, OwnCost, ProbeStatus, ProcessSnapshot,
+        Rates, SampleRate, Sampled, SampledFrees, Sampling, SiteId, SiteSnapshot, Snapshot, StatCount, TargetInfo,
         TargetState, Tgid, Weight, Weights,
     },
     analyze::sizes::{SizeBucket, Sizes},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(crate) use descriptors::{fds_alone, hostile_fds, many_fds, no_fds, normal_fds};
-pub(crate) use growth::growth;
+pub(crate) use growth::{growth, growth_for_the_budget};
 
 const PROGRAM: &str = "/usr/bin/imgserver";
 
@@ -161,6 +161,7 @@ pub(crate) fn snapshot(mut sites: Vec<SiteSnapshot>) -> Snapshot {
         state: TargetState::Running,
         heap_traced: true,
         growth: None,
+        modes: Modes::default(),
         sites,
         totals,
         rates: Rates::default(),

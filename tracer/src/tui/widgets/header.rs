@@ -14,7 +14,9 @@ use crate::{
     aggregate::{IncompleteCount, LossCount, ProcessSnapshot, Rates, Snapshot},
     analyze::process::ProcessSignal,
     report::{
-        estimate_mark, state_words,
+        estimate_mark,
+        mode_words::change_words,
+        state_words,
         units::{bytes, count, duration, rate, signed_bytes},
         untrusted::clean,
     },
@@ -102,7 +104,9 @@ fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
     }
     if let Some(faults) = &snapshot.growth {
         segments.push(Span::raw(format!("1 page fault in {}", count(faults.period))));
-        segments.push(Span::styled("estimates; no probes", theme.dim()));
+        if snapshot.modes.latest.is_empty() {
+            segments.push(Span::styled("estimates; no probes", theme.dim()));
+        }
     }
     if snapshot.heap_traced {
         let Rates { allocs_per_s, frees_per_s, .. } = snapshot.rates;
@@ -112,8 +116,9 @@ fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
         let sampled = snapshot.sample.as_ref();
         segments.extend(sampled.map(|sample| {
             let words = match sample.turns {
-                Some(turns) => format!("tracked {:.1} % of the time", turns.share * 100.0),
-                None => sample.rate.short(),
+                Some(turns) if turns.share >= 1.0 && sample.rate.is_all() => "all tracked again".to_owned(),
+                Some(turns) if turns.share < 1.0 => format!("tracked {:.1} % of the time", turns.share * 100.0),
+                _ => sample.rate.short(),
             };
             Span::styled(words, theme.bold())
         }));
@@ -144,6 +149,7 @@ fn target<'a>(state: &State, snapshot: &'a Snapshot, theme: Theme, width: u16, e
         // What there is no room for is the last ones.
         segments.swap(1, 2);
     }
+    segments.extend(change_words(&snapshot.modes).into_iter().flatten().map(Span::raw));
     segments.retain(|segment| !segment.content.is_empty());
     match &state.recorded {
         Some(recorded) => segments.insert(0, Span::styled(recording(recorded, narrow), theme.heading())),

@@ -20,9 +20,10 @@ use self::{
 };
 use crate::{
     aggregate::{
-        BlockCounters, Ending, Faulted, Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, PageFaults,
-        ProbeStatus, ProcessFaults, ProcessSnapshot, Rates, Resident, SampleRate, Sampled, Sampling, SiteId,
-        SiteSnapshot, Snapshot, Spread, StatCount, Suppressed, TargetInfo, TargetState, Tgid, Turns, Weighed,
+        BlockCounters, Ending, Faulted, Feature, IncompleteCount, LossCount, Mode, ModeSince, Modes, Note, Overhead,
+        OwnCost, PageFaults, ProbeStatus, ProcessFaults, ProcessSnapshot, Rates, Resident, SampleRate, Sampled,
+        Sampling, SiteId, SiteSnapshot, Snapshot, Spread, StatCount, Suppressed, TargetInfo, TargetState, Tgid, Turns,
+        Weighed,
     },
     analyze::{
         sizes::{SizeBucket, Sizes},
@@ -250,21 +251,35 @@ fn counts<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strate
 fn page_faults() -> impl Strategy<Value = PageFaults> {
     let resident = (0..1_u64 << 45, 0..1_u64 << 45).prop_map(|(at_attach, now)| Resident { at_attach, now });
     let process = (any::<u32>(), 0..1_u64 << 30, maybe(resident));
-    (1..1_000_u64, vec(process, 0..3)).prop_map(|(period, processes)| {
+    (1..1_000_u64, span(), vec(process, 0..3)).prop_map(|(period, since, processes)| {
         let process = |(tgid, samples, resident)| ProcessFaults {
             tgid: Tgid(tgid),
             faulted: Faulted { samples, period },
             resident,
         };
-        PageFaults { period, processes: processes.into_iter().map(process).collect() }
+        PageFaults { period, since, processes: processes.into_iter().map(process).collect() }
     })
+}
+
+fn modes() -> impl Strategy<Value = Modes> {
+    let mode = prop_oneof![
+        Just(Mode::Hits),
+        Just(Mode::All),
+        any::<u32>().prop_map(|rate| Mode::Sampled(SampleRate::Blocks(rate))),
+        any::<u32>().prop_map(|rate| Mode::Sampled(SampleRate::Bytes(rate))),
+        real().prop_map(Mode::Windows),
+        Just(Mode::PageFaults),
+    ];
+    let latest = vec((span(), mode).prop_map(|(since, mode)| ModeSince { since, mode }), 1..=Modes::KEPT);
+    maybe((latest, number()).prop_map(|(latest, earlier)| Modes { latest, earlier }))
+        .prop_map(Option::unwrap_or_default)
 }
 
 /// A Snapshot as the aggregator makes them.
 pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
     let ending = prop_oneof![any::<i32>().prop_map(Ending::Code), any::<i32>().prop_map(Ending::Signal)];
     let begun = (-1_000_000_000_000..200_000_000_000_000_i64, target());
-    let about = (begun, state(), maybe(ending), any::<bool>(), maybe(page_faults()));
+    let about = (begun, state(), maybe(ending), any::<bool>(), maybe(page_faults()), modes());
     let lists = (vec(process(), 0..3), vec(note(), 0..3), vec(site(), 0..8), vec(probe(), 0..3));
     let counted = (counts(LossCause::ALL), counts(StackEnd::ALL), counts(Stat::ALL));
     let rates = (real(), real(), real(), real());
@@ -273,7 +288,7 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
     (about, span(), span(), lists, counters(), rates, counted, maybe(descriptors()), found, costs)
         .prop_map(
             |(
-                ((started, target), state, ending, heap_traced, growth),
+                ((started, target), state, ending, heap_traced, growth, modes),
                 elapsed,
                 window,
                 (processes, notes, mut sites, probes),
@@ -305,6 +320,7 @@ pub(crate) fn snapshot() -> BoxedStrategy<Snapshot> {
                     notes,
                     heap_traced,
                     growth,
+                    modes,
                     sites,
                     totals,
                     sample,

@@ -20,7 +20,8 @@ use crate::{
     aggregate::{BlockCounters, LossCount, PageFaults, Rates, Snapshot, Suppressed},
     report::{
         ReportOptions,
-        growth_words::{NOTE, balance_words, total_words},
+        growth_words::{NOTE, balance_words, since_words, total_words},
+        mode_words::modes_words,
         stack_end_words, state_words,
         text_analysis::{WARNING, analysis_lines},
         units::{bytes, count, counted, duration, rate, signed_bytes},
@@ -56,6 +57,9 @@ pub fn write_html(
             Some(faults) => growth(faults, &mut page),
             None => totals(snapshot, &mut page),
         }
+        if let Some(words) = modes_words(&snapshot.modes) {
+            page.element("p", &format!("Followed: {words}."));
+        }
         page.raw("<h2>Flame graph</h2>\n<div class=\"flame wide\">");
         page.picture(&Picture(inline_flame_graph(snapshot, measure)?)).raw("</div>\n");
         sites::write(snapshot, options, measure.history, &mut page);
@@ -69,7 +73,7 @@ pub fn write_html(
 
 /// What page faults say.
 fn growth(faults: &PageFaults, page: &mut Markup) {
-    page.element("p", &format!("Faulted in: {}.", total_words(faults)));
+    page.element("p", &format!("Faulted in: {}{}.", total_words(faults), since_words(faults)));
     if let Some(words) = balance_words(faults) {
         page.element("p", &format!("{words}."));
     }

@@ -45,6 +45,15 @@ fn page_faults_are_told_as_estimates() {
 }
 
 #[test]
+fn the_way_of_following_memory_is_told_with_those_before() {
+    let text = page(&testing::growth_for_the_budget(), None);
+    for part in ["Followed: page faults since 2m 11s; before: blocks 1.6 % of the time since 3s", "in 97 since 2m 11s."]
+    {
+        assert!(text.contains(part), "no {part} in {text}");
+    }
+}
+
+#[test]
 fn names_do_not_become_markup() {
     let plain = testing::hostile();
     let mut hostile = plain.clone();

@@ -10,7 +10,9 @@ use ratatui::{
 use crate::{
     aggregate::{Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, Snapshot, StatCount},
     report::{
-        loss_advice, loss_words, stack_end_words, stat_words,
+        loss_advice, loss_words,
+        mode_words::modes_words,
+        stack_end_words, stat_words,
         units::{bytes, count, duration},
         untrusted::{clean, columns, displayable},
     },
@@ -171,7 +173,10 @@ fn overhead(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static
         let words = format!("{:.1} % at most, as --max-overhead says", limit * 100.0);
         lines.extend(wrapped(name("limit"), &words, Style::new(), width));
     }
-    if let Some(sample) = &snapshot.sample {
+    if let Some(words) = modes_words(&snapshot.modes) {
+        lines.extend(wrapped(name("mode"), &words, Style::new(), width));
+    }
+    if let Some(sample) = snapshot.sample.as_ref().filter(|sample| !sample.rate.is_all()) {
         let words = format!("{} is tracked: memory is estimated", sample.rate.words());
         lines.extend(wrapped(name("sampling"), &words, Style::new(), width));
     }
