@@ -143,7 +143,7 @@ fn page_faults_are_followed_where_probes_are_too_dear() -> Result<()> {
 fn blocks_are_tracked_again_when_the_load_has_fallen() -> Result<()> {
     let mut leaker = surge(8, 25)?;
     let recording = RecordingFile::new()?;
-    let options = ["--duration", "600s", "--heap", "--max-overhead", "5", "--record", recording.argument()?];
+    let options = ["--duration", "600s", "--heap", "--max-overhead", "1", "--record", recording.argument()?];
     let tracer = Tracer::attach_with(leaker.pid(), &options)?;
     let ledger = leaker.release()?;
     let ended = tracer.interrupt()?;
