@@ -126,21 +126,22 @@ impl StackMemory {
         // What the window shows is of an earlier time.
         self.length = 0;
         let moved = self.pc != pc || self.sp != sp || self.bp != bp;
-        let count = self.count as usize;
-        if moved || self.generation != generation || count > REMEMBERED || count == 0 {
+        if moved || self.generation != generation || self.count > REMEMBERED as u32 || self.count == 0 {
             return false;
         }
         if self.span <= MOST {
-            return self.load(sp, self.span) && self.holds(count, |memory, slot| Some(memory.at(slot)));
+            return self.load(sp, self.span) && self.holds(|memory, slot| Some(memory.at(slot)));
         }
-        self.holds(count, |memory, slot| memory.peek(sp.wrapping_add(slot)).ok())
+        self.holds(|memory, slot| memory.peek(sp.wrapping_add(slot)).ok())
     }
 
-    /// Whether the first words that are remembered are what they were.
+    /// Whether the words that are remembered are what they were.
     #[inline(always)]
-    fn holds(&mut self, count: usize, word: impl Fn(&mut Self, u64) -> Option<u64>) -> bool {
+    fn holds(&mut self, word: impl Fn(&mut Self, u64) -> Option<u64>) -> bool {
         for index in 0..REMEMBERED {
-            if index >= count {
+            // SAFETY: a field of our own. Volatile, because the compiler knows how many there can be, and would leave the end
+            // of the loop to that; the verifiers of older kernels do not know it.
+            if index as u32 >= unsafe { (&raw const self.count).read_volatile() } {
                 break;
             }
             let slot = u64::from(self.slots[index]) << 3;

@@ -44,14 +44,12 @@ impl Programs {
         parsed.relocate_maps(known, &text).map_err(|error| failed(&error))?;
         parsed.relocate_calls(&text).map_err(|error| failed(&error))?;
         parsed.sanitize_functions(aya::features());
-        let mut by_name = names
-            .iter()
-            .map(|name| Ok((*name, load_one(&parsed, btf.as_ref(), name, sys::TRACE_UPROBE_MULTI)?)))
-            .collect::<Result<HashMap<_, _>, BpfError>>()?;
-        for &name in for_sessions {
-            match load_one(&parsed, btf.as_ref(), name, sys::TRACE_UPROBE_SESSION) {
+        let mut by_name = HashMap::new();
+        for (name, at, loaded) in load_all(&parsed, btf.as_ref(), names, for_sessions) {
+            match loaded {
                 Ok(program) => _ = by_name.insert(name, program),
-                Err(error) => log::debug!("the kernel has no sessions of uprobes: {error}"),
+                Err(error) if at == At::Both => log::debug!("the kernel has no sessions of uprobes: {error}"),
+                Err(error) => return Err(error),
             }
         }
         Ok(Self { by_name, first: names.first().copied().unwrap_or_default() })
@@ -129,6 +127,25 @@ pub(super) struct Points<'a> {
     pub(super) at: At,
     /// The process.
     pub(super) pid: u32,
+}
+
+/// The verifier takes a tenth of a second for one of them, so they are loaded side by side.
+fn load_all(
+    object: &aya_obj::Object,
+    btf: Option<&OwnedFd>,
+    names: &[&'static str],
+    for_sessions: &[&'static str],
+) -> Vec<(&'static str, At, Result<OwnedFd, BpfError>)> {
+    let all = names.iter().map(|name| (*name, At::Entry)).chain(for_sessions.iter().map(|name| (*name, At::Both)));
+    std::thread::scope(|scope| {
+        let load = |(name, at): (&'static str, At)| {
+            let loading = scope.spawn(move || load_one(object, btf, name, at.attach_type()));
+            (name, at, loading)
+        };
+        let failed = || Err(BpfError::Load { reason: "the thread that loads it panicked".to_owned() });
+        let all: Vec<_> = all.map(load).collect();
+        all.into_iter().map(|(name, at, loading)| (name, at, loading.join().unwrap_or_else(|_| failed()))).collect()
+    })
 }
 
 fn load_one(
