@@ -196,12 +196,12 @@ impl Links {
             programs,
         };
         if features.cookies && wanted.is_none_or(AttachMode::is_by_multi) {
-            let sessions = set == ProgramSet::Counting && wanted.map_or(may_sample, AttachMode::is_by_sessions);
-            let for_sessions: &[_] = if sessions { &[ALLOC_SESSION] } else { &[] };
+            let by_sessions = set == ProgramSet::Counting && wanted.map_or(may_sample, AttachMode::is_by_sessions);
+            let for_sessions: &[_] = if by_sessions { &[ALLOC_SESSION] } else { &[] };
             match Programs::load(ebpf, set.names(), for_sessions) {
                 Ok(programs) if has_uprobe_multi(&programs) => {
                     let sessions = programs.has(ALLOC_SESSION);
-                    if wanted.is_some_and(AttachMode::is_by_sessions) && !sessions {
+                    if by_sessions && wanted.is_some() && !sessions {
                         let reason = "sessions of uprobes need Linux 6.13 or newer; leave out --attach".to_owned();
                         return Err(BpfError::Load { reason });
                     }
