@@ -281,8 +281,8 @@ impl Aggregator {
                 None if is_range => &self.ranges.counters(site.raw.id),
                 None => counters,
             };
-            // A site that connects opens nothing, and is named where it is referred to.
-            if counters.alloc_objects == 0 && site.raw.kind != SiteKind::Fd {
+            // A site that connects opens nothing, and is named where it is referred to. What is not followed any more was there.
+            if counters.alloc_objects == 0 && site.raw.kind != SiteKind::Fd && !self.had_blocks(site) {
                 continue;
             }
             *by_end.entry(site.raw.end).or_default() += counters.alloc_objects;
@@ -410,7 +410,7 @@ fn oldest(born_ns: &SiteMap<u64>, id: SiteId, counters: &BlockCounters, now_ns: 
 fn incomplete(by_end: &BTreeMap<StackEnd, u64>) -> Vec<IncompleteCount> {
     let mut counts: Vec<_> = by_end
         .iter()
-        .filter(|(end, _)| **end != StackEnd::Complete)
+        .filter(|(end, objects)| **end != StackEnd::Complete && **objects > 0)
         .map(|(end, objects)| IncompleteCount { end: *end, objects: *objects })
         .collect();
     counts.sort_by_key(|count| (Reverse(count.objects), count.end));

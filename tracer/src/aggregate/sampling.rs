@@ -264,7 +264,7 @@ impl Sampled {
 
     /// Of what windows have shown. `rate` as it is with the share of the time.
     pub(super) fn of_windows(rate: u32, seen: &Seen) -> Self {
-        let Seen { counters, spread, tracked: (bytes, objects) } = *seen;
+        let Seen { counters, spread, tracked: (bytes, objects), size: _ } = *seen;
         Self { rate, objects, bytes, estimated: counters, spread: Some(spread), ..Self::default() }
     }
 

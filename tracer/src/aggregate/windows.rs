@@ -15,9 +15,10 @@
 //! therefore not held for a leak: others like it, whose ends were seen, count for it.
 //!
 //! The windows are the clusters of this sample (Cochran, Sampling Techniques, 1977, chapter 9), so errors come from what
-//! each of them adds. A time without tracking may be made longer, by a rule that goes by what was spent alone: the next
-//! window stands for it as well. The first window under another share begins anew: what was outstanding then is followed
-//! no longer, and is not called outstanding.
+//! each of them adds; and from one birth that no window saw, which is all that may be known where none was. A time without
+//! tracking may be made longer, by a rule that goes by what was spent alone: the next window stands for it as well. The
+//! first window under another share begins anew: what was outstanding then is followed no longer, and is as if it had never
+//! been, neither allocated nor freed.
 
 use std::{collections::HashMap, ops::AddAssign, time::Duration};
 
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::analyze::{
     Estimate,
-    survival::{AGE_BUCKETS, LiveAges, bucket_ages},
+    survival::{AGE_BUCKETS, LiveAges, Weighs, bucket_ages},
 };
 
 /// How much of the time tracking is on.
@@ -79,8 +80,10 @@ impl Spread {
     /// The interval of an estimate with one of its variances.
     pub(super) fn interval(&self, value: f64, variance: f64) -> Estimate {
         let freedom = self.windows.saturating_sub(1) as f64;
-        // Towards Student's t. Of one window nothing is known.
-        let margin = if freedom > 0.0 { (Z + student_beyond_normal(freedom)) * variance.sqrt() } else { value };
+        // Towards Student's t. Of one window nothing is known but what it may not have seen.
+        let quantile = if freedom > 0.0 { Z + student_beyond_normal(freedom) } else { Z };
+        let margin = quantile * variance.sqrt();
+        let margin = if freedom > 0.0 { margin } else { margin.max(value) };
         Estimate { value, low: (value - margin).max(0.0), high: value + margin }
     }
 }
@@ -119,18 +122,29 @@ impl Sum {
 /// A site under the present share.
 #[derive(Clone, Debug, Default)]
 struct Tally {
-    /// Allocated before, as estimated then.
-    before: (f64, f64),
+    /// Freed before, as estimated then. What had not been is followed no longer.
+    before: (u64, u64),
+    /// The mean size of what was allocated before, freed or not, if anything was.
+    size: Option<f64>,
     /// The counters when last looked at, and the ends by age.
     counted: BlockCounters,
     deaths: [u64; AGE_BUCKETS],
     /// Ends by age since the share changed, with those that were missed.
     ends: [f64; AGE_BUCKETS],
+    /// Blocks seen born since then.
+    born: f64,
     allocated: (f64, f64),
     freed: (Sum, Sum),
     inuse: (Sum, Sum),
     /// What is counted as outstanding, and is of before.
     old: (u64, u64),
+}
+
+impl Tally {
+    fn size(&self) -> Option<f64> {
+        let (bytes, objects) = self.allocated;
+        if objects > 0.0 { Some(bytes / objects) } else { self.size }
+    }
 }
 
 /// What windows have shown.
@@ -150,18 +164,29 @@ pub(super) struct Seen {
     pub(super) spread: Spread,
     /// Bytes and blocks that were seen born and not seen to end.
     pub(super) tracked: (u64, u64),
+    /// The mean size of the site's blocks, under this share or another, if there were any.
+    pub(super) size: Option<f64>,
 }
 
-/// Sites as they are when a share begins: what was estimated of them, what is counted, and ends by age.
-pub(super) type Beginning = (SiteId, BlockCounters, BlockCounters, [u64; AGE_BUCKETS]);
+/// What was known of a site when a share begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// As estimated.
+    pub(super) estimated: BlockCounters,
+    /// The mean size of its blocks, if there were any.
+    pub(super) size: Option<f64>,
+}
+
+/// Sites as they are when a share begins: what was known of them, what is counted, and ends by age.
+pub(super) type Beginning = (SiteId, Before, BlockCounters, [u64; AGE_BUCKETS]);
 
 impl Windows {
     /// Begins with a share.
     pub(super) fn begin(duty: Duty, since: Duration, sites: impl Iterator<Item = Beginning>) -> Self {
-        let sites = sites.map(|(id, estimated, counted, deaths)| {
-            let before = (estimated.alloc_bytes as f64, estimated.alloc_objects as f64);
+        let sites = sites.map(|(id, Before { estimated, size }, counted, deaths)| {
+            let before = (estimated.free_bytes, estimated.free_objects);
             let old = (counted.inuse_bytes(), counted.inuse_objects());
-            (id, Tally { before, counted, deaths, old, ..Tally::default() })
+            (id, Tally { before, size, counted, deaths, old, ..Tally::default() })
         });
         Self { duty, since, count: 0, sites: sites.collect() }
     }
@@ -208,6 +233,7 @@ impl Windows {
                 ended = (ended.0 + seen, ended.1 + seen * again);
                 site.ends[bucket] += seen * again;
             }
+            site.born += allocated.1;
             // An end is in the counters and in the ages, which are not read at one moment.
             let missed = if ended.0 > 0.0 { ended.1 / ended.0 } else { 1.0 };
             let freed = (freed.0 * missed * birth, freed.1 * missed * birth);
@@ -221,42 +247,56 @@ impl Windows {
         }
     }
 
-    /// What is known of a site.
-    pub(super) fn site(&self, id: SiteId) -> Seen {
+    /// What is known of a site where a tracked block stands for so many that are there at the same time.
+    pub(super) fn site(&self, id: SiteId, weight: f64) -> Seen {
         let Some(site) = self.sites.get(&id) else { return Seen::default() };
         let inuse = (site.inuse.0.sum.max(0.0).round() as u64, site.inuse.1.sum.max(0.0).round() as u64);
         // One without the other is what rounding and missed ends leave.
         let inuse = if inuse.1 == 0 { (0, 0) } else { inuse };
-        let allocated = |before: f64, now: f64| (before + now).round() as u64;
-        let alloc_bytes = allocated(site.before.0, site.allocated.0).max(inuse.0);
-        let alloc_objects = allocated(site.before.1, site.allocated.1).max(inuse.1);
+        let allocated = |now: f64, inuse: u64| (now.round() as u64).max(inuse);
+        let alloc_bytes = allocated(site.allocated.0, inuse.0).saturating_add(site.before.0);
+        let alloc_objects = allocated(site.allocated.1, inuse.1).saturating_add(site.before.1);
         let counters = BlockCounters {
             alloc_bytes,
             alloc_objects,
             free_bytes: alloc_bytes - inuse.0,
             free_objects: alloc_objects - inuse.1,
         };
+        let (bytes, objects) = self.unseen(site, weight);
         let spread = Spread {
             windows: self.count,
-            inuse_bytes: site.inuse.0.variance(),
-            inuse_objects: site.inuse.1.variance(),
-            free_bytes: site.freed.0.variance(),
-            free_objects: site.freed.1.variance(),
+            inuse_bytes: site.inuse.0.variance() + bytes * bytes,
+            inuse_objects: site.inuse.1.variance() + objects * objects,
+            free_bytes: site.freed.0.variance() + bytes * bytes,
+            free_objects: site.freed.1.variance() + objects * objects,
         };
         let tracked = (
             site.counted.inuse_bytes().saturating_sub(site.old.0),
             site.counted.inuse_objects().saturating_sub(site.old.1),
         );
-        Seen { counters, spread, tracked }
+        Seen { counters, spread, tracked, size: site.size() }
+    }
+
+    /// What one birth that was not seen would have weighed: bytes and blocks. The block is as large as the site's are.
+    fn unseen(&self, site: &Tally, weight: f64) -> (f64, f64) {
+        if self.duty.off.is_zero() {
+            return (0.0, 0.0);
+        }
+        let objects = weight / self.duty.share();
+        (objects * site.size().unwrap_or(0.0), objects)
     }
 
     /// Ages as they would be if no end were missed: of what is still in the table, the part that has not ended by the
-    /// estimate, and the ends with those that were missed.
-    pub fn lifetimes(&self, id: SiteId, live: &LiveAges) -> (LiveAges, [u64; AGE_BUCKETS]) {
-        let Some(site) = self.sites.get(&id) else { return (LiveAges::default(), [0; AGE_BUCKETS]) };
-        let there = site.inuse.1.sum.max(0.0) * self.duty.share();
+    /// estimate, and the ends with those that were missed. `weight` is what a block in the table stands for while tracking is
+    /// on; what it stands for with the rest of the time is told as well.
+    pub fn lifetimes(&self, id: SiteId, live: &LiveAges, weight: Weighs) -> (LiveAges, [u64; AGE_BUCKETS], Weighs) {
+        let Some(site) = self.sites.get(&id) else { return (LiveAges::default(), [0; AGE_BUCKETS], weight) };
+        // Some windows stand for more than others.
+        let times = if site.born > 0.0 { site.allocated.1 / site.born } else { 1.0 / self.duty.share() };
+        let there = site.inuse.1.sum.max(0.0) / times / weight.objects;
         let share = (there / (live.objects().max(1) as f64)).min(1.0);
-        (live.scaled(share), site.ends.map(|ends| ends.round() as u64))
+        let ends = site.ends.map(|ends| (ends / weight.objects).round() as u64);
+        (live.scaled(share), ends, weight.times(times))
     }
 }
 

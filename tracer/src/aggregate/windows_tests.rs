@@ -23,9 +23,13 @@ impl Random {
     }
 }
 
+fn known(estimated: BlockCounters) -> Before {
+    Before { estimated, size: Some(estimated.alloc_bytes as f64 / estimated.alloc_objects as f64) }
+}
+
 /// A process of known kind, watched through windows. Returns what was estimated, the same where it may be less than nothing,
 /// and what is true.
-fn watch(seed: u64, lifetime: impl Fn(&mut Random) -> Option<f64>) -> (Seen, f64, u64) {
+fn watch(seed: u64, per_s: f64, lifetime: impl Fn(&mut Random) -> Option<f64>) -> (Seen, f64, u64) {
     const SECONDS: f64 = 300.0;
     let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let duty = Duty { on: Duration::from_millis(1_000), off: Duration::from_millis(6_000) };
@@ -47,7 +51,7 @@ fn watch(seed: u64, lifetime: impl Fn(&mut Random) -> Option<f64>) -> (Seen, f64
     let mut outstanding = 0;
     let mut born = 0.0;
     loop {
-        born += random.exponential(1.0 / 400.0);
+        born += random.exponential(1.0 / per_s);
         if born >= end {
             break;
         }
@@ -74,15 +78,21 @@ fn watch(seed: u64, lifetime: impl Fn(&mut Random) -> Option<f64>) -> (Seen, f64
         }
         estimate.close(Duration::ZERO, true, [(SITE, counted, deaths)].into_iter());
     }
-    (estimate.site(SITE), estimate.sites[&SITE].inuse.1.sum, outstanding)
+    let sum = estimate.sites.get(&SITE).map_or(0.0, |site| site.inuse.1.sum);
+    (estimate.site(SITE, 1.0), sum, outstanding)
 }
 
 /// Estimates of many runs: right in the mean, and mostly within their intervals.
 fn check(name: &str, lifetime: impl Fn(&mut Random) -> Option<f64> + Copy) {
+    check_rate(name, 400.0, lifetime);
+}
+
+/// The same of so many births a second.
+fn check_rate(name: &str, per_s: f64, lifetime: impl Fn(&mut Random) -> Option<f64> + Copy) {
     const RUNS: u64 = 60;
     let (mut sum, mut squares, mut within) = (0.0, 0.0, 0);
     for seed in 1..=RUNS {
-        let (Seen { counters, spread, tracked: _ }, unbounded, truth) = watch(seed, lifetime);
+        let (Seen { counters, spread, .. }, unbounded, truth) = watch(seed, per_s, lifetime);
         let rounded = counters.inuse_bytes().abs_diff(counters.inuse_objects() * SIZE);
         assert!(rounded <= SIZE, "{name}: {rounded} bytes more or less");
         let interval = spread.interval(counters.inuse_objects() as f64, spread.inuse_objects);
@@ -101,6 +111,39 @@ fn check(name: &str, lifetime: impl Fn(&mut Random) -> Option<f64> + Copy) {
 #[test]
 fn a_leak_is_estimated_whole() {
     check("a leak", |_| None);
+}
+
+#[test]
+fn a_rare_leak_is_within_its_interval_whether_it_was_seen_or_not() {
+    // 9, 15 and 60 births, of which one in seven is seen.
+    for per_s in [0.03, 0.05, 0.2] {
+        check_rate("a rare leak", per_s, |_| None);
+        check_rate("a rare leak", per_s, |random| (random.next() > 0.9).then(|| random.exponential(2.0)));
+    }
+}
+
+#[test]
+fn one_block_that_was_not_seen_is_in_the_interval_of_none() {
+    let duty = Duty { on: Duration::from_secs(1), off: Duration::from_secs(7) };
+    let before = BlockCounters { alloc_bytes: 5_000, alloc_objects: 50, free_bytes: 1_000, free_objects: 10 };
+    let begin = |duty| {
+        let counted = BlockCounters::default();
+        Windows::begin(duty, Duration::ZERO, [(SITE, known(before), counted, [0; 32])].into_iter())
+    };
+    let mut windows = begin(duty);
+    for _ in 0..40 {
+        windows.close(Duration::ZERO, true, [(SITE, BlockCounters::default(), [0; 32])].into_iter());
+    }
+    let Seen { counters, spread, size, .. } = windows.site(SITE, 4.0);
+    assert_eq!((counters.inuse_objects(), size), (0, Some(100.0)));
+    // A block that is seen stands for four that are there, and these for eight.
+    assert_eq!((spread.inuse_objects.sqrt(), spread.inuse_bytes.sqrt()), (32.0, 3_200.0));
+    let interval = spread.interval(0.0, spread.inuse_objects);
+    assert!(interval.low == 0.0 && (60.0..70.0).contains(&interval.high), "{interval:?}");
+    let always = begin(Duty::ALWAYS).site(SITE, 1.0);
+    assert_eq!((always.spread.inuse_bytes, always.spread.free_objects), (0.0, 0.0));
+    let first = begin(duty).site(SITE, 1.0).spread;
+    assert!(first.interval(0.0, first.inuse_objects).high >= 8.0, "nothing is known yet");
 }
 
 #[test]
@@ -129,8 +172,8 @@ fn all_of_the_time_is_exact() {
     let mut deaths = [0; AGE_BUCKETS];
     deaths[20] = 3;
     windows.close(Duration::ZERO, true, [(SITE, counted, deaths)].into_iter());
-    assert_eq!(windows.site(SITE).counters, counted);
-    assert_eq!(windows.site(SITE).tracked, (400, 4));
+    assert_eq!(windows.site(SITE, 1.0).counters, counted);
+    assert_eq!(windows.site(SITE, 1.0).tracked, (400, 4));
 }
 
 #[test]
@@ -140,14 +183,19 @@ fn under_another_share_what_was_outstanding_is_followed_no_longer() {
         BlockCounters { alloc_bytes: 5_000, alloc_objects: 50, free_bytes: 1_000, free_objects: 10 },
         BlockCounters { alloc_bytes: 1_000, alloc_objects: 10, free_bytes: 1_000, free_objects: 10 },
     );
-    let mut windows = Windows::begin(duty, Duration::from_secs(9), [(SITE, before, counted, [0; 32])].into_iter());
-    assert_eq!(windows.site(SITE).counters.inuse_objects(), 0);
-    assert_eq!(windows.site(SITE).counters.alloc_objects, 50);
+    let mut windows =
+        Windows::begin(duty, Duration::from_secs(9), [(SITE, known(before), counted, [0; 32])].into_iter());
+    assert_eq!(windows.site(SITE, 1.0).counters.inuse_objects(), 0);
+    assert_eq!(windows.site(SITE, 1.0).counters.alloc_objects, 10, "only what had been freed was");
     let later = BlockCounters { alloc_bytes: 1_300, alloc_objects: 13, ..counted };
     windows.close(Duration::ZERO, true, [(SITE, later, [0; 32])].into_iter());
-    assert_eq!(windows.site(SITE).counters.inuse_objects(), 6);
-    assert_eq!(windows.site(SITE).counters.alloc_objects, 56);
-    assert_eq!(windows.site(SITE).tracked, (300, 3));
+    assert_eq!(windows.site(SITE, 1.0).counters.inuse_objects(), 6);
+    assert_eq!(windows.site(SITE, 1.0).counters.alloc_objects, 16);
+    assert_eq!(
+        (windows.site(SITE, 1.0).counters.free_objects, windows.site(SITE, 1.0).counters.free_bytes),
+        (10, 1_000)
+    );
+    assert_eq!(windows.site(SITE, 1.0).tracked, (300, 3));
 }
 
 #[test]
@@ -161,16 +209,19 @@ fn ages_leave_out_what_must_have_ended() {
     windows.close(Duration::ZERO, true, [(SITE, counted, deaths)].into_iter());
     let mut live = LiveAges::default();
     live.add_all(1_000_000_000, 6, 600);
-    let (live, ends) = windows.lifetimes(SITE, &live);
-    assert_eq!((live.objects(), ends[24]), (4, 4));
+    let (live, ends, weighs) = windows.lifetimes(SITE, &live, Weighs::default());
+    assert_eq!((live.objects(), ends[24], weighs), (4, 4, Weighs { objects: 2.0, bytes: 2.0 }));
 }
 
 #[test]
 fn what_is_tracked_all_the_time_is_exact() {
     let begun = BlockCounters { alloc_bytes: 700, alloc_objects: 7, ..BlockCounters::default() };
     let before = BlockCounters { alloc_bytes: 1_300, alloc_objects: 13, free_bytes: 200, free_objects: 2 };
-    let mut windows =
-        Windows::begin(Duty::ALWAYS, Duration::from_secs(31), [(SITE, before, begun, [0; AGE_BUCKETS])].into_iter());
+    let mut windows = Windows::begin(
+        Duty::ALWAYS,
+        Duration::from_secs(31),
+        [(SITE, known(before), begun, [0; AGE_BUCKETS])].into_iter(),
+    );
     for second in 1..=5 {
         let mut deaths = [0; AGE_BUCKETS];
         deaths[3] = 3 * second;
@@ -182,8 +233,8 @@ fn what_is_tracked_all_the_time_is_exact() {
         };
         windows.close(Duration::ZERO, true, [(SITE, counted, deaths)].into_iter());
     }
-    let seen = windows.site(SITE);
-    assert_eq!(seen.counters.alloc_objects, 13 + 55, "what was allocated before is in it");
+    let seen = windows.site(SITE, 1.0);
+    assert_eq!(seen.counters.alloc_objects, 2 + 55, "what was freed before is in it");
     assert_eq!(
         (seen.counters.inuse_objects(), seen.counters.inuse_bytes()),
         (40, 4_000),

@@ -118,7 +118,10 @@ impl Analyst {
     }
 
     /// Takes the ages and sizes of blocks, as of a look at all of them.
-    pub fn take_heap_lifetimes(&mut self, lifetimes: SiteMap<Lifetimes>, sizes: SiteMap<Sizes>) {
+    pub fn take_heap_lifetimes(&mut self, mut lifetimes: SiteMap<Lifetimes>, sizes: SiteMap<Sizes>) {
+        // A look may have begun before blocks began to be followed anew.
+        let since = self.history.followed_since().unwrap_or_default();
+        lifetimes.retain(|_, lifetimes| lifetimes.looked_at >= since);
         self.heap = looked(lifetimes, sizes);
     }
 
@@ -148,7 +151,11 @@ impl Analyst {
             self.begin_faults(growth.since);
         }
         self.faulted.extend(snapshot.sites.iter().filter(|site| site.faulted.is_some()).map(|site| site.id));
+        let since = self.history.followed_since();
         self.history.push_snapshot(snapshot);
+        if self.history.followed_since() != since {
+            self.begin_blocks(snapshot);
+        }
         for process in snapshot.growth.iter().flat_map(|growth| &growth.processes) {
             self.faults.entry(process.tgid).or_default().push(snapshot.elapsed, process.faulted);
         }
@@ -168,6 +175,16 @@ impl Analyst {
             self.verdicts.forget(id);
             self.judged.remove(&id);
             self.history.forget_site(id);
+        }
+    }
+
+    /// Blocks are followed anew: what was found out about them before stands until as much is known as then.
+    fn begin_blocks(&mut self, snapshot: &Snapshot) {
+        let Some(since) = self.history.followed_since() else { return };
+        self.heap.clear();
+        for (id, sampled) in snapshot.sites.iter().filter_map(|site| Some((site.id, site.sampled.as_deref()?))) {
+            self.verdicts.begin_anew(id, since, sampled.rate.into());
+            self.judged.remove(&id);
         }
     }
 
@@ -221,7 +238,10 @@ impl Analyst {
         let windows = self.history.process(tgid, GROWTH_SPAN.min(snapshot.elapsed));
         let resident_growth = growth(&windows, |reading| reading.rss);
         // While blocks are not tracked, it is of the past.
-        let outstanding_growth = growth(&windows, |reading| reading.outstanding).filter(|_| snapshot.heap_traced);
+        // A window is of the readings nearest to it.
+        let since = self.history.followed_since().map_or(Duration::ZERO, |since| since + self.history.interval());
+        let followed = &windows[windows.partition_point(|window| window.at < since)..];
+        let outstanding_growth = growth(followed, |reading| reading.outstanding).filter(|_| snapshot.heap_traced);
         let fd_growth = growth(&windows, |reading| reading.open_fds);
         let descriptors = fd_growth.as_ref().zip(descriptors);
         let context = Context {
@@ -231,7 +251,7 @@ impl Analyst {
             collected,
             resident: resident_growth.map(|growth| growth.per_s),
             outstanding: outstanding_growth.map(|growth| growth.per_s),
-            sampling_error: 0.0,
+            sampled: None,
         };
         // What is a block and what is not cannot be told without allocators, nor when their probes are out for a time.
         let always = snapshot.sample.as_ref().is_none_or(|sample| sample.turns.is_none());
@@ -256,8 +276,8 @@ impl Analyst {
         let begun = Instant::now();
         let now = snapshot.elapsed;
         let heap = snapshot.sites.iter().map(|site| {
-            let error = site.sampled.as_ref().map_or(0.0, |sampled| sampled.inuse_bytes().relative_error());
-            (site.id, site.tgid, site.counters, error)
+            let sampled = site.sampled.as_ref().map(|sampled| sampled.inuse_bytes().relative_error());
+            (site.id, site.tgid, site.counters, sampled)
         });
         let faulted: HashMap<SiteId, Faulted> =
             snapshot.sites.iter().filter_map(|site| Some((site.id, site.faulted?))).collect();
@@ -268,28 +288,28 @@ impl Analyst {
         let fds = snapshot.descriptors.iter().flat_map(|descriptors| &descriptors.sites).map(|site| {
             let counters =
                 BlockCounters { alloc_objects: site.opened, free_objects: site.closed, ..BlockCounters::default() };
-            (site.id, site.tgid, counters, 0.0)
+            (site.id, site.tgid, counters, None)
         });
-        let mut due: Vec<(Duration, SiteId, Tgid, BlockCounters, f64)> = heap
+        let mut due: Vec<(Duration, SiteId, Tgid, BlockCounters, Option<f64>)> = heap
             .chain(fds)
-            .filter_map(|(id, tgid, counters, error)| {
+            .filter_map(|(id, tgid, counters, sampled)| {
                 let (before, at) = self.judged.get(&id).copied().unwrap_or_default();
                 let waited = now.saturating_sub(at);
                 // One whose verdict is about to change is as urgent as one that has changed.
                 let changed = before != counters || self.verdicts.is_pending(id);
                 let waited = if changed { waited } else { waited / CHANGED_FIRST };
-                (changed || waited * CHANGED_FIRST >= UNCHANGED).then_some((waited, id, tgid, counters, error))
+                (changed || waited * CHANGED_FIRST >= UNCHANGED).then_some((waited, id, tgid, counters, sampled))
             })
             .collect();
         // Whoever waits longest comes first, so that all have their turn; of equals the larger one, as the Snapshot has them.
         due.sort_by_key(|(waited, ..)| std::cmp::Reverse(*waited));
-        for (_, id, tgid, counters, error) in due {
+        for (_, id, tgid, counters, sampled) in due {
             if begun.elapsed() >= budget {
                 return;
             }
             match faulted.get(&id) {
                 Some(faulted) => self.judge_faulted(id, tgid, *faulted, now),
-                None => self.judge_site(id, tgid, now, error, mapped.contains(&id)),
+                None => self.judge_site(id, tgid, now, sampled, mapped.contains(&id)),
             }
             self.judged.insert(id, (counters, now));
         }
@@ -322,9 +342,9 @@ impl Analyst {
     }
 
     /// `mapped` says that mappings are all that is known of it.
-    fn judge_site(&mut self, id: SiteId, tgid: Tgid, now: Duration, sampling_error: f64, mapped: bool) {
+    fn judge_site(&mut self, id: SiteId, tgid: Tgid, now: Duration, sampled: Option<f64>, mapped: bool) {
         let context = self.processes.get(&tgid).map(|(_, context)| *context).unwrap_or_default();
-        let context = Context { sampling_error, ..context };
+        let context = Context { sampled, ..context };
         let (recent, whole) = (self.history.site(id, RECENT), self.history.site(id, now));
         let lifetimes = self.looked(id).map(|looked| &looked.lifetimes);
         let evidence = Evidence { recent: &recent, whole: &whole, lifetimes, context: &context };
@@ -381,6 +401,10 @@ struct Held {
     /// Blocks of the heap that were freed when they were not young.
     freed_old: u64,
 }
+
+#[cfg(test)]
+#[path = "analyst_tests.rs"]
+mod tests;
 
 /// The change per second of a count over the last minute.
 fn per_s(windows: &[ProcessWindow], quantity: impl Fn(&ProcessReading) -> Option<u64>) -> f64 {

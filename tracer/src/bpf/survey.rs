@@ -15,7 +15,10 @@ use tracer_common::{
 use super::{BpfError, mapped::MappedCounters, sampler::Sampler, sys};
 use crate::{
     aggregate::{SampleRate, SiteId, SiteMap, Weighing},
-    analyze::{sizes::Sizes, survival::LiveAges},
+    analyze::{
+        sizes::Sizes,
+        survival::{LiveAges, Weighs},
+    },
     clock::monotonic_ns,
     event::Survey,
 };
@@ -98,8 +101,11 @@ impl Surveyor {
             let weights = weighing.weights(SampleRate::of(state));
             survey.weights.insert(site, weights);
             survey.sizes.insert(site, sizes);
+            let weighs =
+                Weighs { objects: weights.objects.mean, bytes: weights.bytes.mean }.times(rate.number().into());
+            survey.weighs.insert(site, weighs);
             if (site.0 as usize) < self.deaths.len() {
-                let times = (weights.objects.mean * f64::from(rate.number())).round().max(1.0) as u64;
+                let times = weighs.objects.round().max(1.0) as u64;
                 let deaths = self.deaths.get(site.0 as usize).map(|deaths| (deaths + times / 2) / times);
                 survey.ages.insert(site, (ages, deaths));
             }

@@ -28,7 +28,11 @@ use crate::{
     aggregate::{
         Aggregator, Ending, Mode, OwnCost, Processes, SampleRate, SiteId, SiteMap, Snapshot, TargetState, Tgid,
     },
-    analyze::{Analyst, Observed, history::History, survival::Lifetimes},
+    analyze::{
+        Analyst, Observed,
+        history::History,
+        survival::{Lifetimes, Weighs},
+    },
     bpf::{Session, Surveyor},
     event::{EventSource as _, RawEvent, Reading, Survey},
     symbolize::{ExactFrames, Priority, Request, Symbolize as _, Symbolizer},
@@ -286,16 +290,17 @@ impl Tracing {
     }
 
     fn take_survey(&mut self, survey: Survey) {
-        let Survey { oldest_born_ns, weights, blocks: _, time_ns, ages, sizes } = survey;
+        let Survey { oldest_born_ns, weights, weighs, blocks: _, time_ns, ages, sizes } = survey;
         self.aggregator.apply_survey(oldest_born_ns, weights);
         let looked_at = self.since_attach(time_ns);
         let windows = self.aggregator.windows();
         let lifetimes = ages.into_iter().map(|(site, (live, freed))| {
-            let (live, freed) = match windows {
-                Some(windows) => windows.lifetimes(site, &live),
-                None => (live, freed),
+            let weighs = weighs.get(&site).copied().unwrap_or_default();
+            let (live, freed, weighs) = match windows {
+                Some(windows) => windows.lifetimes(site, &live, weighs),
+                None => (live, freed, weighs),
             };
-            (site, Lifetimes { freed, live, looked_at })
+            (site, Lifetimes { freed, live, looked_at, weighs })
         });
         self.analyst.take_heap_lifetimes(lifetimes.collect(), sizes);
     }
@@ -313,7 +318,7 @@ impl Tracing {
         ranges
             .into_iter()
             .chain(fds)
-            .map(|(site, (live, freed))| (site, Lifetimes { freed, live, looked_at }))
+            .map(|(site, (live, freed))| (site, Lifetimes { freed, live, looked_at, weighs: Weighs::default() }))
             .collect()
     }
 

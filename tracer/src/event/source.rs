@@ -10,7 +10,7 @@ use crate::aggregate::{
 };
 use crate::analyze::{
     sizes::Sizes,
-    survival::{AGE_BUCKETS, LiveAges},
+    survival::{AGE_BUCKETS, LiveAges, Weighs},
 };
 
 /// Why a source failed.
@@ -61,8 +61,10 @@ pub struct SampleReading {
 pub struct Survey {
     /// When the oldest outstanding block of each site was born: `CLOCK_MONOTONIC`, nanoseconds.
     pub oldest_born_ns: SiteMap<u64>,
-    /// What each site's blocks stand for.
+    /// What each site's blocks stand for, as multiples of the rate.
     pub weights: SiteMap<Weights>,
+    /// What one of them stands for, in blocks and bytes.
+    pub weighs: SiteMap<Weighs>,
     /// Blocks seen.
     pub blocks: u64,
     /// When it began: `CLOCK_MONOTONIC`, nanoseconds.

@@ -8,7 +8,10 @@ use super::{
     startup::is_startup,
     units::{amount, counted, duration},
 };
-use crate::aggregate::{BlockCounters, SiteSnapshot, Snapshot};
+use crate::{
+    aggregate::{BlockCounters, SiteSnapshot, Snapshot},
+    analyze::verdict::Label,
+};
 
 /// The sites to list, and what is left out.
 pub(super) struct Listing<'a> {
@@ -47,8 +50,9 @@ impl<'a> Listing<'a> {
         };
         for entry in indices.into_iter().map(|index| &merged[index]) {
             let site = &entry.sum;
-            // Only who asks for allocations wants to see sites that leave nothing behind.
-            if site.counters.inuse_objects() == 0 && sort != Sort::Allocs {
+            // Only who asks for allocations wants to see sites that leave nothing behind. What leaks does, seen or not.
+            let leaks = site.verdict.as_ref().is_some_and(|verdict| verdict.label == Label::Leaking);
+            if site.counters.inuse_objects() == 0 && sort != Sort::Allocs && !leaks {
                 listing.idle_sites += 1;
             } else if is_startup(snapshot, site) {
                 listing.startup += site.counters;

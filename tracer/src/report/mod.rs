@@ -8,7 +8,7 @@
 mod call_site;
 pub mod diff;
 pub mod doctor;
-mod estimates;
+pub(crate) mod estimates;
 pub mod export;
 pub(crate) mod fd_words;
 mod frame_text;

@@ -32,8 +32,8 @@ pub(super) struct Following {
 
 /// What was known of blocks when they were tracked last.
 #[derive(Clone, Copy, Debug)]
-struct Past {
-    totals: BlockCounters,
+pub(super) struct Past {
+    pub(super) totals: BlockCounters,
     sites: u64,
     estimated: bool,
 }
@@ -65,8 +65,7 @@ impl Aggregator {
         self.following = None;
         self.resident.clear();
         // Rates are not over the time when nobody looked.
-        let totals = self.blocks_now(reading).totals;
-        (self.previous, self.first) = (Some((reading.now_ns, totals)), Some((reading.now_ns, totals)));
+        self.rates_from(reading);
     }
 
     /// Whether page faults are followed.
@@ -79,7 +78,7 @@ impl Aggregator {
         self.following.is_some() && kind == SiteKind::Heap
     }
 
-    fn blocks_now(&self, reading: &Reading) -> Past {
+    pub(super) fn blocks_now(&self, reading: &Reading) -> Past {
         let mut past = Past {
             totals: BlockCounters::default(),
             sites: 0,

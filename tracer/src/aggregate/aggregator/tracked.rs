@@ -6,7 +6,10 @@ use tracer_common::event::SiteKind;
 
 use super::{Aggregator, Site};
 use crate::{
-    aggregate::{BlockCounters, Duty, SampleRate, Sampled, Sampling, SiteId, Tgid, Turns, windows::Windows},
+    aggregate::{
+        BlockCounters, Duty, SampleRate, Sampled, Sampling, SiteId, Tgid, Turns,
+        windows::{Before, Windows},
+    },
     analyze::survival::AGE_BUCKETS,
     event::{Reading, SampleReading},
 };
@@ -41,11 +44,23 @@ impl Aggregator {
                 let (id, at) = (site.raw.id, site.raw.id.0 as usize);
                 let [was, is] = [before, reading].map(|of| of.counters.get(at).copied().unwrap_or_default());
                 let estimated = self.sampled(site, was, before).map_or(was, |sampled| sampled.counters());
-                (id, estimated, self.thinned(site, is, reading), deaths(id))
+                let BlockCounters { alloc_bytes, alloc_objects, .. } = estimated;
+                let size = match &self.windows {
+                    Some(windows) => windows.site(id, 1.0).size,
+                    None => (alloc_objects > 0).then(|| alloc_bytes as f64 / alloc_objects as f64),
+                };
+                (id, Before { estimated, size }, self.thinned(site, is, reading), deaths(id))
             })
             .collect();
         let since = self.since_start(reading.now_ns);
         self.windows = Some(Windows::begin(duty, since, beginnings.into_iter()));
+        self.rates_from(reading);
+    }
+
+    /// Rates are over the time from here on: what was outstanding until now has neither ended nor stayed.
+    pub(super) fn rates_from(&mut self, reading: &Reading) {
+        let now = Some((reading.now_ns, self.blocks_now(reading).totals));
+        (self.previous, self.first) = (now, now);
     }
 
     /// A time in which tracking was on is over. Before it, tracking was off for this much longer than the share of the time
@@ -73,9 +88,20 @@ impl Aggregator {
     /// What the counters of a site stand for, where not all blocks are tracked.
     pub(super) fn sampled(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> Option<Sampled> {
         let Some(windows) = &self.windows else { return self.thinned_out(site, counters, reading) };
-        let rate = reading.sample.as_ref().map_or(1.0, |sample| f64::from(sample.rate.number()));
-        let rate = (rate / windows.duty().share()).round() as u32;
-        (site.raw.kind == SiteKind::Heap).then(|| Sampled::of_windows(rate, &windows.site(site.raw.id)))
+        let weight = self.weight(site, counters, reading);
+        let rate = (weight / windows.duty().share()).round() as u32;
+        (site.raw.kind == SiteKind::Heap).then(|| Sampled::of_windows(rate, &windows.site(site.raw.id, weight)))
+    }
+
+    /// Whether a site had blocks that are followed no longer.
+    pub(super) fn had_blocks(&self, site: &Site) -> bool {
+        self.windows.as_ref().is_some_and(|windows| windows.site(site.raw.id, 1.0).size.is_some())
+    }
+
+    /// How many blocks a tracked one of a site stands for, in the mean, while tracking is on.
+    fn weight(&self, site: &Site, counters: BlockCounters, reading: &Reading) -> f64 {
+        let sampled = self.thinned_out(site, counters, reading);
+        sampled.map_or(1.0, |sampled| f64::from(sampled.rate))
     }
 
     /// What the counters of a site stand for, while tracking is on.

@@ -66,6 +66,8 @@ pub struct History {
     processes: BTreeMap<Tgid, ProcessHistory>,
     /// Of sites whose counters are estimates.
     shifts: SiteMap<Shift>,
+    /// Since when blocks are followed, where that is not since the attach.
+    followed_since: Option<Duration>,
 }
 
 /// An estimate may fall when less is tracked from then on, and counters do not. What is outstanding stays as
@@ -75,10 +77,23 @@ struct Shift {
     last: BlockCounters,
     bytes: u64,
     objects: u64,
+    /// What had been allocated and freed when blocks began to be followed: so much is left out.
+    before: (u64, u64),
 }
 
 impl Shift {
+    /// Begins with what is outstanding.
+    fn anew(&BlockCounters { free_bytes, free_objects, .. }: &BlockCounters) -> Self {
+        Self { before: (free_bytes, free_objects), ..Self::default() }
+    }
+
     fn rising(&mut self, estimated: BlockCounters) -> BlockCounters {
+        let estimated = BlockCounters {
+            alloc_bytes: estimated.alloc_bytes.saturating_sub(self.before.0),
+            alloc_objects: estimated.alloc_objects.saturating_sub(self.before.1),
+            free_bytes: estimated.free_bytes.saturating_sub(self.before.0),
+            free_objects: estimated.free_objects.saturating_sub(self.before.1),
+        };
         self.bytes = self.bytes.max(self.last.alloc_bytes.saturating_sub(estimated.alloc_bytes));
         self.objects = self.objects.max(self.last.alloc_objects.saturating_sub(estimated.alloc_objects));
         self.last = BlockCounters {
@@ -100,12 +115,37 @@ impl History {
     /// The same with another budget for sites.
     pub fn with_budget(interval: Duration, budget: usize) -> Self {
         let interval = interval.max(Duration::from_millis(1));
-        let (sites, processes) = (SiteMap::default(), BTreeMap::new());
-        Self { interval, budget, now: 0, sites, record_bytes: 0, processes, shifts: SiteMap::default() }
+        let (sites, processes, shifts) = (SiteMap::default(), BTreeMap::new(), SiteMap::default());
+        Self { interval, budget, now: 0, sites, record_bytes: 0, processes, shifts, followed_since: None }
+    }
+
+    /// Time between readings.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Since when blocks are followed, where that is not since the attach. What was outstanding then is followed no longer,
+    /// so the histories of their sites begin there, and so does what is outstanding in the processes.
+    pub fn followed_since(&self) -> Option<Duration> {
+        self.followed_since
+    }
+
+    fn begin_anew(&mut self, snapshot: &Snapshot) {
+        for site in snapshot.sites.iter().filter(|site| site.sampled.is_some()) {
+            self.forget_site(site.id);
+            self.shifts.insert(site.id, Shift::anew(&site.counters));
+        }
     }
 
     /// Takes the sites of a Snapshot: of the heap and of descriptors, whose bytes stay zero.
     pub fn push_snapshot(&mut self, snapshot: &Snapshot) {
+        let turns = snapshot.sample.as_ref().and_then(|sample| sample.turns);
+        if let Some(turns) = turns
+            && self.followed_since != Some(turns.since)
+        {
+            self.followed_since = Some(turns.since);
+            self.begin_anew(snapshot);
+        }
         let mut shifts = std::mem::take(&mut self.shifts);
         let heap = snapshot.sites.iter().map(|site| match site.sampled {
             Some(_) => (site.id, shifts.entry(site.id).or_default().rising(site.counters)),

@@ -27,6 +27,30 @@ pub struct Lifetimes {
     pub live: LiveAges,
     /// When the outstanding blocks were looked at, since attach.
     pub looked_at: Duration,
+    /// What one of them stands for.
+    pub weighs: Weighs,
+}
+
+/// How many blocks one that is tracked stands for, and how many bytes each of its bytes: 1 where all are tracked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weighs {
+    /// Blocks.
+    pub objects: f64,
+    /// Bytes.
+    pub bytes: f64,
+}
+
+impl Default for Weighs {
+    fn default() -> Self {
+        Self { objects: 1.0, bytes: 1.0 }
+    }
+}
+
+impl Weighs {
+    /// This many times as much.
+    pub fn times(self, times: f64) -> Self {
+        Self { objects: self.objects * times, bytes: self.bytes * times }
+    }
 }
 
 impl Lifetimes {
@@ -71,7 +95,7 @@ impl Ages {
 
 impl From<&Lifetimes> for Ages {
     fn from(lifetimes: &Lifetimes) -> Self {
-        let Lifetimes { freed, live, looked_at: _ } = lifetimes;
+        let Lifetimes { freed, live, looked_at: _, weighs: _ } = lifetimes;
         Self { freed: *freed, live: live.by_bucket() }
     }
 }

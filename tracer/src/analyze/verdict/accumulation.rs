@@ -7,7 +7,7 @@ use super::{
 use crate::analyze::{
     Estimate,
     history::SitePoint,
-    survival::{AGE_BUCKETS, bucket_ages},
+    survival::{AGE_BUCKETS, Weighs, bucket_ages},
     trend::{Point, slope_in_steps, trend},
 };
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub(super) struct Accumulation {
     pub(super) young: f64,
     pub(super) window: f64,
     pub(super) steadiness: Steadiness,
+    /// What one of its blocks stands for: what is told is of all, what is concluded goes by those that were seen.
+    weighs: Weighs,
     /// Blocks that died before the age of survivors.
     pub(super) died_young: u64,
     /// The watch was long enough.
@@ -63,7 +65,17 @@ impl Accumulation {
             return of_points(fine_enough(evidence, self.window), self.window);
         }
         let (objects, bytes) = Survivors::of_ages(&evidence.lifetimes?.live).rates(self.young, self.window);
-        Some(Rate { bytes, objects })
+        Some(Rate { bytes: bytes.scaled(self.weighs.bytes), objects: objects.scaled(self.weighs.objects) })
+    }
+
+    /// Blocks that became more.
+    pub(super) fn objects(&self) -> f64 {
+        self.steadiness.objects * self.weighs.objects
+    }
+
+    /// Blocks that died before the age of survivors, all of them.
+    pub(super) fn all_died_young(&self) -> f64 {
+        self.died_young as f64 * self.weighs.objects
     }
 
     /// Whether this is what leaks do.
@@ -127,7 +139,9 @@ fn within(evidence: &Evidence, window: f64, age: f64) -> Option<Accumulation> {
         let survivors = Survivors::of_points(fine_enough(evidence, window));
         let steadiness = survivors.steadiness(0.0, window)?;
         let new = is_new(&Survivors::of_points(evidence.whole), 0.0, window, age);
-        return Some(Accumulation { young: 0.0, window, steadiness, died_young: 0, long: false, new });
+        // Of the counters, which are estimates already.
+        let weighs = Weighs::default();
+        return Some(Accumulation { young: 0.0, window, steadiness, weighs, died_young: 0, long: false, new });
     }
     let lifetimes = evidence.lifetimes?;
     let survivors = Survivors::of_ages(&lifetimes.live);
@@ -141,7 +155,8 @@ fn within(evidence: &Evidence, window: f64, age: f64) -> Option<Accumulation> {
     let steadiness = survivors.steadiness(young, window)?;
     let died_young = lifetimes.freed_from(0) - died_old;
     let new = is_new(&survivors, young, window, age);
-    Some(Accumulation { young, window, steadiness, died_young, long: false, new })
+    let weighs = lifetimes.weighs;
+    Some(Accumulation { young, window, steadiness, weighs, died_young, long: false, new })
 }
 
 /// Whether there were no more births before the window than in it, but for the start; and in any case not just before it: a

@@ -101,8 +101,9 @@ pub struct Context {
     pub resident: Option<Estimate>,
     /// Growth of all outstanding bytes per second.
     pub outstanding: Option<Estimate>,
-    /// How far off what is outstanding at the site may be for being estimated from a sample, as a share of it.
-    pub sampling_error: f64,
+    /// Where what is known of the site is estimated from a part of its blocks: how far off what is outstanding may be, as a
+    /// share of it.
+    pub sampled: Option<f64>,
 }
 
 /// What is known of a site.
@@ -187,33 +188,33 @@ pub fn judge(evidence: &Evidence) -> Option<Judgement> {
     };
     // Most sites of a large program are of these kinds, which cost nothing to see.
     if newest.counters.inuse_objects() == 0 {
-        return judged(Label::Churn, 0.9, words::all_freed(newest));
+        return judged(Label::Churn, 0.9, words::all_freed(evidence));
     }
     if span.now - span.last >= SILENCE && span.freed == 0 && span.last - span.first < START {
         let early =
             span.last <= START_UP && evidence.context.ran_before.is_none_or(|before| before.as_secs_f64() < 60.0);
-        return judged(if early { Label::StartUp } else { Label::Steady }, as_old, words::held(newest, &span));
+        return judged(if early { Label::StartUp } else { Label::Steady }, as_old, words::held(evidence, &span));
     }
 
     let accumulation = accumulation::find(evidence, span.first);
     let found = accumulation.as_ref().filter(|found| found.goes_on());
-    let widened = |rate: Rate| rate.widened(evidence.context.sampling_error);
+    let widened = |rate: Rate| rate.widened(evidence.context.sampled.unwrap_or(0.0));
     let rate = found.and_then(|found| found.rate(evidence)).map(widened);
     if let Some((found, rate)) = found.zip(rate).filter(|(found, _)| found.is_leak()) {
         return Some(leak(evidence, found, rate));
     }
     let course = course(evidence, span);
     if let Some(growth) = rate.or_else(|| course.growth().map(widened)) {
-        let reason = words::growing(newest, &growth, accumulation.as_ref(), &course);
+        let reason = words::growing(evidence, &growth, accumulation.as_ref(), &course);
         return Some(Judgement { label: Label::Growing, confidence: 0.7, reason, rate: Some(growth) });
     }
     let reached = course.reached();
     if reached - span.first > START {
-        judged(Label::Bounded, 1.0 - 20.0 / (span.now - reached + 40.0), words::bounded(newest, &course))
+        judged(Label::Bounded, 1.0 - 20.0 / (span.now - reached + 40.0), words::bounded(evidence, &course))
     } else if span.freed as f64 >= CHURN * course.objects.level.max(1.0) {
-        judged(Label::Churn, as_old, words::churn(newest, &span, evidence.lifetimes))
+        judged(Label::Churn, as_old, words::churn(evidence, &span))
     } else {
-        judged(Label::Steady, as_old, words::steady(newest, &span))
+        judged(Label::Steady, as_old, words::steady(evidence, &span))
     }
 }
 
@@ -221,25 +222,29 @@ pub fn judge(evidence: &Evidence) -> Option<Judgement> {
 fn leak(evidence: &Evidence, found: &Accumulation, rate: Rate) -> Judgement {
     let Context { ran_before, unknown_frees_per_s, lost_per_s, collected, resident, outstanding, .. } =
         *evidence.context;
-    let newest = evidence.recent.last().expect("it was judged");
     if collected.is_some_and(|blocks| blocks < COLLECTED) {
-        let reason = words::uncollected(newest, found);
+        let reason = words::uncollected(evidence, found);
         return Judgement { label: Label::Growing, confidence: 0.5, reason, rate: Some(rate) };
     }
     // Resident memory grows by what is outstanding: it is not merely replaced.
     let confirmed = resident.zip(outstanding).is_some_and(|(resident, outstanding)| {
         outstanding.is_positive() && resident.low >= accumulation::CONFIRMED * outstanding.value
     });
-    let explained = [(unknown_frees_per_s, words::Doubt::Replaced), (lost_per_s, words::Doubt::Lost)];
-    let doubt = explained.into_iter().find(|(per_s, _)| *per_s >= accumulation::EXPLAINED * rate.objects.value);
+    // Lost calls are counted as they are, whatever the blocks that are tracked stand for.
+    let weighs = evidence.lifetimes.map_or(1.0, |lifetimes| lifetimes.weighs.objects);
+    let explained =
+        [(unknown_frees_per_s, 1.0, words::Doubt::Replaced), (lost_per_s, weighs, words::Doubt::Lost)].into_iter();
+    let explains =
+        |(per_s, stands_for, _): &(f64, f64, _)| *per_s * stands_for >= accumulation::EXPLAINED * rate.objects.value;
+    let doubt = explained.clone().find(explains).map(|(per_s, stands_for, doubt)| (per_s * stands_for, doubt));
     if let Some((per_s, doubt)) = doubt.filter(|_| !confirmed) {
-        let reason = words::doubted(newest, found, doubt, per_s);
+        let reason = words::doubted(evidence, found, doubt, per_s);
         return Judgement { label: Label::Growing, confidence: 0.6, reason, rate: Some(rate) };
     }
     Judgement {
         label: Label::Leaking,
         confidence: found.confidence(ran_before),
-        reason: words::leaking(newest, found, &rate, evidence.lifetimes),
+        reason: words::leaking(evidence, found, &rate),
         rate: Some(rate),
     }
 }

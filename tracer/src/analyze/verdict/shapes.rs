@@ -7,7 +7,7 @@ use crate::{
     aggregate::{BlockCounters, SiteId},
     analyze::{
         history::{History, INTERVAL},
-        survival::{Lifetimes, age_bucket},
+        survival::{Lifetimes, Weighs, age_bucket},
         testing::Random,
     },
 };
@@ -25,6 +25,8 @@ struct Block {
 #[derive(Debug, Default)]
 pub(super) struct Site {
     blocks: Vec<Block>,
+    /// Of how many blocks one is tracked, beyond the first.
+    untracked: u32,
 }
 
 impl Site {
@@ -32,6 +34,13 @@ impl Site {
     pub(super) fn block(&mut self, born: f64, life: f64, bytes: u64) -> usize {
         self.blocks.push(Block { born, died: born + life, bytes });
         self.blocks.len() - 1
+    }
+
+    /// The same where one block in this many is tracked.
+    pub(super) fn sampled(mut self, one_in: u32, random: &mut Random) -> Self {
+        self.blocks.retain(|_| random.share() < 1.0 / f64::from(one_in));
+        self.untracked = one_in - 1;
+        self
     }
 
     pub(super) fn die(&mut self, block: usize, now: f64) {
@@ -60,15 +69,16 @@ impl Site {
         died.sort_by(|a, b| a.died.total_cmp(&b.died));
         let (mut born, mut died) = (born.iter().peekable(), died.iter().peekable());
         let mut judged = Vec::new();
+        let all = u64::from(self.untracked) + 1;
         for second in 0..=times.last().copied().unwrap_or(0) {
             let now = second as f64;
             while let Some(block) = born.next_if(|block| block.born <= now) {
-                counters.alloc_bytes += block.bytes;
-                counters.alloc_objects += 1;
+                counters.alloc_bytes += block.bytes * all;
+                counters.alloc_objects += all;
             }
             while let Some(block) = died.next_if(|block| block.died <= now) {
-                counters.free_bytes += block.bytes;
-                counters.free_objects += 1;
+                counters.free_bytes += block.bytes * all;
+                counters.free_objects += all;
             }
             let elapsed = Duration::from_secs(second);
             history.push(elapsed, [(SITE, counters)]);
@@ -84,7 +94,8 @@ impl Site {
     }
 
     fn lifetimes(&self, now: f64) -> Lifetimes {
-        let mut lifetimes = Lifetimes { looked_at: Duration::from_secs_f64(now), ..Default::default() };
+        let weighs = Weighs::default().times(f64::from(self.untracked) + 1.0);
+        let mut lifetimes = Lifetimes { looked_at: Duration::from_secs_f64(now), weighs, ..Default::default() };
         for block in self.blocks.iter().filter(|block| block.born <= now) {
             if block.died <= now {
                 lifetimes.freed[age_bucket(((block.died - block.born) * 1e9) as u64)] += 1;

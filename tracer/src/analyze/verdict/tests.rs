@@ -233,6 +233,69 @@ fn said(label: Label) -> Judgement {
     Judgement { label, confidence: 0.5, reason: label.name().to_owned(), rate: None }
 }
 
+/// What is told is of all blocks, by ages or by counters; what is concluded goes by those that were seen.
+#[test]
+fn of_a_sample_all_is_told_and_what_was_seen_is_concluded() {
+    for one_in in [1, 8] {
+        let (mut rates, mut confidences, mut truths) = (0.0, 0.0, 0.0);
+        for seed in 0..12 {
+            let mut random = Random::new(seed);
+            let leak = shape("linear, of all sizes")(&mut random, 120.0);
+            let site = shape("churn")(&mut random, 120.0).and(leak);
+            truths += site.leaked_per_s(120.0);
+            let context = Context { sampled: (one_in > 1).then_some(0.1), ..Context::default() };
+            let judged = site.sampled(one_in, &mut random).judged_in(&[120], &context).remove(0).expect("a leak");
+            assert_eq!(judged.label, Label::Leaking, "{}", judged.reason);
+            assert_eq!(one_in > 1, judged.reason.contains(" an hour") && judged.reason.contains("(~+"), "{judged:?}");
+            let rate = judged.rate.expect("it grows");
+            rates += rate.bytes.value;
+            confidences += judged.confidence;
+            let more: f64 = judged.reason.split("not freed any more: ").nth(1).map_or(0.0, |words| {
+                let count: String = words.chars().take_while(|c| *c != ' ').filter(char::is_ascii_digit).collect();
+                count.parse().expect("a number")
+            });
+            assert!((4_000.0..8_000.0).contains(&more), "of 50 a second in two minutes: {}", judged.reason);
+        }
+        assert!((rates / truths - 1.0).abs() < 0.1, "1 in {one_in}: {rates}, is {truths}");
+        assert!(confidences / 12.0 > 0.8, "1 in {one_in}: {confidences}");
+    }
+}
+
+#[test]
+fn a_leak_stands_until_it_should_have_been_seen_again() {
+    let grows = |label| Judgement {
+        rate: Some(Rate { bytes: Estimate::exact(96.0), objects: Estimate::exact(2.0) }),
+        ..said(label)
+    };
+    let at = Duration::from_secs;
+    let mut verdicts = Verdicts::default();
+    for (id, label) in [(1, Label::Leaking), (2, Label::Leaking), (3, Label::Bounded)] {
+        verdicts.update(SiteId(id), at(60), grows(label));
+    }
+    // Of the second one's blocks one in 128 is seen: three in 192 s.
+    for (id, weighs) in [(1, 4.0), (2, 128.0), (3, 4.0), (4, 4.0)] {
+        verdicts.begin_anew(SiteId(id), at(100), weighs);
+        verdicts.begin_anew(SiteId(id), at(100), weighs);
+    }
+    assert_eq!(verdicts.get(SiteId(4)), None);
+    let standing = verdicts.get(SiteId(1)).expect("it stands");
+    assert_eq!(standing.reason, "before 1m 40s, since when blocks are followed anew: leaking");
+    let mut ended = [0; 3];
+    for second in 101..=400 {
+        for (ended, id) in ended.iter_mut().zip(1..) {
+            let label = verdicts.update(SiteId(id), at(second), said(Label::Churn)).label;
+            *ended = if label == Label::Churn && *ended == 0 { second } else { *ended };
+        }
+    }
+    // A minute, or what it takes, and what it takes to take back a leak.
+    assert_eq!(ended, [180, 312, 105]);
+
+    verdicts.update(SiteId(5), at(400), grows(Label::Growing));
+    verdicts.begin_anew(SiteId(5), at(401), 1.0);
+    let label = (402..).map(|second| verdicts.update(SiteId(5), at(second), grows(Label::Leaking)).label).nth(5);
+    assert_eq!(label, Some(Label::Leaking), "what is worse is not waited for");
+}
+
 #[test]
 fn a_verdict_changes_when_another_holds() {
     let mut verdicts = Verdicts::default();

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Course, Rate, Span, accumulation::Accumulation};
+use super::{Course, Evidence, Rate, Span, accumulation::Accumulation};
 use crate::{
-    analyze::{
-        history::SitePoint,
-        survival::{Lifetimes, Median},
+    aggregate::BlockCounters,
+    analyze::survival::{Lifetimes, Median},
+    report::{
+        estimates::estimate_mark,
+        units::{bytes, counted, duration, signed_bytes},
     },
-    report::units::{bytes, counted, duration, signed_bytes},
 };
 
 /// Another explanation of what looks like a leak.
@@ -28,20 +29,34 @@ fn seconds(seconds: f64) -> String {
     duration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
 }
 
-fn outstanding(point: &SitePoint) -> String {
-    let counters = &point.counters;
+/// What stands before numbers of blocks and bytes.
+fn mark(evidence: &Evidence) -> &'static str {
+    estimate_mark(evidence.context.sampled.is_some())
+}
+
+fn counters(evidence: &Evidence) -> BlockCounters {
+    evidence.recent.last().map(|newest| newest.counters).unwrap_or_default()
+}
+
+fn outstanding(evidence: &Evidence) -> String {
+    let (mark, counters) = (mark(evidence), counters(evidence));
     // Descriptors have no bytes.
     match counters.inuse_bytes() {
-        0 => format!("{} outstanding", counted(counters.inuse_objects(), "item", "items")),
-        size => format!("{} in {}", bytes(size), blocks(counters.inuse_objects() as f64)),
+        0 => format!("{mark}{} outstanding", counted(counters.inuse_objects(), "item", "items")),
+        size => format!("{mark}{} in {mark}{}", bytes(size), blocks(counters.inuse_objects() as f64)),
     }
 }
 
-fn per_hour(rate: &Rate) -> String {
+fn more(evidence: &Evidence, found: &Accumulation) -> String {
+    format!("{}{}", mark(evidence), blocks(found.objects()))
+}
+
+fn per_hour(evidence: &Evidence, rate: &Rate) -> String {
+    let mark = mark(evidence);
     if rate.bytes.value == 0.0 {
-        return format!("{:+.0} an hour", rate.objects.value * 3_600.0);
+        return format!("{mark}{:+.0} an hour", rate.objects.value * 3_600.0);
     }
-    format!("{} an hour", signed_bytes(rate.bytes.value * 3_600.0))
+    format!("{mark}{} an hour", signed_bytes(rate.bytes.value * 3_600.0))
 }
 
 /// What becomes of the blocks that are freed.
@@ -56,17 +71,17 @@ fn short(span: Duration) -> String {
     crate::report::units::latency(span)
 }
 
-pub(super) fn leaking(newest: &SitePoint, found: &Accumulation, rate: &Rate, lifetimes: Option<&Lifetimes>) -> String {
-    let (count, window) = (blocks(found.steadiness.objects), seconds(found.window));
-    let now = outstanding(newest);
-    let growth = per_hour(rate);
+pub(super) fn leaking(evidence: &Evidence, found: &Accumulation, rate: &Rate) -> String {
+    let (count, window) = (more(evidence, found), seconds(found.window));
+    let now = outstanding(evidence);
+    let growth = per_hour(evidence, rate);
     if found.died_young == 0 {
         return format!(
             "none of its blocks is freed: {count} more in the last {window}, at a steady rate ({growth}); {now}"
         );
     }
-    let others =
-        lifetime(lifetimes).unwrap_or_else(|| format!("{} were freed earlier", blocks(found.died_young as f64)));
+    let others = lifetime(evidence.lifetimes)
+        .unwrap_or_else(|| format!("{}{} were freed earlier", mark(evidence), blocks(found.all_died_young())));
     format!(
         "blocks that reach an age of {} are not freed any more: {count} of the last {window} are still there, added at a steady \
          rate ({growth}), while {others}; {now}",
@@ -74,25 +89,25 @@ pub(super) fn leaking(newest: &SitePoint, found: &Accumulation, rate: &Rate, lif
     )
 }
 
-pub(super) fn doubted(newest: &SitePoint, found: &Accumulation, doubt: Doubt, per_s: f64) -> String {
-    let grown = format!("{} more in the last {}", blocks(found.steadiness.objects), seconds(found.window));
+pub(super) fn doubted(evidence: &Evidence, found: &Accumulation, doubt: Doubt, per_s: f64) -> String {
+    let grown = format!("{} more in the last {}", more(evidence, found), seconds(found.window));
     let instead = match doubt {
         Doubt::Replaced => "blocks from before the attach are freed, which these may replace",
         Doubt::Lost => "calls could not be counted, and frees may be among them",
     };
-    format!("{grown}, but {per_s:.1} times a second {instead}; {}", outstanding(newest))
+    format!("{grown}, but {per_s:.1} times a second {instead}; {}", outstanding(evidence))
 }
 
-pub(super) fn uncollected(newest: &SitePoint, found: &Accumulation) -> String {
-    let grown = format!("{} more in the last {}", blocks(found.steadiness.objects), seconds(found.window));
+pub(super) fn uncollected(evidence: &Evidence, found: &Accumulation) -> String {
+    let grown = format!("{} more in the last {}", more(evidence, found), seconds(found.window));
     format!(
         "{grown}, but the garbage collector has freed nothing old since: they may be garbage; {}",
-        outstanding(newest)
+        outstanding(evidence)
     )
 }
 
-pub(super) fn growing(newest: &SitePoint, rate: &Rate, found: Option<&Accumulation>, course: &Course) -> String {
-    let growth = per_hour(rate);
+pub(super) fn growing(evidence: &Evidence, rate: &Rate, found: Option<&Accumulation>, course: &Course) -> String {
+    let growth = per_hour(evidence, rate);
     let watched = seconds(course.span.now - course.span.first);
     let why = match found {
         Some(found) if found.steadiness.declines() => {
@@ -104,33 +119,38 @@ pub(super) fn growing(newest: &SitePoint, rate: &Rate, found: Option<&Accumulati
         }
         _ => String::new(),
     };
-    format!("more and more is outstanding ({growth}{why}), watched for {watched}; {}", outstanding(newest))
+    format!("more and more is outstanding ({growth}{why}), watched for {watched}; {}", outstanding(evidence))
 }
 
-pub(super) fn bounded(newest: &SitePoint, course: &Course) -> String {
+pub(super) fn bounded(evidence: &Evidence, course: &Course) -> String {
     let (Span { now, first, .. }, reached) = (course.span, course.reached());
     let (grew, since) = (seconds(reached - first), seconds(now - reached));
-    format!("it grew for {grew} and has not grown in the {since} since; {}", outstanding(newest))
+    format!("it grew for {grew} and has not grown in the {since} since; {}", outstanding(evidence))
 }
 
-pub(super) fn steady(newest: &SitePoint, span: &Span) -> String {
-    format!("no growth in {}; {}", seconds(span.now - span.first), outstanding(newest))
+pub(super) fn steady(evidence: &Evidence, span: &Span) -> String {
+    format!("no growth in {}; {}", seconds(span.now - span.first), outstanding(evidence))
 }
 
-pub(super) fn churn(newest: &SitePoint, span: &Span, lifetimes: Option<&Lifetimes>) -> String {
-    let freed = blocks(span.freed as f64);
-    let life = lifetime(lifetimes).map(|words| format!(", {words}")).unwrap_or_default();
-    format!("{freed} freed in the last two minutes and as many allocated{life}; {}", outstanding(newest))
+pub(super) fn churn(evidence: &Evidence, span: &Span) -> String {
+    let freed = format!("{}{}", mark(evidence), blocks(span.freed as f64));
+    let life = lifetime(evidence.lifetimes).map(|words| format!(", {words}")).unwrap_or_default();
+    format!("{freed} freed in the last two minutes and as many allocated{life}; {}", outstanding(evidence))
 }
 
-pub(super) fn all_freed(newest: &SitePoint) -> String {
-    format!("all of its {} have been freed", blocks(newest.counters.alloc_objects as f64))
+pub(super) fn all_freed(evidence: &Evidence) -> String {
+    format!("all of its {}{} have been freed", mark(evidence), blocks(counters(evidence).alloc_objects as f64))
 }
 
-pub(super) fn held(newest: &SitePoint, span: &Span) -> String {
+pub(super) fn held(evidence: &Evidence, span: &Span) -> String {
     let Span { now, first, last, .. } = *span;
     let took = if last - first < 1.0 { "at once".to_owned() } else { format!("within {}", seconds(last - first)) };
-    format!("allocated {took}, {} ago, and nothing since; {}", seconds(now - last), outstanding(newest))
+    format!("allocated {took}, {} ago, and nothing since; {}", seconds(now - last), outstanding(evidence))
+}
+
+/// What was found before blocks began to be followed anew.
+pub(super) fn of_before(reason: &str, since: Duration) -> String {
+    format!("before {}, since when blocks are followed anew: {reason}", duration(since))
 }
 
 pub(super) fn pre_existing(open: u64) -> String {
