@@ -172,6 +172,25 @@ fn a_burst_into_a_small_table_is_estimated() -> Result<()> {
     Ok(())
 }
 
+/// How fast a site grows is told of all its blocks, though the ages of those that are tracked show it.
+#[test]
+fn growth_is_told_of_all_blocks() -> Result<()> {
+    const SECONDS: u32 = 24;
+    for rate in ["16", "2KiB"] {
+        let leaker = Leaker::start_program(Command::new(compile("mixed.c")?).arg(SECONDS.to_string()))?;
+        let traced = Traced::run(leaker, &["--sample", rate])?;
+        let sites = traced.json["sites"].as_array().context("no sites")?;
+        let site = sites.iter().find(|site| site["frames"][0]["function"] == "entry").context("no site")?;
+        let verdict = &site["verdict"];
+        let said = verdict["inuse_bytes_per_s"]["value"].as_f64().with_context(|| format!("no growth: {site}"))?;
+        let kept = traced.ledger.entry("entry")?.inuse_bytes.context("it knows")? as f64 / f64::from(SECONDS);
+        println!("--sample {rate}: {said:.0} bytes a second, are {kept:.0}: {}", verdict["reason"]);
+        ensure!((kept / 1.5..kept * 1.5).contains(&said), "--sample {rate}: {said}, is {kept}: {verdict}");
+        ensure!(verdict["reason"].as_str().is_some_and(|reason| reason.contains("(~+")), "{verdict}");
+    }
+    Ok(())
+}
+
 /// One in one is everything, and exact.
 #[test]
 fn a_rate_of_one_is_exact() -> Result<()> {
