@@ -79,7 +79,7 @@ impl SampleRate {
     pub fn short(self) -> String {
         match self {
             Self::Blocks(blocks) => format!("1 in {blocks}"),
-            Self::Bytes(size) => format!("1 per {}", bytes(size.into())),
+            Self::Bytes(size) => format!("1 per {}", whole(size)),
         }
     }
 
@@ -87,9 +87,14 @@ impl SampleRate {
     pub fn words(self) -> String {
         match self {
             Self::Blocks(blocks) => format!("1 block in {blocks}"),
-            Self::Bytes(size) => format!("1 block per {}", bytes(size.into())),
+            Self::Bytes(size) => format!("1 block per {}", whole(size)),
         }
     }
+}
+
+/// A power of two, which needs no decimal.
+fn whole(size: u32) -> String {
+    bytes(size.into()).replace(".0 ", " ")
 }
 
 /// What the tracked blocks of a site stand for, and how alike they are.

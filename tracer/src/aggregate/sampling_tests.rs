@@ -187,8 +187,8 @@ fn estimates_are_right_in_the_mean_and_their_intervals_hold_the_truth() {
 #[test]
 fn rates_are_said_in_their_unit() {
     let (blocks, bytes) = (SampleRate::Blocks(64), SampleRate::Bytes(512 << 10));
-    assert_eq!((blocks.short(), bytes.short()), ("1 in 64".to_owned(), "1 per 512.0 KiB".to_owned()));
-    assert_eq!((blocks.words(), bytes.words()), ("1 block in 64".to_owned(), "1 block per 512.0 KiB".to_owned()));
+    assert_eq!((blocks.short(), bytes.short()), ("1 in 64".to_owned(), "1 per 512 KiB".to_owned()));
+    assert_eq!((blocks.words(), bytes.words()), ("1 block in 64".to_owned(), "1 block per 512 KiB".to_owned()));
     assert!(!bytes.is_all() && SampleRate::default().is_all() && bytes.with(2) == SampleRate::Bytes(2));
 }
 
