@@ -32,12 +32,12 @@ const LATE: Duration = Duration::from_millis(5);
 /// Taking the probes out takes this long.
 const LEAVING: f64 = 0.1;
 /// The smallest share of the time for which the probes are worth it. A window takes 0.1 s, so below this they come more
-/// seldom than every 26 s: the few that an error needs ([`SETTLED`]) take minutes, and a site that leaks ten blocks a second is
+/// seldom than every 26 s: the few that an error needs take minutes, and a site that leaks ten blocks a second is
 /// in each with one block. Page faults show all of that time.
 const USEFUL_SHARE: f64 = 1.0 / 256.0;
 /// The share of the time from which on the probes come back, by what they cost while nothing is tracked: tracking costs about
-/// twice that, and taking them out after a short window as much again. What is near the border stays where it is.
-const RETURN_SHARE: f64 = 8.0 * USEFUL_SHARE;
+/// twice that.
+const RETURN_SHARE: f64 = 2.0 * USEFUL_SHARE;
 /// The smallest share of the time where page faults cannot be followed.
 const LEAST_SHARE: f64 = 1.0 / 1024.0;
 /// Where page faults are followed, it is looked again after this long, and after twice as long each time that nothing has
@@ -45,14 +45,21 @@ const LEAST_SHARE: f64 = 1.0 / 1024.0;
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(960)];
 /// The same when the processes do less than half of what they did, which can be seen without probes.
 const CALMER: (f64, Duration) = (0.5, Duration::from_secs(5));
-/// So many windows say whether another share is better.
-const SETTLED: u32 = 4;
+/// So many windows say whether a smaller share is better, and a larger one: in a window of 0.1 s a process that works in bursts
+/// does nothing or ten times what it does in the mean, and another share forgets what was seen under this one. Meanwhile the
+/// account keeps the limit.
+const SETTLED: [u32; 2] = [8, 24];
+/// A share that is so many times too large is changed at once.
+const ABSURD: f64 = 32.0;
+/// Whoever comes back to page faults within so many times the wait for the last look has looked in vain.
+const IN_VAIN: u32 = 8;
 /// What is saved up for so many seconds may be spent at once.
 const AHEAD: f64 = 10.0;
 /// Seconds per second: a thousandth of a core.
 const NEGLIGIBLE: f64 = 1e-3;
-/// How much of what was measured before counts beside the next window.
+/// How much of what was measured before counts beside the next measurement, and beside the next window.
 const FADING: f64 = 0.7;
+const WINDOW_FADING: f64 = 0.95;
 /// A length of time that is drawn is at most this many times the mean.
 const LONGEST: f64 = 8.0;
 
@@ -258,16 +265,19 @@ impl Budget {
                 self.turns(now, work, affordable, idle)
             }
             Phase::Open(duty) => {
-                self.cost = (self.cost.0 * FADING + probes * seconds, self.cost.1 * FADING + seconds);
+                self.cost = (self.cost.0 * WINDOW_FADING + probes * seconds, self.cost.1 * WINDOW_FADING + seconds);
                 let affordable = self.share_of_time(self.cost.0 / self.cost.1, self.own);
                 let (share, wanted) = (duty.share(), quantized(affordable));
                 // Another share begins anew, so it is not taken lightly.
                 self.windows += 1;
-                let known = self.windows >= SETTLED || affordable < share / 4.0;
-                let changes = known && (affordable < share * MARGIN && wanted < share || wanted >= 4.0 * share);
-                if changes {
+                let falls = affordable < share * MARGIN && wanted < share && self.windows >= SETTLED[0];
+                let rises = wanted >= 4.0 * share && self.windows >= SETTLED[1];
+                if affordable < share / ABSURD || falls || rises {
                     return if wanted >= 1.0 {
                         self.stay(now, work, Step::Back(Duty::ALWAYS))
+                    } else if share > RETURN_SHARE {
+                        // Before the probes are given up, many windows of the smallest share are looked at.
+                        self.turns(now, work, affordable.max(USEFUL_SHARE), idle)
                     } else {
                         self.turns(now, work, affordable, idle)
                     };
@@ -387,7 +397,11 @@ impl Budget {
     fn grow(&mut self, now: Instant, work: Work, idle: f64) -> Step {
         // Whoever comes back soon has looked in vain.
         let patience = self.growing.as_ref().map_or(LOOK_AGAIN[0], |last| {
-            if now - last.looked < last.patience { (last.patience * 2).min(LOOK_AGAIN[1]) } else { LOOK_AGAIN[0] }
+            if now - last.looked < last.patience * IN_VAIN {
+                (last.patience * 2).min(LOOK_AGAIN[1])
+            } else {
+                LOOK_AGAIN[0]
+            }
         });
         let (own, busiest) = (None, 0.0);
         self.growing = Some(Growing { since: now, before: work, looked: now, patience, idle, own, busiest });

@@ -117,6 +117,20 @@ fn it_follows_the_load() {
     assert!(duties.windows(2).any(|pair| pair[1] > pair[0]), "{duties:?}");
 }
 
+/// A second of work in ten, of which most windows see nothing: as when a process has to wait for its turn on a busy machine.
+#[test]
+fn bursts_do_not_drive_the_share_up_and_down() {
+    let load = |time: f64| {
+        let busy = if time % 10.0 < 1.0 { 1.0 } else { 0.0 };
+        Load { own: busy, tracked: 2.0 * busy, idle: 1.2 * busy }
+    };
+    let (work, steps, tracked) = run(0.05, 3_600.0, load);
+    let changes = steps.iter().filter(|step| matches!(step, Step::Rest { duty: Some(_), .. })).count();
+    assert!(!steps.contains(&Step::Grow), "page faults are followed");
+    assert!(changes <= 20, "{changes} changes");
+    assert!(share(&work) <= 0.052 && tracked > 20.0, "{:.4}, {tracked}", share(&work));
+}
+
 #[test]
 fn a_process_that_sleeps_is_tracked() {
     let (_, steps, _) = run(0.1, 20.0, |_| Load { own: 0.0, tracked: 0.0, idle: 0.0 });
