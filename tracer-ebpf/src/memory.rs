@@ -129,15 +129,13 @@ impl StackMemory {
         if moved || self.generation != generation || self.count > REMEMBERED as u32 || self.count == 0 {
             return false;
         }
-        if self.span <= MOST {
-            return self.load(sp, self.span) && self.holds(|memory, slot| Some(memory.at(slot)));
-        }
-        self.holds(|memory, slot| memory.peek(sp.wrapping_add(slot)).ok())
+        // Of a stack that lies further apart the first part is there at once, and the rest is read as it comes.
+        self.load(sp, self.span.min(MOST)) && self.holds(sp)
     }
 
     /// Whether the words that are remembered are what they were.
     #[inline(always)]
-    fn holds(&mut self, word: impl Fn(&mut Self, u64) -> Option<u64>) -> bool {
+    fn holds(&mut self, sp: u64) -> bool {
         for index in 0..REMEMBERED {
             // SAFETY: a field of our own. Volatile, because the compiler knows how many there can be, and would leave the end
             // of the loop to that; the verifiers of older kernels do not know it.
@@ -145,7 +143,7 @@ impl StackMemory {
                 break;
             }
             let slot = u64::from(self.slots[index]) << 3;
-            if word(self, slot) != Some(self.values[index]) {
+            if self.peek(sp.wrapping_add(slot)) != Ok(self.values[index]) {
                 return false;
             }
         }
