@@ -74,6 +74,11 @@ pub(crate) const CORE: &[&str] = &[
 /// It has the programs for older kernels: without typed tracepoints, `bpf_loop`, cookies, and atomics that return a value.
 const LEFT_OUT_5_10: &[LeftOut] = &[
     LeftOut {
+        tests: &["sampling::a_burst_into_a_small_table_is_estimated"],
+        reason: "the programs double the rate themselves by a compare-and-exchange (Linux 5.12); before, user space does, and a \
+                 burst can be faster: what does not fit then is counted as lost",
+    },
+    LeftOut {
         tests: &[
             "growth::sites_are_found_and_estimated_within_their_errors",
             "growth::the_detach_is_quick_and_leaves_nothing",
