@@ -102,6 +102,12 @@ impl SampleState {
         self.is_all() || !self.is_closed() && hash >> 32 < ((self.0 & 0xFFFF_FFFF) + 1) << self.shift(size)
     }
 
+    /// Whether a block is tracked. Where all are, nothing is hashed.
+    #[inline(always)]
+    pub const fn keeps_block(self, tgid: u32, address: u64, born_ns: u64, size: u64) -> bool {
+        self.is_all() || self.keeps(self.hash(tgid, address, born_ns), size)
+    }
+
     /// Whether a block at this address can be tracked, whatever else it is.
     #[inline(always)]
     pub const fn may_keep(self, tgid: u32, address: u64) -> bool {

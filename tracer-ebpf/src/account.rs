@@ -8,6 +8,7 @@ use tracer_common::{
     counter::{LossCause, Stat},
     event::SiteKind,
     heap::{Block, Function},
+    sampling::SampleState,
 };
 
 use crate::{
@@ -64,7 +65,7 @@ pub(crate) fn commit(
     free_taken(tgid, thread);
     let state = sample::state();
     let born_ns = if state.is_by_birth() && thread.born_ns != 0 { thread.born_ns } else { now() };
-    if !state.keeps(state.hash(tgid, address, born_ns), thread.size) {
+    if !state.keeps_block(tgid, address, born_ns, thread.size) {
         return Ok(());
     }
     // Programs for older kernels have always walked.
@@ -112,7 +113,7 @@ fn track(
         // Its end is no sample of the ends, as those are that are seen.
         Ok(true) if sample::may_have_ended(thread.taken.born_ns) => {}
         Ok(true) => {
-            end(tgid, address, &thread.taken);
+            end(sample::state(), tgid, address, &thread.taken);
             // One from before an exec went with the memory.
             if thread.taken.born_ns >= thread.walker.began_ns {
                 count::lost(LossCause::MissedFree);
@@ -131,8 +132,7 @@ fn track(
 }
 
 #[inline(always)]
-fn count_free(tgid: u32, address: u64, block: &Block) {
-    let state = sample::state();
+fn count_free(state: SampleState, tgid: u32, address: u64, block: &Block) {
     if let Some(counters) = SITE_COUNTERS.get_ptr_mut(block.site) {
         // SAFETY: a pointer into the map, checked by get_ptr_mut.
         unsafe {
@@ -163,7 +163,7 @@ pub(crate) fn free(tables: Tables, address: u64) -> bool {
     }
     let mut block = Block::default();
     if live::take(tables, tgid, address, &mut block) {
-        end(tgid, address, &block);
+        end(state, tgid, address, &block);
         return true;
     }
     if state.is_by_birth() {
@@ -181,14 +181,12 @@ pub(crate) fn free(tables: Tables, address: u64) -> bool {
 
 /// A block that was taken out of the table is freed. Since it was put in, less may be tracked.
 #[inline(always)]
-fn end(tgid: u32, address: u64, block: &Block) {
-    if keeps(tgid, address, block) { count_free(tgid, address, block) } else { sample::forget(block) }
-}
-
-#[inline(always)]
-fn keeps(tgid: u32, address: u64, block: &Block) -> bool {
-    let state = sample::state();
-    state.keeps(state.hash(tgid, address, block.born_ns), block.size)
+fn end(state: SampleState, tgid: u32, address: u64, block: &Block) {
+    if state.keeps_block(tgid, address, block.born_ns, block.size) {
+        count_free(state, tgid, address, block);
+    } else {
+        sample::forget(block);
+    }
 }
 
 /// Of all processes, and of this one: in a process that was attached late, what is freed first is from before.
@@ -208,7 +206,7 @@ fn free_taken(tgid: u32, thread: &mut Thread) {
     let state = sample::state();
     if thread.has_taken != 0 {
         thread.has_taken = 0;
-        end(tgid, thread.old, &thread.taken);
+        end(state, tgid, thread.old, &thread.taken);
     } else if thread.old != 0 && !state.is_by_birth() && state.may_keep(tgid, thread.old) {
         count_unknown_free(bpf_get_current_pid_tgid());
     }
@@ -219,14 +217,15 @@ fn free_taken(tgid: u32, thread: &mut Thread) {
 pub(crate) fn restore(tables: Tables, tgid: u32, thread: &mut Thread) {
     if thread.has_taken != 0 {
         thread.has_taken = 0;
-        if !keeps(tgid, thread.old, &thread.taken) {
+        let state = sample::state();
+        if !state.keeps_block(tgid, thread.old, thread.taken.born_ns, thread.taken.size) {
             // Since the entry of the call, less is tracked.
             sample::forget(&thread.taken);
             return;
         }
         let mut none = Block::default();
         if live::insert(tables, tgid, thread.old, &thread.taken, &mut none).is_err() {
-            count_free(tgid, thread.old, &thread.taken);
+            count_free(state, tgid, thread.old, &thread.taken);
             count::lost(LossCause::RestoreFailed);
         }
     }

@@ -80,7 +80,7 @@ pub(super) struct Found {
 impl Found {
     /// Whether it is tracked.
     pub(super) fn is_kept(&self, state: SampleState) -> bool {
-        state.keeps(state.hash(self.tgid, self.address, self.born_ns), self.size)
+        state.keeps_block(self.tgid, self.address, self.born_ns, self.size)
     }
 }
 
