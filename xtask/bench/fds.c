@@ -8,45 +8,17 @@
  * ended (ns, CLOCK_MONOTONIC), and its calls. Runs until it is killed.
  */
 #define _GNU_SOURCE
-#include <errno.h>
+#include "batch.h"
+
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#define NS_PER_SECOND 1000000000ull
-#define BATCH_NS 10000000ull
 /* Calls between two looks at the clock. */
 #define SLICE 64
-/* Paced calls come in bursts with this much time between them. */
-#define BURST_NS 1000000ull
-
-typedef unsigned long long u64;
-
-static u64 now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * NS_PER_SECOND + time.tv_nsec;
-}
-
-static void sleep_until(u64 time)
-{
-    struct timespec until = {.tv_sec = time / NS_PER_SECOND, .tv_nsec = time % NS_PER_SECOND};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
-        ;
-}
-
-static void report(u64 begun, u64 ended, u64 calls)
-{
-    char line[80];
-    int length = snprintf(line, sizeof line, "%llu %llu %llu\n", begun, ended, calls);
-    if (write(STDOUT_FILENO, line, length) != length)
-        exit(1);
-}
 
 __attribute__((noipa)) static void ask_parent(u64 calls)
 {

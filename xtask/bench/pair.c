@@ -11,55 +11,25 @@
  * CLOCK_MONOTONIC), and its pairs. Runs until it is killed.
  */
 #define _GNU_SOURCE
+#include "batch.h"
 #include "links.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef __x86_64__
 #error "`outermost` is written for x86-64"
 #endif
 
-#define NS_PER_SECOND 1000000000ull
-#define BATCH_NS 10000000ull
 /* Pairs between two looks at the clock. */
 #define SLICE 256
 #define BLOCK 64
-/* Paced pairs come in bursts with this much time between them. */
-#define BURST_NS 1000000ull
-
-typedef unsigned long long u64;
 
 /* Pairs at the end of one descent. */
 static u64 pairs_below;
 static void *volatile block;
-
-static u64 now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * NS_PER_SECOND + time.tv_nsec;
-}
-
-static void sleep_until(u64 time)
-{
-    struct timespec until = {.tv_sec = time / NS_PER_SECOND, .tv_nsec = time % NS_PER_SECOND};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
-        ;
-}
-
-/* No stdio stream: it allocates. */
-static void report(u64 begun, u64 ended, u64 pairs)
-{
-    char line[80];
-    int length = snprintf(line, sizeof line, "%llu %llu %llu\n", begun, ended, pairs);
-    if (write(STDOUT_FILENO, line, length) != length)
-        exit(1);
-}
 
 /* Functions of their own, with frames of different sizes, so that a walk by tables does not stay on one row. The one
    that is left with 1 allocates. */
