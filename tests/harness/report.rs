@@ -265,7 +265,8 @@ impl Report {
 
     /// Paths of the modules with probes, each once.
     pub fn probed_modules(&self) -> Vec<&str> {
-        let mut modules: Vec<&str> = self.probes.iter().map(|probe| probe.module.as_str()).collect();
+        let in_process = self.probes.iter().filter(|probe| probe.kind != "tracepoint");
+        let mut modules: Vec<&str> = in_process.map(|probe| probe.module.as_str()).collect();
         modules.sort_unstable();
         modules.dedup();
         modules

@@ -16,13 +16,6 @@ SITE void *leaked(size_t n) { return malloc(n); }
 SITE void *paired(size_t n) { return malloc(n); }
 SITE void *cached(size_t n) { return malloc(n); }
 
-static uint64_t now_ms(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
-
 SITE unsigned long work(unsigned long n)
 {
     unsigned long sum = 0;

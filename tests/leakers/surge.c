@@ -33,13 +33,6 @@ SITE void kept(void)
     took(&sites[KEPT], SMALL);
 }
 
-static uint64_t now_ms(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
-}
-
 int main(int argc, char **argv)
 {
     CHECK(argc == 3);

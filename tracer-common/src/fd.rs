@@ -30,12 +30,10 @@ wire_enum! {
         Closes = 10 => "closes",
         /// A message was received, with the header that the second argument points to: it may carry descriptors.
         Receives = 11 => "receives",
-        /// Memory was mapped, which is of interest when it is code of a file: the third argument is its protection, the
-        /// fourth has the flags.
-        Maps = 12 => "maps",
         /// The descriptors from the first argument to the second are closed, unless the third says otherwise.
         ClosesRange = 13 => "closes_range",
-        /// As [`Effect::Maps`], when ranges are followed: the result is where, the second argument how much.
+        /// Memory was mapped, maybe code of a file: the result is where, the second argument how much, the third its
+        /// protection; the fourth has the flags.
         MapsRange = 14 => "maps_range",
         /// The range from the first argument, of the second's length, is no more.
         UnmapsRange = 15 => "unmaps_range",
@@ -49,6 +47,22 @@ wire_enum! {
 
 /// System call numbers that the table of effects covers.
 pub const SYSCALLS: u32 = 512;
+
+/// One system call in this many is looked at for whose it is. Prime, so that a loop of calls does not show the same one always.
+pub const CALL_PERIOD: u32 = 61;
+
+/// System calls that have returned on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallCount {
+    /// Of all processes.
+    pub all: u64,
+    /// Of the targets, as an estimate.
+    pub of_targets: u64,
+    /// How many are left until one is looked at.
+    pub left: u64,
+}
+assert_layout!(CallCount, size 24, all at 0, of_targets at 8, left at 16);
 
 /// Key of a descriptor.
 #[repr(C)]
@@ -77,8 +91,10 @@ pub struct FdRecord {
     pub flags: u32,
     /// The call stack that connected it, or [`NO_SITE`].
     pub connect_site: u32,
+    /// The number of the file's inode: another file may be at the address of one that was closed. 0 where it cannot be known.
+    pub inode: u64,
 }
-assert_layout!(FdRecord, size 32, word at 0, born_ns at 8, file at 16, flags at 24, connect_site at 28);
+assert_layout!(FdRecord, size 40, word at 0, born_ns at 8, file at 16, flags at 24, connect_site at 28, inode at 32);
 
 /// In [`FdRecord::flags`]: a connection that was announced, so its end is to be announced too.
 pub const CONNECTED: u32 = 1;

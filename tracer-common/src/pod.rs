@@ -1,7 +1,7 @@
 //! Leave for user space to read and write these types as plain bytes.
 
 use crate::{
-    fd::{FdKey, FdRecord, KernelFd, KernelOffsets},
+    fd::{CallCount, FdKey, FdRecord, KernelFd, KernelOffsets},
     heap::{Block, BlockKey, Bucket, NearBlock, SiteCounters},
     process::Image,
     unwind::{Mapping, MappingRange, PageRows, Row},
@@ -10,6 +10,8 @@ use crate::{
 
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for UringOp {}
+// SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
+unsafe impl aya::Pod for CallCount {}
 // SAFETY: `repr(C)`, integers only, no padding (asserted beside the type).
 unsafe impl aya::Pod for UringOffsets {}
 

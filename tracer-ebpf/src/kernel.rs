@@ -61,6 +61,15 @@ impl Behind {
             Self::Nothing | Self::Unknown => 0,
         }
     }
+
+    /// The number of its inode, 0 where it cannot be known.
+    #[inline(always)]
+    pub(crate) fn inode(self) -> u64 {
+        match self {
+            Self::File(file) => inode_at(file).and_then(inode_number).unwrap_or(0),
+            Self::Nothing | Self::Unknown => 0,
+        }
+    }
 }
 
 #[inline(always)]
@@ -109,11 +118,22 @@ pub(crate) fn is_last_thread() -> bool {
     offset(&KERNEL.known) != 0 && live == Some(0)
 }
 
+/// The inode of a file.
+#[inline(always)]
+fn inode_at(file: u64) -> Option<u64> {
+    copied(file.wrapping_add(offset(&KERNEL.file_inode) as u64))
+}
+
+#[inline(always)]
+fn inode_number(inode: u64) -> Option<u64> {
+    copied(inode.wrapping_add(offset(&KERNEL.inode_ino) as u64))
+}
+
 /// Inode number and mode of a file.
 #[inline(always)]
 pub(crate) fn inode_of(file: u64) -> (u64, u32) {
-    let Some(inode) = copied::<u64>(file.wrapping_add(offset(&KERNEL.file_inode) as u64)) else { return (0, 0) };
-    let number = copied::<u64>(inode.wrapping_add(offset(&KERNEL.inode_ino) as u64)).unwrap_or(0);
+    let Some(inode) = inode_at(file) else { return (0, 0) };
+    let number = inode_number(inode).unwrap_or(0);
     let mode = copied::<u16>(inode.wrapping_add(offset(&KERNEL.inode_mode) as u64)).unwrap_or(0);
     (number, u32::from(mode))
 }

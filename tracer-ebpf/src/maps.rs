@@ -12,7 +12,7 @@ use tracer_common::{
         MAX_THREADS, MAX_URING_PENDING,
     },
     counter::{LOSS_SLOTS, STAT_SLOTS},
-    fd::{FdKey, FdRecord, SYSCALLS},
+    fd::{CallCount, FdKey, FdRecord, SYSCALLS},
     heap::{BUCKET, Block, BlockKey, Bucket, Deaths, NearBlock, SiteCounters},
     process::Image,
     sampling::{SampleControl, SampledFrees},
@@ -85,6 +85,10 @@ pub(crate) static FD_TEMPLATE: Array<FdRecord> = Array::with_max_entries(1, 0);
 /// What each system call does to descriptors: an [`tracer_common::fd::Effect`] by system call number.
 #[map]
 pub(crate) static EFFECTS: Array<u32> = Array::with_max_entries(SYSCALLS, 0);
+
+/// System calls of this CPU.
+#[map]
+pub(crate) static CALLS: PerCpuArray<CallCount> = PerCpuArray::with_max_entries(1, 0);
 
 /// Threads that opened descriptors, by thread as in [`THREADS`].
 #[map]

@@ -4,11 +4,14 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use leaktrace_tests::{
+    descriptors::observe,
     leaker::{Leaker, compile},
     recording::RecordingFile,
     tracer::{self, Tracer},
 };
 use serde_json::Value;
+
+use crate::{descriptors, growth::has_probes};
 
 fn paced(seconds: u32) -> Result<Leaker> {
     Leaker::start_program(Command::new(compile("paced.c")?).arg(seconds.to_string()))
@@ -57,10 +60,10 @@ fn a_leak_is_found_in_a_small_part_of_the_time() -> Result<()> {
     println!("leaked: {value} ({low:.0} to {high:.0}), is about {truth:.0}");
     // Few windows come in this time, and how many is chance. That estimates are right in the mean, and intervals hold the truth as
     // often as they say, is tested where thousands can be (aggregate::windows).
-    ensure!(
-        low <= value && value <= high && value > truth / 16.0 && value < truth * 8.0,
-        "{leaked}, is about {truth:.0}"
-    );
+    let is_near = value > truth / 16.0 && value < truth * 8.0;
+    // Where the share has just changed, no window may have come yet: then the interval says so.
+    let is_held = number(&turns["windows"])? < 4.0 && low <= truth && truth <= high;
+    ensure!(low <= value && value <= high && (is_near || is_held), "{leaked}, is about {truth:.0}: {turns}");
     for function in ["paired", "cached"] {
         // One of them may not have been seen at all.
         let Ok(site) = site(&report, function) else { continue };
@@ -187,7 +190,7 @@ fn page_faults_are_followed_where_probes_do_not_come_and_go() -> Result<()> {
     ended.report()?;
     let report = ended.json()?;
     leaker.finish()?;
-    ensure!(ways(&report) == ["page_faults"] && report["probes"] == serde_json::json!([]), "{report}");
+    ensure!(ways(&report) == ["page_faults"] && !has_probes(&report), "{report}");
     ensure!(report["traced"] == serde_json::json!(["growth"]), "{}", report["traced"]);
     ensure!(sites(&report, "page_fault", "grown").next().is_some(), "{report}");
     Ok(())
@@ -199,6 +202,42 @@ fn a_limit_that_is_none_is_refused() -> Result<()> {
     for (limit, words) in [("0", "not between 0.01 and 100"), ("lots", "not a percentage")] {
         let pid = leaker.pid().to_string();
         tracer::run(&["-p", &pid, "--max-overhead", limit])?.expect_refusal(2, &[words])?;
+    }
+    Ok(())
+}
+
+/// Looking at every system call would take a third of the time of a program that hardly does anything else. What is opened while
+/// nobody looks is found in the kernel's table, without its call stack.
+#[test]
+fn system_calls_are_looked_at_for_a_part_of_the_time() -> Result<()> {
+    for (options, most) in [(&["--fds", "--max-overhead", "2"][..], 3.0), (&["--growth", "--fds"], 1.5)] {
+        let mut leaker = descriptors::start("busy_calls", &["15"])?;
+        let tracer = Tracer::attach_with(leaker.pid(), &[&["--duration", "600s"], options].concat())?;
+        let ledger = observe(&mut leaker)?;
+        let ended = tracer.interrupt()?;
+        ended.report()?;
+        let report = ended.json()?;
+        leaker.finish()?;
+
+        ensure!(report["loss"].as_object().is_some_and(serde_json::Map::is_empty), "loss: {}", report["loss"]);
+        let share = number(&report["modes"]["calls_share"])?;
+        let spent = number(&report["overhead"]["percent"])?;
+        ensure!(share > 0.0 && share <= 0.5, "{share} of the time");
+        ensure!(spent > 0.0 && spent < most, "{spent} % spent, {most} allowed");
+
+        let fds = report["fds"].as_array().context("no descriptors")?;
+        let of_origin = |origin: &str| fds.iter().filter(|fd| fd["origin"] == origin).count() as u64;
+        let leaked = ledger.sites.iter().find(|site| site.fd_site == "leaked").context("it leaks")?;
+        let found = sites(&report, "fd", "leaked").map(|site| number(&site["open"])).sum::<Result<f64>>()? as u64;
+        println!("{options:?}: {spent:.2} % spent, {found} of {} have a stack, calls {share} of the time", leaked.open);
+        ensure!(found > 0 && found == of_origin("site"), "{found} at the site, {} at any", of_origin("site"));
+        ensure!(found + of_origin("unseen") == leaked.open, "{found} and {} unseen", of_origin("unseen"));
+        // One that was closed unseen has given its number to the next one.
+        let corrections = &report["fd_corrections"];
+        let unseen = number(&corrections["unseen_opens"])? + number(&corrections["replaced"])?;
+        ensure!(unseen as u64 == of_origin("unseen"), "{} unseen: {corrections}", of_origin("unseen"));
+        let passing = sites(&report, "fd", "passing").map(|site| number(&site["open"])).sum::<Result<f64>>()?;
+        ensure!(passing == 0.0, "{passing} open that were closed");
     }
     Ok(())
 }

@@ -46,7 +46,8 @@ fn the_programs_have_open_what_they_say() -> Result<()> {
             observe_alone(start(name, &[mode])?).with_context(|| format!("{name} {mode}"))?;
         }
     }
-    let others: [(&str, &[&str]); 5] = [
+    let others: [(&str, &[&str]); 6] = [
+        ("busy_calls", &["1"]),
         ("uring", &[]),
         ("children", &[]),
         ("many", &["499", "503", "2003"]),

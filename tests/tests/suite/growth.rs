@@ -1,11 +1,7 @@
 //! Growth by page faults: what grows a process is found by call site, as an estimate within its error, with no probe in the
 //! process.
 
-use std::{
-    fs,
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{fs, process::Command, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use leaktrace_tests::{
@@ -25,13 +21,7 @@ const PAGE: f64 = 4096.0;
 fn traced(leaker: Leaker, options: &[&str]) -> Result<(Ledger, Value)> {
     let mut leaker = leaker;
     let tracer = Tracer::attach_with(leaker.pid(), &[&["--duration", "600s", "--growth"], options].concat())?;
-    // leaktrace tries out on itself what a probe costs, for a moment.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let (mut probes, mut tracepoints) = held(&tracer)?;
-    while probes > 0 && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(10));
-        (probes, tracepoints) = held(&tracer)?;
-    }
+    let (probes, tracepoints) = held(&tracer)?;
     ensure!(probes == 0 && tracepoints > 2, "{probes} probes and {tracepoints} tracepoints");
     let ledger = leaker.release()?;
     let ended = tracer.interrupt()?;
@@ -39,6 +29,11 @@ fn traced(leaker: Leaker, options: &[&str]) -> Result<(Ledger, Value)> {
     let report = ended.json()?;
     leaker.finish()?;
     Ok((ledger, report))
+}
+
+/// Whether anything was put into the process: system calls are seen in the kernel.
+pub(crate) fn has_probes(report: &Value) -> bool {
+    report["probes"].as_array().is_none_or(|probes| probes.iter().any(|probe| probe["kind"] != "tracepoint"))
 }
 
 /// What a leaktrace holds: links to probes, and to tracepoints.
@@ -85,9 +80,10 @@ fn verdicts(report: &Value) -> impl Iterator<Item = &str> {
     report["sites"].as_array().into_iter().flatten().filter_map(|site| site["verdict"]["label"].as_str())
 }
 
+/// System calls are looked at whatever else the machine does, so what is mapped is exact.
 #[test]
 fn sites_are_found_and_estimated_within_their_errors() -> Result<()> {
-    let (ledger, report) = traced(Leaker::start("growth.c")?, &[])?;
+    let (ledger, report) = traced(Leaker::start("growth.c")?, &["--max-overhead", "100"])?;
     let text = serde_json::to_string_pretty(&report)?;
     let period = report["growth"]["period"].as_f64().context("no period")?;
     let truth = |function: &str| -> Result<f64> {
@@ -125,7 +121,7 @@ fn sites_are_found_and_estimated_within_their_errors() -> Result<()> {
         .any(|site| site["frames"].as_array().is_some_and(|f| f.iter().any(|f| f["function"] == "grow_large")));
     ensure!(by_malloc, "what malloc maps has its stack:\n{text}");
 
-    ensure!(report["probes"] == serde_json::json!([]) && report["loss"] == serde_json::json!({}), "{text}");
+    ensure!(!has_probes(&report) && report["loss"] == serde_json::json!({}), "{text}");
     ensure!(!verdicts(&report).any(|label| label == "leaking"), "growth alone is no leak");
     Ok(())
 }
@@ -188,7 +184,7 @@ fn python_grows_by_bytearrays() -> Result<()> {
     let kept = 211.0 * 100_003.0;
     let sigma = (kept / (period * PAGE)).sqrt() * period * PAGE;
     ensure!(bytes > 0.9 * kept - SIGMAS * sigma, "{bytes} from {samples} samples: {}", report["growth"]);
-    ensure!(report["probes"] == serde_json::json!([]), "it has probes");
+    ensure!(!has_probes(&report), "it has probes");
     Ok(())
 }
 

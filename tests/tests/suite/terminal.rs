@@ -143,13 +143,13 @@ fn press_every_key(screen: &Terminal) -> Result<()> {
         let there = |text: &str| place(text).is_some_and(wanted);
         screen.until("the selection to move", there).map(drop).with_context(|| format!("after {key}"))
     };
-    let right = ["since attach", "peers", "RESIDENT", "s measure", "LEAKTRACE ITSELF", "▼VERDICT"];
+    let right = ["since attach", "peers", "RESIDENT", "s measure", "STACKS  of blocks", "▼VERDICT"];
     press("1", &["▼VERDICT"])?;
     right.iter().try_for_each(|words| press("]", &[words]))?;
-    for words in ["LEAKTRACE ITSELF", "s measure", "RESIDENT", "peers", "since attach", "▼VERDICT"] {
+    for words in ["STACKS  of blocks", "s measure", "RESIDENT", "peers", "since attach", "▼VERDICT"] {
         press("[", &[words])?;
     }
-    for (tab, words) in [("4", "RESIDENT"), ("5", "s measure"), ("6", "LEAKTRACE ITSELF"), ("1", "▼VERDICT")] {
+    for (tab, words) in [("4", "RESIDENT"), ("5", "s measure"), ("6", "STACKS  of blocks"), ("1", "▼VERDICT")] {
         press(tab, &[words])?;
     }
     for key in ["Down", "j"] {

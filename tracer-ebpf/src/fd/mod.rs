@@ -23,7 +23,7 @@ use aya_ebpf::{
 use tracer_common::{
     counter::LossCause,
     event::{EventKind, SiteKind},
-    fd::{Effect, FdKey, NO_SITE, call_flags},
+    fd::{CALL_PERIOD, Effect, FdKey, NO_SITE, call_flags},
     process::stops,
 };
 
@@ -36,7 +36,7 @@ use crate::{
     count, emit,
     kernel::Reach,
     lifecycle,
-    maps::{EFFECTS, FD_STEPS, TARGETS, THREADS},
+    maps::{CALLS, EFFECTS, FD_STEPS, TARGETS, THREADS},
     ranges::{self, Change},
     site,
     unwind::{self, Drive},
@@ -45,7 +45,6 @@ use crate::{
 const CLOSES: u32 = Effect::Closes.code();
 const CONNECTS: u32 = Effect::Connects.code();
 const CLOSES_RANGE: u32 = Effect::ClosesRange.code();
-const MAPS: u32 = Effect::Maps.code();
 const MAPS_RANGE: u32 = Effect::MapsRange.code();
 const UNMAPS_RANGE: u32 = Effect::UnmapsRange.code();
 const REMAPS_RANGE: u32 = Effect::RemapsRange.code();
@@ -99,6 +98,7 @@ impl Call {
 /// `sys_exit(regs, result)`, with types.
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    count_call();
     let regs: *const pt_regs = ctx.arg(0);
     // SAFETY: the kernel's registers of this call; the verifier knows their type.
     let number = unsafe { (*regs).orig_rax };
@@ -126,6 +126,7 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
 /// `sys_exit(regs, result)`, without types: for kernels before 5.17, and those without BTF.
 #[raw_tracepoint(tracepoint = "sys_exit")]
 fn sys_exit_old(ctx: RawTracePointContext) -> i32 {
+    count_call();
     let Some((call, effect)) = copied_call(&ctx) else { return 0 };
     if is_acquiring(effect) {
         match begin(&call, effect) {
@@ -212,13 +213,31 @@ fn copied_call(ctx: &RawTracePointContext) -> Option<(Call, u32)> {
 /// Whether such a call may bring descriptors, or connect one.
 #[inline(always)]
 fn is_acquiring(effect: u32) -> bool {
-    !matches!(effect, CLOSES | CLOSES_RANGE | MAPS | UNMAPS_RANGE)
+    !matches!(effect, CLOSES | CLOSES_RANGE | UNMAPS_RANGE)
 }
 
 /// Whether such a call may bring or give back ranges, not descriptors.
 #[inline(always)]
 fn is_about_ranges(effect: u32) -> bool {
     matches!(effect, MAPS_RANGE | REMAPS_RANGE | BREAKS)
+}
+
+/// Counts the call; one in many is looked at for whose it is. The kernel runs a program at a tracepoint of system calls once
+/// at a time on a CPU.
+#[inline(always)]
+fn count_call() {
+    let Some(calls) = CALLS.get_ptr_mut(0) else { return };
+    // SAFETY: a map value of this CPU.
+    let calls = unsafe { &mut *calls };
+    calls.all += 1;
+    if calls.left > 0 {
+        calls.left -= 1;
+        return;
+    }
+    calls.left = u64::from(CALL_PERIOD - 1);
+    if TARGETS.get_ptr((bpf_get_current_pid_tgid() >> 32) as u32).is_some() {
+        calls.of_targets += u64::from(CALL_PERIOD);
+    }
 }
 
 /// The code of the effect of a system call.
@@ -240,7 +259,7 @@ fn returned(call: &Call, effect: u32) {
     }
 }
 
-/// The call closed descriptors, or mapped code.
+/// The call closed descriptors, or unmapped memory.
 #[inline(always)]
 fn ended(means: Means, call: &Call, effect: u32) {
     let counted = match effect {
@@ -248,7 +267,6 @@ fn ended(means: Means, call: &Call, effect: u32) {
         CLOSES if call.result == BAD_DESCRIPTOR => Ok(()),
         CLOSES => socket::closed(means, call.key(call.first as u32)),
         CLOSES_RANGE => bulk::closed_range(means, call),
-        MAPS => mapped(call),
         UNMAPS_RANGE => match ranges::change(call, effect) {
             Change::None => Ok(()),
             _ => ranges::announce_known(call, effect),

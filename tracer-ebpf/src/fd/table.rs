@@ -101,6 +101,7 @@ pub(crate) fn open(means: Means, key: FdKey, site: u32, flags: u32) -> Result<Be
     let place = unsafe {
         (*record).born_ns = born_ns;
         (*record).file = file.identity();
+        (*record).inode = file.inode();
         (*record).flags = flags;
         (*record).connect_site = NO_SITE;
         &raw mut (*record).word
@@ -154,6 +155,7 @@ pub(crate) fn connect(means: Means, key: FdKey, site: u32, file: Behind) -> Resu
             let born_ns = bpf_ktime_get_ns();
             (*record).born_ns = born_ns;
             (*record).file = file.identity();
+            (*record).inode = file.inode();
             (*record).flags = 0;
             exchange(means, place, word(NO_SITE, born_ns));
         }

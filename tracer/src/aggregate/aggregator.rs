@@ -135,6 +135,13 @@ impl Aggregator {
         self.modes.enter(self.since_start(now_ns), mode);
     }
 
+    /// System calls are looked at for this share of the time from now on, 1 being all of it.
+    pub fn look_at_calls_for(&mut self, share: f64) {
+        if share < 1.0 || self.modes.calls.is_some() {
+            self.modes.calls = Some(share);
+        }
+    }
+
     /// What of the kernel is in use by now.
     pub fn use_features(&mut self, features: Vec<Feature>) {
         self.session.features = features;
@@ -252,13 +259,20 @@ impl Aggregator {
     pub fn snapshot(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
         let snapshot = self.view(reading, state);
         self.previous = Some((reading.now_ns, snapshot.totals));
-        self.previous_work = (reading.cpu.unwrap_or_default(), work::hits(&reading.probes));
+        self.previous_work = (reading.cpu.unwrap_or_default(), work::hits(&snapshot.probes));
         snapshot
     }
 
     /// The same beside the others: the rates of the next one are over the time since the last one all the same.
     pub fn view(&mut self, reading: &Reading, state: TargetState) -> Snapshot {
-        let Reading { now_ns, counters, sample, faults, loss, stats, cpu, probes } = reading;
+        let Reading { now_ns, counters, sample, faults, loss, stats, cpu, calls, probes } = reading;
+        // First: more probes may come.
+        let probes: Vec<ProbeStatus> = calls.iter().chain(probes).cloned().collect();
+        let elapsed = self.since_start(*now_ns);
+        // None comes when they have ended.
+        if let (Some(windows), TargetState::Running) = (&mut self.windows, &state) {
+            windows.advance(elapsed);
+        }
         let mut totals = BlockCounters::default();
         let mut sampled_totals = Sampled::default();
         let mut by_end = BTreeMap::new();
@@ -333,7 +347,7 @@ impl Aggregator {
         let descriptors = self.fds.as_mut().map(|fds| fds.snapshot(fd_sites, *now_ns));
         Snapshot {
             started: self.session.started,
-            elapsed: self.since_start(*now_ns),
+            elapsed,
             window,
             target: self.processes.first(),
             processes: self.processes.snapshot(self.session.started_ns, &state, descriptors.as_ref()),
@@ -352,10 +366,10 @@ impl Aggregator {
             loss: loss.clone(),
             incomplete: incomplete(&by_end),
             stats: stats.clone(),
-            probes: probes.clone(),
             features: self.session.features.clone(),
             own_cost: None,
-            overhead: cpu.and_then(|cpu| self.overhead(cpu, probes)),
+            overhead: cpu.and_then(|cpu| self.overhead(cpu, &probes)),
+            probes,
             descriptors,
         }
     }

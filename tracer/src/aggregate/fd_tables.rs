@@ -43,14 +43,17 @@ pub struct Comparison {
 /// A difference that one look found: the word of our record, 0 for none, and the kernel's file, 0 for none.
 type Difference = (u64, u64);
 
+/// The kernel's file, and its inode's number: another file may be at the address of one that was closed.
+type Identity = (u64, u64);
+
 /// What is remembered from look to look.
 #[derive(Clone, Debug, Default)]
 pub struct FdTables {
     begun: bool,
     /// Open since before the attach, with their files.
-    before: HashMap<FdKey, u64>,
+    before: HashMap<FdKey, Identity>,
     /// Opened unseen, with their files.
-    unseen: HashMap<FdKey, u64>,
+    unseen: HashMap<FdKey, Identity>,
     differences: HashMap<FdKey, Difference>,
     corrections: Corrections,
 }
@@ -78,20 +81,21 @@ impl FdTables {
         let mut still_unseen = HashMap::with_capacity(self.unseen.len());
         for open in kernel {
             let key = FdKey { tgid: open.tgid, fd: open.fd };
+            let identity = (open.file, open.inode);
             let record = records.remove(&(open.tgid, open.fd));
             let origin = match record {
                 Some(record) if is_of(&record, open) || record.born_ns >= look.time_ns => {
                     found.open.push(of_record(key, &record, Some(open)));
                     continue;
                 }
-                None if first || self.before.get(&key) == Some(&open.file) => {
-                    still_before.insert(key, open.file);
+                None if first || self.before.get(&key) == Some(&identity) => {
+                    still_before.insert(key, identity);
                     Origin::BeforeAttach
                 }
                 record => {
                     let word = record.map_or(0, |record| record.word);
-                    if self.unseen.get(&key) == Some(&open.file) {
-                        still_unseen.insert(key, open.file);
+                    if self.unseen.get(&key) == Some(&identity) {
+                        still_unseen.insert(key, identity);
                     } else if self.differences.get(&key) == Some(&(word, open.file)) {
                         if word == 0 {
                             self.corrections.unseen_opens += 1;
@@ -99,7 +103,7 @@ impl FdTables {
                             self.corrections.replaced += 1;
                             found.wrong.push((key, word));
                         }
-                        still_unseen.insert(key, open.file);
+                        still_unseen.insert(key, identity);
                     } else {
                         differences.insert(key, (word, open.file));
                     }
@@ -140,10 +144,12 @@ fn key_of((tgid, fd): (u32, u32)) -> FdKey {
 }
 
 /// Whether a record is that of a file. Without an identity its number has to do; a record that was read while it was
-/// written tells nothing by its other fields.
+/// written tells nothing by its other fields. While nobody looks at system calls, another file may get the number of one that was
+/// closed, and its address.
 fn is_of(record: &FdRecord, open: &KernelFd) -> bool {
     let torn = word_stamp(record.word) != stamp(record.born_ns);
-    torn || record.file == 0 || open.file == 0 || record.file == open.file
+    let is_unknown = torn || record.file == 0 || open.file == 0;
+    is_unknown || record.file == open.file && (record.inode == 0 || record.inode == open.inode)
 }
 
 fn of_record(key: FdKey, record: &FdRecord, open: Option<&KernelFd>) -> OpenRecord {
@@ -176,7 +182,8 @@ mod tests {
     }
 
     fn record(fd: u32, file: u64, site: u32, born_ns: u64) -> (FdKey, FdRecord) {
-        let record = FdRecord { word: word(site, born_ns), born_ns, file, flags: 0, connect_site: NO_SITE };
+        let record =
+            FdRecord { word: word(site, born_ns), born_ns, file, flags: 0, connect_site: NO_SITE, inode: file * 10 };
         (FdKey { tgid: TGID, fd }, record)
     }
 
@@ -197,6 +204,28 @@ mod tests {
         let found = tables.compare(&look(2_000, &[kernel(3, 30)], &[]));
         assert_eq!(origins(&found), [(3, Origin::BeforeAttach)]);
         assert_eq!(tables.corrections(), Corrections::default());
+    }
+
+    #[test]
+    fn another_file_at_the_same_address_is_another_one() {
+        let mut tables = FdTables::default();
+        tables.compare(&look(1_000, &[kernel(3, 30)], &[]));
+        // It was closed before anyone looked.
+        let opened = record(5, 50, 7, 1_100);
+        let again = |fd, file| KernelFd { inode: 7_919, ..kernel(fd, file) };
+        let now = [again(3, 30), again(5, 50)];
+        assert_eq!(tables.compare(&look(2_000, &now, &[opened])).wrong, []);
+        let found = tables.compare(&look(3_000, &now, &[opened]));
+        assert_eq!(found.wrong, [(opened.0, opened.1.word)]);
+        assert_eq!(origins(&found), [(3, Origin::Unseen), (5, Origin::Unseen)]);
+        let found = tables.compare(&look(4_000, &now, &[]));
+        assert_eq!(origins(&found), [(3, Origin::Unseen), (5, Origin::Unseen)]);
+        assert_eq!(tables.corrections(), Corrections { unseen_opens: 1, replaced: 1, ..Corrections::default() });
+        // A record of its own is of the new one.
+        let mut mine = record(5, 50, 7, 4_500);
+        mine.1.inode = 7_919;
+        let found = tables.compare(&look(5_000, &now, &[mine]));
+        assert_eq!(origins(&found)[1], (5, Origin::Site(SiteId(7))));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct Modes {
     pub latest: Vec<ModeSince>,
     /// How many there were before those.
     pub earlier: u64,
+    /// The share of the time that system calls are looked at, from 0 to 1; `None` where that always was all the time.
+    pub calls: Option<f64>,
 }
 
 impl Modes {

@@ -1,7 +1,7 @@
 //! Ranges: what processes mapped by themselves since the attach, by the call stack that mapped it.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     ops::Range,
     time::Duration,
 };
@@ -87,6 +87,8 @@ struct Mapping {
     tid: u32,
     /// Bytes that are still mapped.
     bytes: u64,
+    /// There may be doubts about others of its bytes.
+    is_doubted: bool,
 }
 
 /// Index of a [`Mapping`].
@@ -100,14 +102,17 @@ struct Piece {
 }
 
 /// What was taken out, and may have been mapped again before.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Doubt {
-    part: Range<u64>,
+    end: u64,
     mapping: MappingId,
     site: SiteId,
     born_ns: u64,
     tid: u32,
-    removed_ns: u64,
+    /// When the mapping ended by that.
+    ended_ns: u64,
+    /// When it was unmapped last: what was mapped before says nothing.
+    unmapped_ns: u64,
 }
 
 /// The ranges of one process.
@@ -119,7 +124,8 @@ struct Process {
     next: MappingId,
     /// Where the data segment ends; `None` before that is known.
     break_end: Option<u64>,
-    doubts: VecDeque<Doubt>,
+    /// By their starts; they overlap neither each other nor the pieces.
+    doubts: BTreeMap<u64, Doubt>,
 }
 
 /// The ranges of all processes, and the counters of their sites.
@@ -138,6 +144,17 @@ impl Ranges {
         self.processes.insert(tgid, Process { break_end, ..Process::default() });
     }
 
+    /// Nobody sees what is mapped and unmapped from now on: what is there is as if it never had been.
+    pub fn lose(&mut self) {
+        for process in self.processes.values_mut() {
+            for mapping in std::mem::take(process).mappings.into_values() {
+                let counters = self.counters.entry(mapping.site).or_default();
+                counters.alloc_bytes = counters.alloc_bytes.saturating_sub(mapping.bytes);
+                counters.alloc_objects = counters.alloc_objects.saturating_sub(1);
+            }
+        }
+    }
+
     /// A process forked: the child has the same data segment.
     pub fn fork(&mut self, parent: Tgid, child: Tgid) {
         let break_end = self.processes.get(&parent).and_then(|process| process.break_end);
@@ -152,7 +169,7 @@ impl Ranges {
         match turn {
             RangeTurn::Mapped { start, len, site } => {
                 let part = start..page_end(start, len);
-                process.remove(&part, &mut ledger);
+                process.replace(&part, &mut ledger);
                 if let Some(site) = site {
                     process.add(part, site, &mut ledger);
                 }
@@ -192,12 +209,11 @@ impl Ranges {
         for part in &gone {
             process.remove(part, &mut ledger);
         }
-        let doubts = std::mem::take(&mut process.doubts);
-        for doubt in doubts {
-            if doubt.removed_ns >= read_ns {
-                process.doubts.push_back(doubt);
-            } else if overlaps(&gaps, doubt.part.clone()).is_empty() && !process.has_any(&doubt.part) {
-                process.put_back(doubt, &mut ledger);
+        for (start, doubt) in std::mem::take(&mut process.doubts) {
+            if doubt.unmapped_ns >= read_ns {
+                process.doubts.insert(start, doubt);
+            } else if overlaps(&gaps, start..doubt.end).is_empty() {
+                process.put_back(start, doubt, &mut ledger);
                 self.corrections += 1;
             }
         }
@@ -270,10 +286,6 @@ impl Ledger<'_> {
 }
 
 impl Process {
-    fn has_any(&self, part: &Range<u64>) -> bool {
-        self.pieces.range(..part.end).next_back().is_some_and(|(_, piece)| piece.end > part.start)
-    }
-
     /// Makes no piece reach over `at`.
     fn split(&mut self, at: u64) {
         let Some((_, piece)) = self.pieces.range_mut(..at).next_back() else { return };
@@ -298,23 +310,64 @@ impl Process {
             .collect()
     }
 
+    /// Takes out the doubts about `part`, by their starts.
+    fn cut_doubts(&mut self, part: &Range<u64>) -> Vec<(u64, Doubt)> {
+        if part.is_empty() {
+            return Vec::new();
+        }
+        let before = self.doubts.range(..part.end).rev();
+        let starts: Vec<u64> =
+            before.take_while(|(_, doubt)| doubt.end > part.start).map(|(start, _)| *start).collect();
+        let mut inside = Vec::with_capacity(starts.len());
+        for start in starts {
+            let Some(doubt) = self.doubts.remove(&start) else { continue };
+            if start < part.start {
+                self.doubts.insert(start, Doubt { end: part.start, ..doubt });
+            }
+            if doubt.end > part.end {
+                self.doubts.insert(part.end, doubt);
+            }
+            inside.push((start.max(part.start), Doubt { end: doubt.end.min(part.end), ..doubt }));
+        }
+        inside
+    }
+
+    /// Something else is mapped there: whatever it was has been unmapped.
+    fn replace(&mut self, part: &Range<u64>, ledger: &mut Ledger<'_>) {
+        self.remove(part, ledger);
+        self.cut_doubts(part);
+    }
+
+    /// What is there has been unmapped, or had been.
     fn remove(&mut self, part: &Range<u64>, ledger: &mut Ledger<'_>) {
+        for (start, doubt) in self.cut_doubts(part) {
+            self.doubts.insert(start, Doubt { unmapped_ns: ledger.now_ns, ..doubt });
+        }
         for (part, id) in self.cut(part) {
             let Some(mapping) = self.mappings.get_mut(&id) else { continue };
             let bytes = part.end - part.start;
             mapping.bytes -= bytes;
             let (site, born_ns, tid) = (mapping.site, mapping.born_ns, mapping.tid);
+            let age = Duration::from_nanos(ledger.now_ns.saturating_sub(born_ns));
+            let is_doubtful = tid != ledger.tid && age < DOUBTFUL && self.doubts.len() < MOST_DOUBTS;
+            let was_doubted = mapping.is_doubted;
+            mapping.is_doubted |= is_doubtful;
             let ended = mapping.bytes == 0;
             if ended {
                 self.mappings.remove(&id);
+                if was_doubted {
+                    let others = self.doubts.values_mut().filter(|doubt| doubt.mapping == id);
+                    others.for_each(|doubt| doubt.ended_ns = ledger.now_ns);
+                }
             }
             let counters = ledger.of(site);
             counters.free_bytes += bytes;
             counters.free_objects += u64::from(ended);
             *ledger.deaths(site, born_ns, ledger.now_ns) += u64::from(ended);
-            let age = Duration::from_nanos(ledger.now_ns.saturating_sub(born_ns));
-            if tid != ledger.tid && age < DOUBTFUL && self.doubts.len() < MOST_DOUBTS {
-                self.doubts.push_back(Doubt { part, mapping: id, site, born_ns, tid, removed_ns: ledger.now_ns });
+            if is_doubtful {
+                let (end, now_ns) = (part.end, ledger.now_ns);
+                let doubt = Doubt { end, mapping: id, site, born_ns, tid, ended_ns: now_ns, unmapped_ns: now_ns };
+                self.doubts.insert(part.start, doubt);
             }
         }
     }
@@ -329,22 +382,22 @@ impl Process {
         counters.alloc_objects += 1;
         let id = self.next;
         self.next += 1;
-        self.mappings.insert(id, Mapping { site, born_ns: ledger.now_ns, tid: ledger.tid, bytes });
+        self.mappings.insert(id, Mapping { site, born_ns: ledger.now_ns, tid: ledger.tid, bytes, is_doubted: false });
         self.pieces.insert(part.start, Piece { end: part.end, mapping: id });
     }
 
     /// What was taken out had not been given back.
-    fn put_back(&mut self, doubt: Doubt, ledger: &mut Ledger<'_>) {
-        let Doubt { part, mapping: id, site, born_ns, tid, removed_ns } = doubt;
-        let bytes = part.end - part.start;
+    fn put_back(&mut self, start: u64, doubt: Doubt, ledger: &mut Ledger<'_>) {
+        let Doubt { end, mapping: id, site, born_ns, tid, ended_ns, unmapped_ns: _ } = doubt;
+        let bytes = end - start;
         ledger.of(site).free_bytes -= bytes;
         let mapping = self.mappings.entry(id).or_insert_with(|| {
             ledger.of(site).free_objects -= 1;
-            *ledger.deaths(site, born_ns, removed_ns) -= 1;
-            Mapping { site, born_ns, tid, bytes: 0 }
+            *ledger.deaths(site, born_ns, ended_ns) -= 1;
+            Mapping { site, born_ns, tid, bytes: 0, is_doubted: true }
         });
         mapping.bytes += bytes;
-        self.pieces.insert(part.start, Piece { end: part.end, mapping: id });
+        self.pieces.insert(start, Piece { end, mapping: id });
     }
 
     /// What moves keeps its site; what is added belongs to the caller of mremap.
@@ -356,17 +409,22 @@ impl Process {
         site: Option<SiteId>,
         ledger: &mut Ledger<'_>,
     ) {
+        // It was mapped, or the call would have failed.
+        for (start, doubt) in self.cut_doubts(old) {
+            self.put_back(start, doubt, ledger);
+        }
         let (old_len, new_len) = (old.end - old.start, new.end - new.start);
         let moved_len = if leaves_old { 0 } else { old_len.min(new_len) };
         let moving = self.cut(&(old.start..old.start + moved_len));
         if !leaves_old {
             self.remove(&(old.start + moved_len..old.end), ledger);
         }
-        self.remove(new, ledger);
+        self.replace(new, ledger);
         for (part, mapping) in moving {
             let place = |at: u64| new.start + (at - old.start);
             self.pieces.insert(place(part.start), Piece { end: place(part.end), mapping });
         }
+        // It has been cleared above.
         if let Some(site) = site {
             self.add(new.start + moved_len..new.end, site, ledger);
         }
@@ -377,7 +435,10 @@ impl Process {
         let Some(before) = before else { return };
         if end < before {
             self.remove(&(end..before), ledger);
-        } else if let Some(site) = site {
+            return;
+        }
+        self.replace(&(before..end), ledger);
+        if let Some(site) = site {
             self.add(before..end, site, ledger);
         }
     }

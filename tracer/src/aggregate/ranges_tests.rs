@@ -90,6 +90,87 @@ fn a_late_word_of_an_earlier_unmapping_is_put_right_by_the_mappings() {
 }
 
 #[test]
+fn what_is_unmapped_after_the_mappings_were_read_is_not_put_back() {
+    let mut ranges = ranges(&[]);
+    ranges.apply(change(1, 1_000, mapped(MIB, MIB, 4)));
+    ranges.apply(change(2, 2_000, RangeTurn::Unmapped { start: MIB, len: MIB }));
+    ranges.apply(change(3, 4_000, RangeTurn::Unmapped { start: MIB, len: MIB }));
+    ranges.compare(TGID, &[0..4096, MIB..3 * MIB], 3_000);
+    assert_eq!((of(&ranges, 4), ranges.corrections()), ([MIB, 1, MIB, 1], 0));
+    assert!(ranges.is_in_doubt(TGID), "until it is looked again");
+    ranges.compare(TGID, &[], 5_000);
+    assert_eq!((of(&ranges, 4), ranges.corrections()), ([MIB, 1, MIB, 1], 0));
+    assert!(!ranges.is_in_doubt(TGID));
+}
+
+#[test]
+fn what_is_mapped_over_is_in_doubt_no_more_but_for_what_is_left_of_it() {
+    let mut ranges = ranges(&[]);
+    ranges.apply(change(1, 1_000, mapped(MIB, 4 * MIB, 4)));
+    ranges.apply(change(2, 2_000, RangeTurn::Unmapped { start: MIB, len: 4 * MIB }));
+    // An allocator's own.
+    ranges.apply(change(3, 3_000, RangeTurn::Mapped { start: 2 * MIB, len: MIB, site: None }));
+    ranges.compare(TGID, std::slice::from_ref(&(MIB..5 * MIB)), 4_000);
+    assert_eq!((of(&ranges, 4), ranges.corrections()), ([4 * MIB, 1, MIB, 0], 2));
+}
+
+#[test]
+fn what_is_resized_or_moved_had_not_been_unmapped() {
+    for start in [MIB, 64 * MIB] {
+        let mut ranges = ranges(&[]);
+        ranges.apply(change(1, 1_000, mapped(MIB, 2 * MIB, 4)));
+        ranges.apply(change(2, 2_000, RangeTurn::Unmapped { start: MIB, len: 2 * MIB }));
+        let turn = RangeTurn::Remapped {
+            old_start: MIB,
+            old_len: 2 * MIB,
+            start,
+            len: 4 * MIB,
+            flags: 1,
+            site: Some(SiteId(5)),
+        };
+        ranges.apply(change(1, 3_000, turn));
+        ranges.compare(TGID, std::slice::from_ref(&(start..start + 4 * MIB)), 4_000);
+        assert_eq!((of(&ranges, 4), of(&ranges, 5)), ([2 * MIB, 1, 0, 0], [2 * MIB, 1, 0, 0]), "at {start:#x}");
+        assert!(!ranges.is_in_doubt(TGID));
+    }
+}
+
+#[test]
+fn what_is_left_of_a_mapping_in_doubt_is_put_back() {
+    let mut ranges = ranges(&[]);
+    ranges.apply(change(1, 1_000, mapped(MIB, 4 * MIB, 4)));
+    ranges.apply(change(2, 2_000, RangeTurn::Unmapped { start: MIB, len: 4 * MIB }));
+    ranges.apply(change(1, 3_000, RangeTurn::Unmapped { start: MIB, len: MIB }));
+    ranges.compare(TGID, std::slice::from_ref(&(2 * MIB..5 * MIB)), 4_000);
+    assert_eq!((of(&ranges, 4), ranges.corrections()), ([4 * MIB, 1, MIB, 0], 1));
+}
+
+#[test]
+fn a_mapping_that_is_put_back_has_not_died_at_any_age() {
+    const MS: u64 = 1_000_000;
+    let deaths = |ranges: &Ranges| ranges.deaths[&SiteId(4)];
+    let mut ranges = ranges(&[]);
+    ranges.apply(change(1, MS, mapped(MIB, 2 * MIB, 4)));
+    ranges.apply(change(2, 2 * MS, RangeTurn::Unmapped { start: MIB, len: MIB }));
+    ranges.apply(change(1, 90 * MS, RangeTurn::Unmapped { start: 2 * MIB, len: MIB }));
+    assert_eq!(deaths(&ranges).iter().sum::<u64>(), 1);
+    ranges.compare(TGID, std::slice::from_ref(&(MIB..2 * MIB)), 95 * MS);
+    assert_eq!((of(&ranges, 4), deaths(&ranges)), ([2 * MIB, 1, MIB, 0], [0; AGE_BUCKETS]));
+}
+
+#[test]
+fn what_the_allocator_makes_of_the_data_segment_is_not_what_was_there() {
+    let mut ranges = ranges(&[]);
+    let to = |end, site: Option<u32>| RangeTurn::BreakMoved { end, site: site.map(SiteId) };
+    ranges.apply(change(1, 1_000, to(MIB, Some(4))));
+    let grown = MIB - 0x1000;
+    ranges.apply(change(2, 2_000, to(0x1000, None)));
+    ranges.apply(change(2, 3_000, to(2 * MIB, None)));
+    ranges.compare(TGID, std::slice::from_ref(&(0..2 * MIB)), 4_000);
+    assert_eq!((of(&ranges, 4), ranges.corrections()), ([grown, 1, grown, 1], 0));
+}
+
+#[test]
 fn a_real_unmapping_stays_and_an_unseen_one_is_noticed() {
     let mut ranges = ranges(&[mapped(MIB, MIB, 4), mapped(4 * MIB, 4 * MIB, 5)]);
     ranges.apply(change(2, 2_000, RangeTurn::Unmapped { start: MIB, len: MIB }));
@@ -158,4 +239,16 @@ proptest! {
             prop_assert_eq!(counters.inuse_objects() > 0, counters.inuse_bytes() > 0);
         }
     }
+}
+
+#[test]
+fn what_nobody_follows_is_as_if_it_never_had_been() {
+    let start = 16 * MIB;
+    let mut ranges = ranges(&[mapped(start, 3 * MIB, 7), RangeTurn::Unmapped { start, len: MIB }]);
+    ranges.lose();
+    assert_eq!(of(&ranges, 7), [MIB, 0, MIB, 0]);
+    // Where the data segment ended is not known any more: the next one who moves it has not added all that came meanwhile.
+    ranges.apply(change(1, 3, RangeTurn::BreakMoved { end: 9 * MIB, site: Some(SiteId(11)) }));
+    ranges.apply(change(1, 4, RangeTurn::BreakMoved { end: 10 * MIB, site: Some(SiteId(11)) }));
+    assert_eq!(of(&ranges, 11), [MIB, 1, 0, 0]);
 }

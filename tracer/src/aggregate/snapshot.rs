@@ -348,7 +348,7 @@ pub struct Snapshot {
     pub features: Vec<Feature>,
     /// What leaktrace itself costs; `None` where it was not measured.
     pub own_cost: Option<OwnCost>,
-    /// What the allocator's probes cost the target over the window; `None` where that is not known.
+    /// What the probes, and looking at system calls, cost the target over the window; `None` where that is not known.
     pub overhead: Option<Overhead>,
     /// Descriptors; `None` when they are not traced.
     pub descriptors: Option<Descriptors>,

@@ -14,11 +14,12 @@
 //! seen born `1/(d P(a))`. What has not ended by that account is outstanding. A block whose end was missed is
 //! therefore not held for a leak: others like it, whose ends were seen, count for it.
 //!
-//! The windows are the clusters of this sample (Cochran, Sampling Techniques, 1977, chapter 9), so errors come from what
-//! each of them adds; and from one birth that no window saw, which is all that may be known where none was. A time without
-//! tracking may be made longer, by a rule that goes by what was spent alone: the next window stands for it as well. The
-//! first window under another share begins anew: what was outstanding then is followed no longer, and is as if it had never
-//! been, neither allocated nor freed.
+//! The windows are the clusters of this sample (Cochran, Sampling Techniques, 1977, chapter 9), so errors come from
+//! what each of them adds; and from one birth that no window saw, which is all that may be known where none was. It
+//! weighs as much as the time has it in which windows really were; until one has come under this share, the site may
+//! have gone on as it did before. A time without tracking may be made longer, by a rule that goes by what was spent
+//! alone: the next window stands for it as well. The first window under another share begins anew: what was
+//! outstanding then is followed no longer, and is as if it had never been, neither allocated nor freed.
 
 use std::{collections::HashMap, ops::AddAssign, time::Duration};
 
@@ -126,6 +127,8 @@ struct Tally {
     before: (u64, u64),
     /// The mean size of what was allocated before, freed or not, if anything was.
     size: Option<f64>,
+    /// What was outstanding then had come at this rate: bytes and blocks per second.
+    growth: (f64, f64),
     /// The counters when last looked at, and the ends by age.
     counted: BlockCounters,
     deaths: [u64; AGE_BUCKETS],
@@ -151,8 +154,9 @@ impl Tally {
 #[derive(Debug)]
 pub struct Windows {
     duty: Duty,
-    /// When the share became this, since the attach.
+    /// When the share became this, since the attach, and when it was looked last.
     since: Duration,
+    now: Duration,
     count: u64,
     sites: HashMap<SiteId, Tally>,
 }
@@ -175,6 +179,8 @@ pub(super) struct Before {
     pub(super) estimated: BlockCounters,
     /// The mean size of its blocks, if there were any.
     pub(super) size: Option<f64>,
+    /// For how long what is outstanding has been followed.
+    pub(super) followed: Duration,
 }
 
 /// Sites as they are when a share begins: what was known of them, what is counted, and ends by age.
@@ -183,12 +189,19 @@ pub(super) type Beginning = (SiteId, Before, BlockCounters, [u64; AGE_BUCKETS]);
 impl Windows {
     /// Begins with a share.
     pub(super) fn begin(duty: Duty, since: Duration, sites: impl Iterator<Item = Beginning>) -> Self {
-        let sites = sites.map(|(id, Before { estimated, size }, counted, deaths)| {
+        let sites = sites.map(|(id, Before { estimated, size, followed }, counted, deaths)| {
             let before = (estimated.free_bytes, estimated.free_objects);
             let old = (counted.inuse_bytes(), counted.inuse_objects());
-            (id, Tally { before, size, counted, deaths, old, ..Tally::default() })
+            let per_second = |inuse: u64| if followed.is_zero() { 0.0 } else { inuse as f64 / followed.as_secs_f64() };
+            let growth = (per_second(estimated.inuse_bytes()), per_second(estimated.inuse_objects()));
+            (id, Tally { before, size, growth, counted, deaths, old, ..Tally::default() })
         });
-        Self { duty, since, count: 0, sites: sites.collect() }
+        Self { duty, since, now: since, count: 0, sites: sites.collect() }
+    }
+
+    /// It is as late as this, since the attach.
+    pub(super) fn advance(&mut self, now: Duration) {
+        self.now = self.now.max(now);
     }
 
     /// The present share.
@@ -263,10 +276,12 @@ impl Windows {
             free_objects: alloc_objects - inuse.1,
         };
         let (bytes, objects) = self.unseen(site, weight);
+        let more = self.unseen_growth(site);
+        let (more_bytes, more_objects) = (bytes.max(more.0), objects.max(more.1));
         let spread = Spread {
             windows: self.count,
-            inuse_bytes: site.inuse.0.variance() + bytes * bytes,
-            inuse_objects: site.inuse.1.variance() + objects * objects,
+            inuse_bytes: site.inuse.0.variance() + more_bytes * more_bytes,
+            inuse_objects: site.inuse.1.variance() + more_objects * more_objects,
             free_bytes: site.freed.0.variance() + bytes * bytes,
             free_objects: site.freed.1.variance() + objects * objects,
         };
@@ -277,13 +292,27 @@ impl Windows {
         Seen { counters, spread, tracked, size: site.size() }
     }
 
-    /// What one birth that was not seen would have weighed: bytes and blocks. The block is as large as the site's are.
+    /// What one birth that was not seen would have weighed: bytes and blocks. The block is as large as the site's are. Where windows
+    /// have come more seldom than they should, by chance or because they had cost too much, it weighs more.
     fn unseen(&self, site: &Tally, weight: f64) -> (f64, f64) {
         if self.duty.off.is_zero() {
             return (0.0, 0.0);
         }
-        let objects = weight / self.duty.share();
+        let seen = self.duty.on.as_secs_f64() * self.count.max(1) as f64;
+        let times = (self.elapsed() / seen).max(1.0 / self.duty.share());
+        let objects = weight * times;
         (objects * site.size().unwrap_or(0.0), objects)
+    }
+
+    /// What is outstanding if the site goes on as it did, where no window has shown anything yet: bytes and blocks.
+    fn unseen_growth(&self, site: &Tally) -> (f64, f64) {
+        let seconds = if self.count == 0 && !self.duty.off.is_zero() { self.elapsed() } else { 0.0 };
+        (site.growth.0 * seconds, site.growth.1 * seconds)
+    }
+
+    /// Seconds since the share became this.
+    fn elapsed(&self) -> f64 {
+        self.now.saturating_sub(self.since).as_secs_f64()
     }
 
     /// Ages as they would be if no end were missed: of what is still in the table, the part that has not ended by the

@@ -24,7 +24,8 @@ impl Random {
 }
 
 fn known(estimated: BlockCounters) -> Before {
-    Before { estimated, size: Some(estimated.alloc_bytes as f64 / estimated.alloc_objects as f64) }
+    let size = Some(estimated.alloc_bytes as f64 / estimated.alloc_objects as f64);
+    Before { estimated, size, followed: Duration::from_secs(10) }
 }
 
 /// A process of known kind, watched through windows. Returns what was estimated, the same where it may be less than nothing,
@@ -144,6 +145,44 @@ fn one_block_that_was_not_seen_is_in_the_interval_of_none() {
     assert_eq!((always.spread.inuse_bytes, always.spread.free_objects), (0.0, 0.0));
     let first = begin(duty).site(SITE, 1.0).spread;
     assert!(first.interval(0.0, first.inuse_objects).high >= 8.0, "nothing is known yet");
+}
+
+#[test]
+fn until_a_window_came_a_site_may_have_gone_on_as_before() {
+    let duty = Duty { on: Duration::from_millis(156), off: Duration::from_millis(4_844) };
+    // 120 blocks a second.
+    let before = BlockCounters { alloc_bytes: 253_200, alloc_objects: 1_200, free_bytes: 0, free_objects: 0 };
+    let counted = BlockCounters::default();
+    let mut windows =
+        Windows::begin(duty, Duration::from_secs(10), [(SITE, known(before), counted, [0; 32])].into_iter());
+    windows.advance(Duration::from_secs(14));
+    let high = |windows: &Windows| {
+        let spread = windows.site(SITE, 1.0).spread;
+        let interval = |variance| spread.interval(0.0, variance).high;
+        (interval(spread.inuse_objects), interval(spread.inuse_bytes))
+    };
+    let (objects, bytes) = high(&windows);
+    assert!(objects >= 480.0 && bytes >= 480.0 * 211.0, "{objects} {bytes}");
+    windows.close(Duration::ZERO, true, [(SITE, counted, [0; 32])].into_iter());
+    assert!(high(&windows).0 < 480.0, "it has not gone on in the first one");
+}
+
+#[test]
+fn where_hardly_a_window_came_little_is_known() {
+    let duty = Duty { on: Duration::from_millis(100), off: Duration::from_millis(3_100) };
+    let high = |windows: u64, now: u64| {
+        let mut all = Windows::begin(duty, Duration::from_secs(5), std::iter::empty());
+        for _ in 0..windows {
+            all.close(Duration::ZERO, true, [(SITE, BlockCounters::default(), [0; 32])].into_iter());
+        }
+        all.sites.entry(SITE).or_default();
+        all.advance(Duration::from_secs(now));
+        let spread = all.site(SITE, 1.0).spread;
+        spread.interval(0.0, spread.inuse_objects).high
+    };
+    // Twelve blocks a second: 540 in 45 seconds, of which a window of 0.1 s may well show none.
+    assert!(high(0, 50) > 540.0 && high(1, 50) > 540.0, "{} {}", high(0, 50), high(1, 50));
+    assert!(high(20, 50) < 100.0 && high(0, 6) < 100.0, "{} {}", high(20, 50), high(0, 6));
 }
 
 #[test]

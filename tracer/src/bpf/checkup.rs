@@ -4,7 +4,7 @@ use aya::{Btf, Ebpf};
 
 use super::{
     BpfError,
-    calls::{self, Watched},
+    calls::{Calls, Watched},
     fds,
     features::{AttachMode, Features, has_uprobe_multi},
     growth::Growth,
@@ -90,7 +90,9 @@ pub fn checkup() -> Checkup {
         programs: ProgramSet::Counting,
         mode: None,
         fds: Some(1),
+        blocks: true,
         ranges: true,
+        may_rest_calls: false,
         follow_forks: false,
     };
     let (mut ebpf, uring) = match load(&options, (1, 1)) {
@@ -133,8 +135,10 @@ pub fn checkup() -> Checkup {
     };
     add("BTF", state, meaning.to_owned());
     let watched = Watched { fds: true, ranges: true };
-    let calls = calls::attach(&mut ebpf, btf.as_ref(), watched, uring.as_ref())
-        .and_then(|modern| Ok((modern, fds::attach(&mut ebpf, btf.as_ref(), modern)?)));
+    let calls = Calls::load(&mut ebpf, btf.as_ref(), watched, uring.as_ref()).and_then(|calls| {
+        let modern = calls.is_some_and(|calls| calls.is_typed);
+        Ok((modern, fds::attach(&mut ebpf, btf.as_ref(), modern)?))
+    });
     match calls {
         Ok((modern, programs)) => {
             let (state, meaning) = if modern {

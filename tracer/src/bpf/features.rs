@@ -70,8 +70,8 @@ impl Features {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InUse {
     pub(super) mode: AttachMode,
-    /// System calls come with types.
-    pub(super) typed_calls: bool,
+    /// Whether system calls come with types; `None` when none are looked at.
+    pub(super) typed_calls: Option<bool>,
     /// The kernel describes its types.
     pub(super) btf: bool,
     /// The layout of io_uring's requests is known.
@@ -93,7 +93,6 @@ impl InUse {
             AttachMode::PerfEvent => "perf_event: each takes a tenth of a second to take out",
             AttachMode::PerfEventOld => "perf_event, programs for old kernels: shorter stack walks",
         };
-        let calls = either(typed_calls, "typed tracepoint (tp_btf)", "untyped tracepoint, which costs more for each");
         let types = either(btf, "/sys/kernel/btf/vmlinux", "none: sockets are not followed by their types");
         let requests = either(uring, "seen", "not seen: this kernel has no io_uring, or does not describe it");
         let mut features = vec![
@@ -102,9 +101,12 @@ impl InUse {
             feature("events", "ring buffer".into(), true),
             feature("counters", "mapped memory, read without system calls".into(), true),
             feature("kernel types", types, btf),
-            feature("system calls", calls, typed_calls),
-            feature("io_uring", requests, uring),
         ];
+        features.extend(typed_calls.map(|typed| {
+            let used = either(typed, "typed tracepoint (tp_btf)", "untyped tracepoint, which costs more for each");
+            feature("system calls", used, typed)
+        }));
+        features.push(feature("io_uring", requests, uring));
         features.extend(iterator.map(|best| {
             feature("descriptors", either(best, "listed by an iterator in the kernel", "listed through /proc"), best)
         }));

@@ -5,6 +5,7 @@
 
 mod calls;
 mod checkup;
+mod code_watch;
 mod error;
 mod fds;
 mod features;
@@ -26,6 +27,7 @@ mod tables;
 mod uprobe_multi;
 mod uring;
 
+pub use calls::CallsReading;
 pub use checkup::{Check, Checkup, State, checkup};
 pub use error::BpfError;
 pub use fds::FdReader;

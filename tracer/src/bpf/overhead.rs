@@ -191,26 +191,19 @@ fn try_out(trials: &Programs) -> Result<Costs, BpfError> {
     };
     let entry = link(EMPTY_ENTER, leaktrace_trial_emulated, At::Entry)?;
     let emulated = typical(leaktrace_trial_emulated);
-    let with_return = if trials.has(EMPTY_SESSION) {
-        None
-    } else {
-        let _return = link(EMPTY_RETURN, leaktrace_trial_emulated, At::Return)?;
-        Some(typical(leaktrace_trial_emulated))
-    };
     let nothing = {
         let _counting = enable_stats(Stats::RunTime).map_err(|error| BpfError::Load { reason: error.to_string() })?;
         let before = run_time(trials.fd(EMPTY_ENTER)?)?;
         typical(leaktrace_trial_emulated);
         per_run(before, run_time(trials.fd(EMPTY_ENTER)?)?).unwrap_or(0.0)
     };
-    drop(entry);
-    let with_return = match with_return {
-        Some(time) => time,
-        None => {
-            let _session = link(EMPTY_SESSION, leaktrace_trial_emulated, At::Both)?;
-            typical(leaktrace_trial_emulated)
-        }
-    };
+    // A session is at the entry by itself; a return probe comes beside it.
+    let sessions = trials.has(EMPTY_SESSION);
+    let (program, at) = if sessions { (EMPTY_SESSION, At::Both) } else { (EMPTY_RETURN, At::Return) };
+    let entry = (!sessions).then_some(entry);
+    let both = link(program, leaktrace_trial_emulated, at)?;
+    let with_return = typical(leaktrace_trial_emulated);
+    drop((entry, both));
     let _entry = link(EMPTY_ENTER, leaktrace_trial_stepped, At::Entry)?;
     let stepped = typical(leaktrace_trial_stepped);
     Ok(Costs {
@@ -223,12 +216,12 @@ fn try_out(trials: &Programs) -> Result<Costs, BpfError> {
 }
 
 /// Nanoseconds of a call. The median of the runs: what else the machine does slows the target down as well.
-fn typical(function: unsafe extern "C" fn()) -> f64 {
+pub(super) fn typical(function: unsafe extern "C" fn()) -> f64 {
     let mut runs: Vec<f64> = (0..RUNS)
         .map(|_| {
             let begun = Instant::now();
             for _ in 0..CALLS {
-                // SAFETY: one of the two functions above, which take and change nothing.
+                // SAFETY: functions of our own, which take and change nothing.
                 unsafe { function() };
             }
             begun.elapsed().as_nanos() as f64 / f64::from(CALLS)

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How often the table is looked at. The programs can help themselves for much longer.
-const INTERVAL: Duration = Duration::from_millis(10);
+const INTERVAL: Duration = Duration::from_millis(50);
 /// The same of a small table.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// Where larger blocks are more likely to be tracked, few are larger than this.

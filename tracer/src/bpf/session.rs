@@ -1,77 +1,50 @@
 //! A tracing session: the object loaded, the probes in place, the maps in our hands.
 
+mod load;
+
 use std::{
     os::fd::{AsFd, OwnedFd},
-    sync::{
-        Arc,
-        mpsc::{Sender, channel},
-    },
+    sync::{Arc, mpsc::Sender},
     time::Duration,
 };
 
 use aya::{
-    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, Queue, RingBuf},
-    programs::RawTracePoint,
+    Ebpf,
+    maps::{Array, HashMap, MapData, PerCpuArray, RingBuf},
 };
 use tracer_common::{
     config::MAX_SITES,
-    counter::{LOSS_SLOTS, LossCause, Stat},
+    counter::{LossCause, Stat},
     heap::{AGE_BUCKETS, BUCKET},
     process::Image,
     unwind::MappingRange,
-    uring::UringOffsets,
 };
 
+pub use self::load::LoadOptions;
+pub(super) use self::load::load;
+use self::load::near_buckets;
 pub use super::links::{Module, ProgramSet};
 use super::{
     BpfError, Surveyor,
-    calls::{self, Watched},
+    calls::{self, Calls, CallsReading},
+    code_watch::{CodeWatch, Mapped},
     error::chain,
-    fds::{self, FdReader},
-    features::{AttachMode, Features, InUse},
+    fds::FdReader,
     growth::{self, Growth},
     hits::{HitCounters, HitKind},
-    kernel_types::{self, Layout},
     links::Links,
     mapped::{self, MappedCounters},
-    object,
     overhead::Meter,
-    purge::BlockMaps,
     sampler::Sampler,
-    tables::{KernelTables, Tables},
-    uring::UringLayout,
+    tables::KernelTables,
 };
 use crate::{
-    aggregate::{BlockCounters, Feature, LossCount, ProbeStatus, SampleRate, SiteId, StatCount},
+    aggregate::{BlockCounters, Feature, LossCount, ProbeStatus, SampleRate, SiteId, StatCount, Tgid},
     clock::monotonic_ns,
     event::{EventSource, RawEvent, Reading, SampleReading, SourceError, decode},
     probe::{AttachPlan, ProbeKind},
     target::maps::ModuleMap,
 };
-
-/// What to load.
-#[derive(Clone, Copy, Debug)]
-pub struct LoadOptions {
-    /// Capacity of the table of outstanding blocks.
-    pub max_live: u32,
-    /// Track so many blocks.
-    pub sample: SampleRate,
-    /// Not all blocks may be tracked later on.
-    pub may_sample: bool,
-    /// Let the programs log (aya-log); costs time in every program.
-    pub kernel_log: bool,
-    /// What runs at the probes.
-    pub programs: ProgramSet,
-    /// Force a way of attaching.
-    pub mode: Option<AttachMode>,
-    /// Trace descriptors too; with the targets' limits of them, in sum.
-    pub fds: Option<u64>,
-    /// Follow what targets map.
-    pub ranges: bool,
-    /// Trace the children of targets, too.
-    pub follow_forks: bool,
-}
 
 /// A running session. Dropping it takes everything out of the kernel.
 #[expect(missing_debug_implementations, reason = "aya's maps have none")]
@@ -88,6 +61,9 @@ pub struct Session {
     max_live: u32,
     generation: u64,
     fd_reader: Option<FdReader>,
+    calls: Option<Calls>,
+    may_rest_calls: bool,
+    code: Option<CodeWatch>,
     faults: MappedCounters<1>,
     growth: Option<Growth>,
     features: Vec<Feature>,
@@ -100,89 +76,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// Loads the programs. They count nothing before there is a target.
-    ///
-    /// # Errors
-    /// When the kernel refuses; everything is taken out again.
-    pub fn load(tables: Tables, options: LoadOptions) -> Result<Self, BpfError> {
-        let LoadOptions { max_live, sample, may_sample, kernel_log, programs, mode, fds, ranges, follow_forks } =
-            options;
-        let features = Features::detect();
-        let (mut ebpf, uring) = load(&options, tables.capacities())?;
-        fill_free_sites(&mut ebpf)?;
-        attach_lifecycle(&mut ebpf, follow_forks)?;
-        let links = Links::load(&mut ebpf, features, programs, mode, may_sample || !sample.is_all())?;
-        let btf = Btf::from_sys_fs().map_err(|error| log::debug!("no BTF: {}", chain(&error))).ok();
-        let watched = Watched { fds: fds.is_some(), ranges };
-        let modern = match calls::attach(&mut ebpf, btf.as_ref(), watched, uring.as_ref()) {
-            Ok(modern) => modern,
-            Err(error) if fds.is_none() => {
-                log::warn!("what targets map themselves cannot be traced: {error}");
-                false
-            }
-            Err(error) => return Err(error),
-        };
-        let mut iterator = None;
-        let fd_reader = match fds {
-            Some(_) => {
-                let programs = fds::attach(&mut ebpf, btf.as_ref(), modern)?;
-                iterator = Some(programs.iterator.is_some());
-                Some(FdReader::new(fds::records(&ebpf)?, programs)?)
-            }
-            None => None,
-        };
-        let found =
-            InUse { mode: links.mode, typed_calls: modern, btf: btf.is_some(), uring: uring.is_some(), iterator };
-        let in_use = found.describe();
-        let meter = links.programs().filter(|_| programs == ProgramSet::Counting).and_then(|programs| {
-            let programs = programs.try_clone().map_err(|error| BpfError::Load { reason: error.to_string() });
-            let meter = programs.and_then(|programs| Meter::start(&ebpf, programs, links.mode));
-            meter.map_err(|error| log::debug!("what the probes cost will not be known: {error}")).ok()
-        });
-        // Takes its map out of the object, which all programs must have found there before.
-        if kernel_log {
-            start_kernel_log(&mut ebpf);
-        }
-        let tables = KernelTables::new(data(&ebpf, "ROWS")?, data(&ebpf, "PAGES")?, data(&ebpf, "MAPPINGS")?, tables)?;
-        let control = data(&ebpf, "SAMPLE")?.fd().as_fd();
-        let sampler = Arc::new(Sampler::new(
-            control,
-            block_maps(&ebpf, max_live)?,
-            sample,
-            links.mode.is_by_sessions(),
-            max_live,
-        )?);
-        let (stop, stopped) = channel();
-        sampler.watch(stopped).map_err(|source| BpfError::Map {
-            map: "SAMPLE",
-            what: "cannot start the thread that looks after it",
-            source,
-        })?;
-        let mut session = Self {
-            links,
-            points: HitCounters::default(),
-            counters: MappedCounters::new("SITE_COUNTERS", data(&ebpf, "SITE_COUNTERS")?, MAX_SITES)?,
-            deaths: MappedCounters::new("DEATHS", data(&ebpf, "DEATHS")?, MAX_SITES)?,
-            loss: MappedCounters::new("LOSS", data(&ebpf, "LOSS")?, LOSS_SLOTS)?,
-            stats: take(&mut ebpf, "STATS")?,
-            hits: take(&mut ebpf, "HITS")?,
-            events: take(&mut ebpf, "EVENTS")?,
-            tables,
-            max_live,
-            generation: 0,
-            fd_reader,
-            faults: MappedCounters::new("FAULTS", data(&ebpf, "FAULTS")?, MAX_SITES)?,
-            growth: None,
-            features: in_use,
-            meter,
-            sampler,
-            _stop_sampling: stop,
-            ebpf,
-        };
-        session.advance_generation()?;
-        Ok(session)
-    }
-
     /// Puts the probes of `plan` into a process and starts counting there, in this order: nothing is counted until every
     /// probe is there, so that no block is seen born whose end would be missed.
     ///
@@ -195,8 +88,9 @@ impl Session {
         modules: &[Module],
         mappings: &ModuleMap,
     ) -> Result<(), BpfError> {
-        let added = self
-            .add_probes(pid, plan, modules)
+        let calls = self.calls.as_mut().map_or(Ok(()), |calls| calls.begin(&mut self.ebpf));
+        let added = calls
+            .and_then(|()| self.add_probes(pid, plan, modules))
             .and_then(|()| self.set_image(pid, Image::default()))
             .and_then(|()| self.update_mappings(mappings, 0));
         if added.is_err() {
@@ -215,6 +109,32 @@ impl Session {
         self.links.add(&mut self.ebpf, plan, modules, pid, &indexes)?;
         log::debug!("process {pid}: {} probes attached in {:?}", plan.points.len(), begun.elapsed());
         Ok(())
+    }
+
+    /// What is known of system calls; `None` where none are looked at.
+    ///
+    /// # Errors
+    /// When the kernel does not hand out the counts.
+    pub fn calls(&self) -> Result<Option<CallsReading>, SourceError> {
+        self.calls.as_ref().map(|calls| calls.read(&self.ebpf)).transpose()
+    }
+
+    /// Whether what happens while no system call is looked at can be found out later.
+    pub fn may_rest_calls(&self) -> bool {
+        self.may_rest_calls
+    }
+
+    /// Looks at no system call from here on.
+    pub fn rest_calls(&mut self) {
+        self.calls.iter_mut().for_each(Calls::rest);
+    }
+
+    /// Looks at system calls again.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn resume_calls(&mut self) -> Result<(), BpfError> {
+        self.calls.as_mut().map_or(Ok(()), |calls| calls.resume(&mut self.ebpf))
     }
 
     /// Whether the probes can be taken out and put back quickly, and what they cost is known.
@@ -435,6 +355,7 @@ impl Session {
     /// Takes the probes out. Counters can still be read.
     pub fn detach(&mut self) {
         self.stop_growth();
+        self.rest_calls();
         let begun = std::time::Instant::now();
         self.links.detach(&mut self.ebpf);
         log::debug!("detached in {:?}", begun.elapsed());
@@ -476,6 +397,7 @@ impl EventSource for Session {
                 reading.stats.push(StatCount { stat: *stat, count });
             }
         }
+        reading.calls = self.calls()?.map(calls::status);
         reading.probes.clear();
         for (status, slot, HitKind { program, kind, cost }) in self.points.iter() {
             let cost = self.meter.as_ref().and_then(|meter| meter.cost(program, kind, cost));
@@ -488,6 +410,16 @@ impl EventSource for Session {
         while let Some(record) = self.events.next() {
             events.push(decode(&record)?);
         }
+        if let Some(code) = &mut self.code {
+            let Mapped { mut pids, lost } = code.take();
+            if lost {
+                let targets = self.ebpf.map("TARGETS").ok_or_else(|| SourceError::Read("no map TARGETS".to_owned()))?;
+                let targets = HashMap::<_, u32, MappingRange>::try_from(targets);
+                let targets = targets.map_err(|error| SourceError::Read(chain(&error)))?;
+                pids.extend(targets.keys().filter_map(Result::ok));
+            }
+            events.extend(pids.into_iter().map(|pid| RawEvent::Mapped { tgid: Tgid(pid) }));
+        }
         Ok(())
     }
 }
@@ -497,128 +429,8 @@ fn sum(map: &PerCpuArray<MapData, u64>, index: u32) -> Result<u64, SourceError> 
     Ok(values.iter().sum())
 }
 
-pub(super) fn load(options: &LoadOptions, (rows, pages): (u32, u32)) -> Result<(Ebpf, Option<UringLayout>), BpfError> {
-    let LoadOptions {
-        max_live,
-        sample: _,
-        may_sample: _,
-        kernel_log,
-        programs: _,
-        mode: _,
-        fds,
-        ranges: _,
-        follow_forks,
-    } = *options;
-    // Before 5.11 maps count as locked memory.
-    let unlimited = rustix::process::Rlimit { current: None, maximum: None };
-    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited) {
-        log::debug!("raising the limit of locked memory: {error}");
-    }
-    let buckets = near_buckets(max_live);
-    let near_mask = buckets - 1;
-    let Layout { offsets, uring } =
-        if fds.is_some() || follow_forks { kernel_types::layout() } else { Layout::default() };
-    let uring_offsets = uring.as_ref().map_or(UringOffsets::default(), |uring| uring.offsets);
-    if follow_forks && offsets.known == 0 {
-        return Err(BpfError::Load {
-            reason: "children cannot be followed without the kernel's types in /sys/kernel/btf/vmlinux".to_owned(),
-        });
-    }
-    // Whoever forks without end has more descriptors than the targets' limits allow them.
-    let fds = if follow_forks { fds.map(|_| u64::MAX) } else { fds };
-    let log_level = if kernel_log { u8::MAX } else { 0 };
-    // What was refused is said without every instruction that was followed, which takes minutes where a program is large.
-    let verifier_log = if log::log_enabled!(log::Level::Trace) {
-        VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
-    } else {
-        VerifierLogLevel::STATS
-    };
-    EbpfLoader::new()
-        .verifier_log_level(verifier_log)
-        .override_global("NEAR_MASK", &near_mask, true)
-        .map_max_entries("NEAR", buckets)
-        .map_max_entries("NEAR_BLOCKS", buckets * BUCKET as u32)
-        .override_global("KERNEL", &offsets, true)
-        .override_global("URING_KERNEL", &uring_offsets, true)
-        .map_max_entries("FDS", fds.map_or(1, fds::capacity))
-        .override_global("AYA_LOG_LEVEL", &log_level, false)
-        .map_max_entries("LIVE", max_live)
-        .map_max_entries("ROWS", rows)
-        .map_max_entries("PAGES", pages)
-        .load(object())
-        .map(|ebpf| (ebpf, uring))
-        .map_err(|error| BpfError::Load { reason: chain(&error) })
-}
-
-/// Buckets of the near table: at their full load they hold a quarter of the blocks that can be kept track of, and no more
-/// than half a million, because their memory is taken at once.
-fn near_buckets(max_live: u32) -> u32 {
-    (max_live / 4 / BUCKET as u32).clamp(1, 1 << 16).next_power_of_two()
-}
-
-fn block_maps(ebpf: &Ebpf, max_live: u32) -> Result<BlockMaps, BpfError> {
-    let descriptor = |name: &'static str| {
-        data(ebpf, name)?.fd().as_fd().try_clone_to_owned().map_err(|source| BpfError::Map {
-            map: name,
-            what: "cannot duplicate its descriptor",
-            source,
-        })
-    };
-    Ok(BlockMaps {
-        near: descriptor("NEAR")?,
-        near_blocks: descriptor("NEAR_BLOCKS")?,
-        live: descriptor("LIVE")?,
-        live_count: descriptor("LIVE_COUNT")?,
-        counters: descriptor("SITE_COUNTERS")?,
-        sampled_frees: descriptor("SAMPLED_FREES")?,
-        buckets: near_buckets(max_live),
-        sites: MAX_SITES,
-    })
-}
-
-fn start_kernel_log(ebpf: &mut Ebpf) {
-    match aya_log::EbpfLogger::init(ebpf) {
-        Ok(mut logger) => {
-            tokio::spawn(async move {
-                let mut tick = tokio::time::interval(Duration::from_millis(100));
-                loop {
-                    tick.tick().await;
-                    logger.flush();
-                }
-            });
-        }
-        Err(error) => log::warn!("the programs' log cannot be read: {error}"),
-    }
-}
-
-fn fill_free_sites(ebpf: &mut Ebpf) -> Result<(), BpfError> {
-    let map = ebpf.map_mut("FREE_SITES").ok_or(BpfError::Object { name: "FREE_SITES" })?;
-    let mut free: Queue<_, u32> = Queue::try_from(map).map_err(|error| map_error("FREE_SITES", &error))?;
-    for site in 0..MAX_SITES {
-        free.push(site, 0).map_err(|error| map_error("FREE_SITES", &error))?;
-    }
-    Ok(())
-}
-
-fn attach_lifecycle(ebpf: &mut Ebpf, follow_forks: bool) -> Result<(), BpfError> {
-    let always = [("process_exit", "sched_process_exit"), ("process_exec", "sched_process_exec")];
-    let following = follow_forks.then_some(("process_fork", "sched_process_fork"));
-    for (name, tracepoint) in always.into_iter().chain(following) {
-        let program: &mut RawTracePoint =
-            ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(BpfError::Object { name })?;
-        program.load().map_err(|error| BpfError::Load { reason: chain(&error) })?;
-        program.attach(tracepoint).map_err(|error| BpfError::Load { reason: chain(&error) })?;
-    }
-    Ok(())
-}
-
 fn data<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<&'a MapData, BpfError> {
     ebpf.map(name).and_then(mapped::data).ok_or(BpfError::Object { name })
-}
-
-fn take<T: TryFrom<Map, Error = aya::maps::MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, BpfError> {
-    let map = ebpf.take_map(name).ok_or(BpfError::Object { name })?;
-    T::try_from(map).map_err(|error| map_error(name, &error))
 }
 
 fn map_error(map: &'static str, error: &dyn std::error::Error) -> BpfError {

@@ -57,9 +57,6 @@ pub(super) const EFFECTS: &[(i64, Effect)] = &[
     (libc::SYS_recvmsg, Effect::Receives),
 ];
 
-/// Calls that map code, where ranges are not followed.
-pub(super) const CODE_EFFECTS: &[(i64, Effect)] = &[(libc::SYS_mmap, Effect::Maps)];
-
 /// Calls that change ranges.
 pub(super) const RANGE_EFFECTS: &[(i64, Effect)] = &[
     (libc::SYS_mmap, Effect::MapsRange),

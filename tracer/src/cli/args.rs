@@ -182,12 +182,13 @@ pub struct LiveArguments {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     pub min_age: Duration,
     /// Track one block in N, or one for so many bytes (512KiB: large blocks always, small ones seldom), and estimate the rest:
-    /// costs less, and what is shown has an error, which is shown too. Descriptors are always exact.
+    /// costs less, and what is shown has an error, which is shown too. Descriptors are not sampled.
     #[arg(long, value_name = "N|SIZE", default_value = "1", value_parser = sample)]
     pub sample: SampleRate,
-    /// Keep what tracing memory costs below this percentage of the target's CPU time: where all of the time is too much,
-    /// sample blocks, or track them for some of the time and estimate the rest; where even little of it is too much, follow
-    /// page faults as --growth does, until the load has fallen [default: 10 in the dashboard, else none].
+    /// Keep what tracing costs below this percentage of the target's CPU time: where all of the time is too much, sample
+    /// blocks, or track them for some of the time and estimate the rest; where even little of it is too much, follow page
+    /// faults as --growth does, until the load has fallen. System calls are looked at for some of the time likewise.
+    /// 100 is no limit [default: 10 in the dashboard, with --growth 0.5, else none].
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub max_overhead: Option<f64>,
     /// Outstanding blocks that can be kept track of: when most of the room is taken, one block in two is sampled, then one

@@ -11,10 +11,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::duty::{LEAST_SHARE, MARGIN, NEGLIGIBLE, draw, duty_of, quantized};
 use crate::aggregate::Duty;
 
-/// What is planned for costs this share of what it may: measured costs are a little too low, and loads vary.
-const MARGIN: f64 = 0.8;
 /// Tracked blocks of the sampled way: one in this many.
 pub(super) const THINNED: u32 = 64;
 /// How long hits are counted before anything is tracked.
@@ -23,10 +22,6 @@ const FIRST_LOOK: Duration = Duration::from_millis(250);
 const LOOK: Duration = Duration::from_secs(1);
 /// Until then the cost of a probe must be known.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the probes are in and out together, in the mean, where that gives windows of a useful length.
-const CYCLE: f64 = 5.0;
-/// The shortest and the longest mean length of a window.
-const WINDOWS: [f64; 2] = [0.1, 2.0];
 /// Whoever asks every 10 ms is late by half of that, in the mean.
 const LATE: Duration = Duration::from_millis(5);
 /// Taking the probes out takes this long.
@@ -38,8 +33,6 @@ const USEFUL_SHARE: f64 = 1.0 / 256.0;
 /// The share of the time from which on the probes come back, by what they cost while nothing is tracked: tracking costs about
 /// twice that.
 const RETURN_SHARE: f64 = 2.0 * USEFUL_SHARE;
-/// The smallest share of the time where page faults cannot be followed.
-const LEAST_SHARE: f64 = 1.0 / 1024.0;
 /// Where page faults are followed, it is looked again after this long, and after twice as long each time that nothing has
 /// changed.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(960)];
@@ -55,13 +48,9 @@ const ABSURD: f64 = 32.0;
 const IN_VAIN: u32 = 8;
 /// What is saved up for so many seconds may be spent at once.
 const AHEAD: f64 = 10.0;
-/// Seconds per second: a thousandth of a core.
-const NEGLIGIBLE: f64 = 1e-3;
 /// How much of what was measured before counts beside the next measurement, and beside the next window.
 const FADING: f64 = 0.7;
 const WINDOW_FADING: f64 = 0.95;
-/// A length of time that is drawn is at most this many times the mean.
-const LONGEST: f64 = 8.0;
 
 /// What was done until now, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -221,6 +210,11 @@ impl Budget {
             returning: Duration::ZERO,
             random,
         }
+    }
+
+    /// The probes may cost another share from now on.
+    pub(super) fn limit_to(&mut self, limit: f64) {
+        self.limit = limit;
     }
 
     /// Whether there may be something to do.
@@ -416,22 +410,9 @@ impl Budget {
         self.until = now + off.saturating_sub(LATE + self.returning);
     }
 
-    /// A length of time, exponentially distributed.
     fn draw(&mut self, mean: f64) -> Duration {
-        Duration::from_secs_f64(mean * (-(1.0 - self.random.f64()).ln()).min(LONGEST))
+        draw(&mut self.random, mean)
     }
-}
-
-/// A power of two that is no larger, at most the double of all: shares that differ little are the same.
-fn quantized(share: f64) -> f64 {
-    share.clamp(LEAST_SHARE, 2.0).log2().floor().exp2()
-}
-
-/// How long the probes are in and out for a share of the time, of which at most the half is windows.
-fn duty_of(affordable: f64) -> Duty {
-    let share = quantized(affordable).min(0.5);
-    let on = (CYCLE * share).clamp(WINDOWS[0], WINDOWS[1]);
-    Duty { on: Duration::from_secs_f64(on), off: Duration::from_secs_f64(on / share - on) }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Looks come no more often than this.
-const INTERVAL: Duration = Duration::from_millis(200);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// Share of one core that looks may take: they rest this many times as long as they took.
 const REST: u32 = 50;
 /// Between two looks that are to agree on what is wrong.

@@ -2,98 +2,40 @@
 
 use std::{
     io::IsTerminal as _,
-    ops::ControlFlow,
-    os::fd::OwnedFd,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail};
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    signal::unix::{Signal, SignalKind, signal},
-    time::{MissedTickBehavior, interval_at, sleep_until},
-};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     Format, LiveArguments,
     alerts::{self, Alerts},
-    export::export,
-    launch::{self, Change, Launched},
+    follow::{Sources, Watch, follow},
+    interrupts::Interrupts,
+    launch::{self, Launched},
+    limits::{call_limits, overhead_limit},
     metrics,
     output::Output,
     prepare::prepare,
     privileges,
-    progress::{Left, Naming, Progress, Screen},
+    progress::{Left, Progress, Screen},
     raise_file_limit,
     recording::{RecordFile, Recording},
+    show::{Shown, View},
     source::source_line,
-    tracing::{JUDGING, Tracing, WINDOW},
+    tracing::Tracing,
 };
 use crate::{
-    aggregate::{Ending, Snapshot, TargetState},
+    aggregate::{Ending, TargetState},
     metrics::Publisher,
     report::{ReportOptions, Suppressions, untrusted::displayable},
-    tui::{self, App, AppOptions, Flow, Input, Terminal},
+    tui::{self, AppOptions},
 };
 
-/// How often the ring buffer is drained and the symbolizer's answers are taken. New sites come at most once each, so
-/// the buffer holds far more than can come in this time. What cannot wait for it wakes us.
-const DRAIN: Duration = Duration::from_millis(10);
-/// Percent of the target's CPU time that the dashboard may cost it.
-const DASHBOARD_OVERHEAD: f64 = 10.0;
-/// Time between Snapshots in the dashboard.
-const DASHBOARD_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between pictures of the dashboard for which stacks have got names: a picture of many sites takes longer than a name.
-const NAMED: Duration = Duration::from_millis(100);
 /// Time between text reports when nothing says how long.
 const TEXT_INTERVAL: Duration = Duration::from_secs(10);
-
-/// What is shown while tracing.
-enum View {
-    Dashboard {
-        terminal: Terminal,
-        app: Box<App>,
-        events: tui::Events,
-    },
-    /// Reports, at an interval or only at the end.
-    Reports {
-        every: Option<Duration>,
-        /// When the last one was written.
-        last: Instant,
-    },
-}
-
-/// What becomes of the Snapshots.
-struct Shown<'a> {
-    view: &'a mut View,
-    output: &'a mut Output,
-    recording: &'a mut Option<Recording>,
-    /// Applied to what is recorded: where leaktrace is killed, no last report does it.
-    suppressions: &'a Suppressions,
-}
-
-/// The signals that ask leaktrace to come to an end.
-pub(super) struct Interrupts([Signal; 3]);
-
-impl Interrupts {
-    pub(super) fn listen() -> std::io::Result<Self> {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let [interrupt, terminate, hangup] = kinds.map(signal);
-        Ok(Self([interrupt?, terminate?, hangup?]))
-    }
-
-    pub(super) async fn next(&mut self) -> rustix::process::Signal {
-        use rustix::process::Signal;
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => Signal::INT,
-            _ = terminate.recv() => Signal::TERM,
-            _ = hangup.recv() => Signal::HUP,
-        }
-    }
-}
 
 /// Traces the processes of the arguments.
 pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<ExitCode> {
@@ -112,7 +54,7 @@ pub(super) fn run(arguments: &LiveArguments, verbose: u8) -> anyhow::Result<Exit
     raise_file_limit();
     // Before there are other threads of ours.
     privileges::give_up(launched.is_some());
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let publisher = metrics.map(metrics::serve).transpose()?;
     let watched = Watched { suppressions, record, publisher };
     match runtime.block_on(trace(arguments, launched, output, watched, verbose)) {
@@ -165,7 +107,10 @@ async fn trace(
         let children = tracing.follow_children()?;
         summary.push_str(&format!("; following children, {children} so far"));
     }
-    if let Some(limit) = limit
+    if let Some(limits) = call_limits(arguments, limit) {
+        tracing.limit_calls(limits);
+    }
+    if let Some(limit) = limit.filter(|_| arguments.traces_heap())
         && tracing.limit_overhead(limit / 100.0, arguments.sample)
     {
         summary.push_str(&format!("; it costs the target {limit} % of its CPU time at most"));
@@ -228,15 +173,6 @@ async fn trace(
     Ok(broken.or(ending.map(exit_code)).unwrap_or(ExitCode::SUCCESS))
 }
 
-/// Percent of the targets' CPU time that tracing memory may take.
-fn overhead_limit(arguments: &LiveArguments, dashboard: bool) -> Option<f64> {
-    let default = dashboard.then_some(DASHBOARD_OVERHEAD);
-    arguments
-        .max_overhead
-        .or(default)
-        .filter(|limit| arguments.traces_heap() && !arguments.empty_probes && *limit < 100.0)
-}
-
 /// What leaktrace ends with after a program that it started: the same, or as a shell says that a signal ended it.
 fn exit_code(ending: Ending) -> ExitCode {
     ExitCode::from(match ending {
@@ -256,283 +192,3 @@ fn reports_every(arguments: &LiveArguments) -> Option<Duration> {
     }
     arguments.interval.or(if arguments.duration.is_some() { None } else { Some(TEXT_INTERVAL) })
 }
-
-/// What is waited for.
-struct Sources<'a> {
-    /// Readable when a target is gone.
-    gone: AsyncFd<OwnedFd>,
-    /// Readable when the tables want a look at a target's mappings.
-    woken: AsyncFd<OwnedFd>,
-    interrupts: Interrupts,
-    /// The program that was started, when one was.
-    launched: &'a mut Option<Launched>,
-    watch: Watch,
-}
-
-/// What is done with every window besides showing it.
-struct Watch {
-    suppressions: Suppressions,
-    alerts: Option<Alerts>,
-    publisher: Option<Publisher>,
-}
-
-impl Watch {
-    fn look(&mut self, tracing: &mut Tracing) -> anyhow::Result<()> {
-        let view = tracing.observe(JUDGING)?;
-        if self.alerts.is_none() && self.publisher.is_none() {
-            return Ok(());
-        }
-        let view = Arc::new(tracing.annotated(view));
-        if let Some(alerts) = &mut self.alerts {
-            // Suppressions go by names.
-            if alerts.may_be_due(&view) {
-                let mut named = Arc::unwrap_or_clone(tracing.name_all(&view));
-                self.suppressions.apply(&mut named);
-                alerts.check(&named);
-            }
-        }
-        if let Some(publisher) = &self.publisher {
-            let mut view = Arc::unwrap_or_clone(view);
-            self.suppressions.apply(&mut view);
-            metrics::publish(publisher, tracing, view);
-        }
-        Ok(())
-    }
-}
-
-/// Goes on until something ends it, and says what the targets' state is then.
-async fn follow(
-    tracing: &mut Tracing,
-    mut shown: Shown<'_>,
-    Sources { gone, woken, mut interrupts, launched, mut watch }: Sources<'_>,
-    arguments: &LiveArguments,
-) -> anyhow::Result<TargetState> {
-    let begun = Instant::now();
-    let every = match shown.view {
-        View::Reports { every: Some(every), .. } if shown.recording.is_none() => *every,
-        _ => arguments.interval.unwrap_or(DASHBOARD_INTERVAL),
-    };
-    let mut drain = interval_at(tokio::time::Instant::now(), DRAIN);
-    drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut snapshots = interval_at(tokio::time::Instant::now() + every, every);
-    snapshots.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut windows = interval_at(tokio::time::Instant::now() + WINDOW, WINDOW);
-    windows.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let end = arguments.duration.map(|duration| tokio::time::Instant::from_std(begun + duration));
-    let mut exited = false;
-    let mut interrupted = false;
-    let mut naming = Naming::default();
-    // Names have come that are not shown yet, and when some were shown.
-    let (mut unnamed, mut named) = (false, begun);
-
-    // The first picture comes at once.
-    show(tracing, &mut shown, Moment::First)?;
-    if watch.publisher.is_some() {
-        watch.look(tracing)?;
-    }
-    if let Some(launched) = launched {
-        launched.release()?;
-    }
-    loop {
-        tokio::select! {
-            _ = drain.tick() => {
-                let provoked = arguments.provoke_panic.is_some_and(|after| begun.elapsed() >= after);
-                assert!(!provoked, "provoked by --provoke-panic");
-                unnamed |= tracing.drain()?;
-                if unnamed && named.elapsed() >= NAMED && matches!(shown.view, View::Dashboard { .. }) {
-                    show(tracing, &mut shown, Moment::Named)?;
-                    (unnamed, named) = (false, Instant::now());
-                }
-                if let View::Dashboard { terminal, app, .. } = shown.view
-                    && let Some(words) = naming.news(tracing.symbolizer.backlog(), Instant::now())
-                {
-                    app.progress(words);
-                    terminal.draw(app)?;
-                }
-            }
-            ready = woken.readable(), if tracing.may_follow() => {
-                // Before the ring is read: what comes while it is read makes it readable again.
-                ready.context("waiting for events")?.clear_ready();
-                tracing.take_events()?;
-            }
-            _ = windows.tick(), if !exited => watch.look(tracing)?,
-            _ = snapshots.tick() => show(tracing, &mut shown, Moment::Interval)?,
-            ready = gone.readable(), if !exited => {
-                // Before it is asked who it is: whoever ends meanwhile makes it readable again.
-                ready.context("waiting for the targets")?.clear_ready();
-                exited = tracing.take_ended()?;
-                if exited {
-                    if let ControlFlow::Break(state) = on_exit(tracing, shown.view)? {
-                        return Ok(state);
-                    }
-                    // The dashboard stays, and so do the metrics, which say that the targets are gone.
-                    watch.look(tracing)?;
-                }
-            }
-            () = async { match end { Some(end) => sleep_until(end).await, None => std::future::pending().await } } => {
-                return Ok(if exited { TargetState::Exited } else { TargetState::Detached });
-            }
-            signal = interrupts.next() => {
-                match launched {
-                    // The program is asked to end, and its end is waited for. The terminal asks it by itself.
-                    Some(launched) if !interrupted && !exited => {
-                        interrupted = true;
-                        if signal != rustix::process::Signal::INT {
-                            launched.signal(signal);
-                        }
-                    }
-                    _ => return Ok(ended_by_user(exited)),
-                }
-            }
-            change = next_change(launched) => on_change(tracing, launched, change)?,
-            input = next_input(shown.view) => {
-                if let ControlFlow::Break(()) = on_input(tracing, shown.view, input)? {
-                    return Ok(ended_by_user(exited));
-                }
-            }
-        }
-    }
-}
-
-async fn next_change(launched: &mut Option<Launched>) -> Change {
-    match launched {
-        Some(launched) => launched.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The program that was started has been stopped, or has ended, or never was.
-fn on_change(tracing: &mut Tracing, launched: &Option<Launched>, change: Change) -> anyhow::Result<()> {
-    let Some(launched) = launched else { return Ok(()) };
-    match change {
-        Change::NotRun(error) => bail!(launch::not_run(launched.program(), &error)),
-        Change::Stopped(_) => {
-            // Whoever else stopped it continues it.
-            if tracing.take_stop(launched.pid())? {
-                launched.go_on()?;
-            }
-            Ok(())
-        }
-        // Its end is noticed as that of any target.
-        Change::Ended(_) => Ok(()),
-    }
-}
-
-fn ended_by_user(exited: bool) -> TargetState {
-    if exited { TargetState::Exited } else { TargetState::Detached }
-}
-
-/// The targets are gone. Reports end with them; the dashboard stays for as long as the user looks at it.
-fn on_exit(tracing: &mut Tracing, view: &mut View) -> anyhow::Result<ControlFlow<TargetState>> {
-    match view {
-        View::Reports { .. } => Ok(ControlFlow::Break(TargetState::Exited)),
-        View::Dashboard { terminal, app, .. } => {
-            tracing.target_exited()?;
-            app.update(tracing.snapshot()?);
-            terminal.draw(app)?;
-            Ok(ControlFlow::Continue(()))
-        }
-    }
-}
-
-async fn next_input(view: &mut View) -> Option<std::io::Result<Input>> {
-    match view {
-        View::Dashboard { events, .. } => events.next().await,
-        View::Reports { .. } => std::future::pending().await,
-    }
-}
-
-fn on_input(
-    tracing: &mut Tracing,
-    view: &mut View,
-    input: Option<std::io::Result<Input>>,
-) -> anyhow::Result<ControlFlow<()>> {
-    let View::Dashboard { terminal, app, .. } = view else { return Ok(ControlFlow::Continue(())) };
-    match input {
-        Some(Ok(Input::Key(key))) => match app.on_key(key) {
-            Flow::Quit => return Ok(ControlFlow::Break(())),
-            Flow::Copy(text) => terminal.copy(&text)?,
-            Flow::Export(what) => {
-                if let Some(shown) = app.shown() {
-                    let named = tracing.name_all(&shown);
-                    app.status(export(&named, Some(tracing.history()), what));
-                }
-            }
-            Flow::Continue | Flow::Seek(_) => {}
-        },
-        Some(Ok(Input::Mouse(mouse))) => app.on_mouse(mouse),
-        Some(Ok(Input::Resize)) => {}
-        Some(Err(error)) if error.kind() != std::io::ErrorKind::UnexpectedEof => {
-            return Err(error).context("reading the terminal");
-        }
-        // The terminal is gone.
-        Some(Err(_)) | None => return Ok(ControlFlow::Break(())),
-    }
-    terminal.draw(app)?;
-    tracing.want(&app.visible_sites());
-    Ok(ControlFlow::Continue(()))
-}
-
-/// Why something is shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Moment {
-    First,
-    Interval,
-    /// Stacks have got their names; the numbers stay.
-    Named,
-}
-
-fn show(tracing: &mut Tracing, shown: &mut Shown<'_>, moment: Moment) -> anyhow::Result<()> {
-    let Shown { view, output, recording, suppressions } = shown;
-    match view {
-        View::Dashboard { terminal, app, .. } => {
-            let snapshot = if moment == Moment::Named { tracing.renamed()? } else { tracing.snapshot()? };
-            if moment != Moment::Named
-                && let Some(trouble) = record(tracing, recording, suppressions, &snapshot)
-            {
-                app.status(trouble);
-            }
-            app.update(snapshot);
-            terminal.draw(app)?;
-            tracing.want(&app.visible_sites());
-        }
-        View::Reports { every, last } => {
-            // Reports without an interval come at the end; until then only the survey goes on.
-            if moment == Moment::Interval || recording.is_some() {
-                let snapshot = tracing.snapshot()?;
-                if let Some(trouble) = record(tracing, recording, suppressions, &snapshot) {
-                    eprintln!("leaktrace: {}", displayable(&trouble));
-                }
-                // With a recording the windows come more often than the reports. A little too early is in time.
-                let is_due = |every: &Duration| recording.is_none() || last.elapsed() + DASHBOARD_INTERVAL / 2 > *every;
-                if moment == Moment::Interval && every.as_ref().is_some_and(is_due) {
-                    *last = Instant::now();
-                    let named = tracing.name_all(&snapshot);
-                    output.write(&named, None)?;
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Records a Snapshot, if anything is recorded. Returns what there is to say about it.
-fn record(
-    tracing: &mut Tracing,
-    recording: &mut Option<Recording>,
-    suppressions: &Suppressions,
-    snapshot: &SharedSnapshot,
-) -> Option<String> {
-    let recording = recording.as_mut()?;
-    // What gets its name by the next window has it in this one, too.
-    tracing.want_all(snapshot);
-    if suppressions.is_empty() {
-        return recording.take(Arc::clone(snapshot));
-    }
-    let mut snapshot = Snapshot::clone(snapshot);
-    suppressions.apply(&mut snapshot);
-    recording.take(Arc::new(snapshot))
-}
-
-/// Keeps the Arc's type in one place.
-pub(super) type SharedSnapshot = Arc<Snapshot>;

@@ -7,6 +7,8 @@ use tracer_common::config::FAULT_PERIOD;
 
 use super::{
     budget::{Budget, Step, THINNED, Work},
+    calls::CallKeeping,
+    limits::MOST_FOR_CALLS,
     tracing::Tracing,
 };
 use crate::{
@@ -19,6 +21,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Keeping {
     budget: Budget,
+    /// All that tracing may cost.
+    limit: f64,
     work: Work,
     /// The hits that it is of.
     hits: Vec<u64>,
@@ -34,7 +38,7 @@ impl Keeping {
         }
         session.pause();
         let budget = Budget::new(limit, !rate.is_all(), Instant::now(), fastrand::Rng::new());
-        Some(Self { budget, work: Work::default(), hits: Vec::new(), rate })
+        Some(Self { budget, limit, work: Work::default(), hits: Vec::new(), rate })
     }
 
     /// The way in which blocks are tracked all the time.
@@ -62,6 +66,8 @@ impl Tracing {
         let Some(mut keeping) = self.keeping.take_if(|keeping| keeping.budget.is_due(now)) else { return Ok(()) };
         let reading = self.read_now()?;
         let work = keeping.add_work(&reading, &self.session);
+        let for_calls = self.calls.as_ref().map_or(0.0, CallKeeping::cost);
+        keeping.budget.limit_to(keeping.limit - for_calls.min(keeping.limit * MOST_FOR_CALLS));
         let step = keeping.budget.step(now, work);
         if step != Step::Wait {
             log::debug!("{step:?}, after {work:.3?}");

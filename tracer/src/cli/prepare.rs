@@ -106,12 +106,14 @@ fn attach(
     let options = LoadOptions {
         max_live: arguments.max_live,
         sample: arguments.sample,
-        may_sample: limited,
+        may_sample: limited && heap,
         kernel_log: verbose > 0,
         programs: if arguments.empty_probes { ProgramSet::Empty } else { ProgramSet::Counting },
         mode: arguments.attach,
         fds: nofile,
+        blocks: heap,
         ranges: (heap || arguments.growth) && !arguments.empty_probes,
+        may_rest_calls: limited || arguments.growth,
         follow_forks: arguments.follow_forks,
     };
     progress.step(|| "loading the programs into the kernel".to_owned())?;

@@ -153,7 +153,10 @@ impl<R: BufRead> Replay<R> {
             .into_iter()
             .map(|(stat, count)| Ok(StatCount { stat: Stat::try_from(stat)?, count }))
             .collect::<Result<_, super::DecodeError>>()?;
-        Ok((events, Reading { now_ns, faults, counters, sample: None, loss, stats, cpu: None, probes: Vec::new() }))
+        Ok((
+            events,
+            Reading { now_ns, faults, counters, sample: None, loss, stats, cpu: None, calls: None, probes: Vec::new() },
+        ))
     }
 }
 
@@ -253,7 +256,7 @@ impl From<&RawEvent> for Event {
 /// # Errors
 /// When writing fails.
 pub fn write_step(out: &mut impl Write, events: &[RawEvent], reading: &Reading) -> io::Result<()> {
-    let Reading { now_ns, faults, counters, sample: _, loss, stats, cpu: _, probes: _ } = reading;
+    let Reading { now_ns, faults, counters, sample: _, loss, stats, cpu: _, calls: _, probes: _ } = reading;
     let step = Step {
         faults: faults.clone(),
         now_ns: *now_ns,
@@ -308,6 +311,7 @@ mod tests {
             faults: vec![13],
             loss: vec![LossCount { cause: LossCause::LiveFull, count: 3 }],
             stats: vec![StatCount { stat: Stat::NullFree, count: 5 }],
+            calls: None,
             probes: Vec::new(),
         };
         let mut file = Vec::new();

@@ -41,6 +41,8 @@ pub struct Reading {
     pub stats: Vec<StatCount>,
     /// CPU time of the traced processes since the attach, where it was read.
     pub cpu: Option<Duration>,
+    /// The program that looks at system calls, if one does, and how many it has seen of the traced processes.
+    pub calls: Option<ProbeStatus>,
     /// The probes and their hits.
     pub probes: Vec<ProbeStatus>,
 }

@@ -102,8 +102,12 @@ fn run(snapshot: &Snapshot, writer: &mut Writer<'_>) -> fmt::Result {
         let help = "How often that has changed.";
         writer.counter("leaktrace_mode_changes", help, [([], snapshot.modes.changes())])?;
     }
+    if let Some(share) = snapshot.modes.calls {
+        let help = "Share of the time that system calls are looked at, to keep to the limit; absent when that always was all the time.";
+        writer.gauge("leaktrace_system_calls_ratio", help, [([], share)])?;
+    }
     let share = overhead.iter().map(|overhead| ([], overhead.share()));
-    let help = "Share of the CPU time of what is traced that the allocator's probes take, over the last window.";
+    let help = "Share of the CPU time of what is traced that the probes take, over the last window.";
     writer.gauge("leaktrace_overhead_ratio", help, share)?;
     verdicts(snapshot, writer)
 }

@@ -39,6 +39,19 @@ pub(crate) fn modes_words(modes: &Modes) -> Option<String> {
     Some(format!("{}{before}", since(present)))
 }
 
+/// For how much of the time system calls are looked at; `None` where that always was all the time.
+pub(crate) fn calls_words(modes: &Modes) -> Option<String> {
+    let percent = modes.calls? * 100.0;
+    if percent >= 100.0 {
+        return Some(
+            "system calls are looked at all the time again; what was opened in between has no call stack".to_owned(),
+        );
+    }
+    Some(format!(
+        "system calls are looked at for {percent:.1} % of the time; what is opened in between has no call stack"
+    ))
+}
+
 /// The present way, and what was before or why it is this one, in few words each; `None` where nothing was but a look at what
 /// tracking would cost, and blocks are tracked.
 pub(crate) fn change_words(modes: &Modes) -> Option<[String; 2]> {
@@ -66,7 +79,7 @@ mod tests {
     fn the_present_way_comes_first_and_what_is_left_out_is_counted() {
         assert_eq!((modes_words(&Modes::default()), change_words(&Modes::default())), (None, None));
         let since = |seconds, mode| ModeSince { since: Duration::from_secs(seconds), mode };
-        let mut modes = Modes { latest: vec![since(0, Mode::Hits), since(1, Mode::All)], earlier: 0 };
+        let mut modes = Modes { latest: vec![since(0, Mode::Hits), since(1, Mode::All)], earlier: 0, calls: None };
         let words = modes_words(&modes).expect("there is one");
         assert_eq!(words, "all blocks since 1s; before: hits of the probes alone since 0.0s");
         assert_eq!(change_words(&modes), None);
@@ -81,7 +94,13 @@ mod tests {
              1s, 1 other earlier"
         );
         assert_eq!(change_words(&modes).expect("there was one"), ["faults since 1m 11s", "was windows"]);
-        let modes = Modes { latest: vec![since(0, Mode::Hits), since(1, Mode::PageFaults)], earlier: 0 };
+        let modes = Modes { latest: vec![since(0, Mode::Hits), since(1, Mode::PageFaults)], earlier: 0, calls: None };
         assert_eq!(change_words(&modes).expect("it is worth a word"), ["faults since 1s", "probes too dear"]);
+        assert_eq!(calls_words(&modes), None);
+        let modes = Modes { calls: Some(0.031_25), ..modes };
+        let words = "system calls are looked at for 3.1 % of the time; what is opened in between has no call stack";
+        assert_eq!(calls_words(&modes).as_deref(), Some(words));
+        let words = calls_words(&Modes { calls: Some(1.0), ..modes }).expect("it was not");
+        assert!(words.starts_with("system calls are looked at all the time again"), "{words}");
     }
 }

@@ -9,7 +9,7 @@ use super::{
     FrameText, Sort,
     estimates::{estimate_mark, marked},
     library_runs,
-    mode_words::modes_words,
+    mode_words::{calls_words, modes_words},
     stack_end_words, state_name, state_words,
     text_analysis::write_analysis,
     text_fds::write_descriptors,
@@ -60,7 +60,9 @@ pub fn write_text(snapshot: &Snapshot, options: &ReportOptions, out: &mut dyn Wr
     let mapped = snapshot.growth.is_some() && snapshot.sites.iter().any(|site| site.kind.is_range());
     if mapped {
         writeln!(out)?;
-        writeln!(out, "Mapped meanwhile, exactly. What was touched of it is among the page faults above.")?;
+        let how =
+            if snapshot.modes.calls.is_some() { "while system calls were looked at" } else { "meanwhile, exactly" };
+        writeln!(out, "Mapped {how}. What was touched of it is among the page faults above.")?;
     }
     if snapshot.heap_traced || mapped {
         write_heap_sites(snapshot, options, out)?;
@@ -123,9 +125,12 @@ fn header(snapshot: &Snapshot, out: &mut dyn Write) -> io::Result<()> {
     if let Some(words) = modes_words(modes) {
         writeln!(out, "mode         {words}")?;
     }
+    if let Some(words) = calls_words(modes) {
+        writeln!(out, "calls        {words}")?;
+    }
     if let Some(overhead) = overhead {
         let percent = overhead.share() * 100.0;
-        writeln!(out, "overhead     {percent:.1} % of the CPU time used is spent in the allocator's probes")?;
+        writeln!(out, "overhead     {percent:.1} % of the CPU time used is spent in probes")?;
     }
     for Note { what, pids } in notes {
         let whose = match (pids.as_slice(), processes.len()) {

@@ -112,7 +112,10 @@ impl Symbolize for Symbolizer {
 
     fn drain(&self) -> Vec<(SiteId, Arc<Stack>)> {
         let answers = std::mem::take(&mut self.shared.lock().answers);
-        self.shared.changed.notify_one();
+        if !answers.is_empty() {
+            // There is room for more.
+            self.shared.changed.notify_one();
+        }
         answers.into()
     }
 }

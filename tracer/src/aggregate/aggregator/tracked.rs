@@ -38,6 +38,8 @@ impl Aggregator {
         reading: &Reading,
         deaths: impl Fn(SiteId) -> [u64; AGE_BUCKETS],
     ) {
+        let since = self.since_start(reading.now_ns);
+        let followed = since.saturating_sub(self.windows.as_ref().map_or(Duration::ZERO, Windows::since));
         let beginnings: Vec<_> = self
             .heap_sites()
             .map(|site| {
@@ -49,10 +51,9 @@ impl Aggregator {
                     Some(windows) => windows.site(id, 1.0).size,
                     None => (alloc_objects > 0).then(|| alloc_bytes as f64 / alloc_objects as f64),
                 };
-                (id, Before { estimated, size }, self.thinned(site, is, reading), deaths(id))
+                (id, Before { estimated, size, followed }, self.thinned(site, is, reading), deaths(id))
             })
             .collect();
-        let since = self.since_start(reading.now_ns);
         self.windows = Some(Windows::begin(duty, since, beginnings.into_iter()));
         self.rates_from(reading);
     }

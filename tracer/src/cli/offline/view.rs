@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{
-    super::{export::export, live::Interrupts, source::source_line},
+    super::{export::export, interrupts::Interrupts, source::source_line},
     ViewArguments,
     open::{caveats, find, open},
 };

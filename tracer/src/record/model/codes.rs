@@ -57,7 +57,7 @@ pub(in crate::record) fn no_symbol(code: u32) -> NoSymbol {
 }
 
 /// The kinds of probes.
-const PROBE_KINDS: [&str; 3] = ["entry", "return", "exit"];
+const PROBE_KINDS: [&str; 4] = ["entry", "return", "exit", "tracepoint"];
 
 pub(in crate::record) fn probe_kind(name: &str) -> Option<&'static str> {
     PROBE_KINDS.into_iter().find(|kind| *kind == name)

@@ -16,6 +16,8 @@ struct ModesRow {
     latest: Vec<ModeRow>,
     #[prost(uint64, tag = "2")]
     earlier: u64,
+    #[prost(double, optional, tag = "3")]
+    calls: Option<f64>,
 }
 
 /// What is not there does not belong to the way.
@@ -39,7 +41,7 @@ const PAGE_FAULTS: u32 = 5;
 const SAMPLED_BY_SIZE: u32 = 6;
 
 pub(super) fn to_row(kind: u32, modes: &Modes, rows: &mut Rows) {
-    let Modes { latest, earlier } = modes;
+    let Modes { latest, earlier, calls } = modes;
     let row = |&ModeSince { since, mode }: &ModeSince| {
         let (way, rate, share) = match mode {
             Mode::Hits => (HITS, None, None),
@@ -51,13 +53,13 @@ pub(super) fn to_row(kind: u32, modes: &Modes, rows: &mut Rows) {
         };
         ModeRow { since_ns: nanos(since), way, rate, share }
     };
-    if !latest.is_empty() {
-        rows.add(kind, 0, &ModesRow { latest: latest.iter().map(row).collect(), earlier: *earlier });
+    if !latest.is_empty() || calls.is_some() {
+        rows.add(kind, 0, &ModesRow { latest: latest.iter().map(row).collect(), earlier: *earlier, calls: *calls });
     }
 }
 
 pub(super) fn from_row(reader: &RowReader<'_>, kind: u32, unknown: &mut u64) -> Result<Modes, Malformed> {
-    let ModesRow { latest, earlier } = reader.one(kind)?.unwrap_or_default();
+    let ModesRow { latest, earlier, calls } = reader.one(kind)?.unwrap_or_default();
     let mode = |ModeRow { since_ns, way, rate, share }: ModeRow| {
         let mode = match way {
             HITS => Mode::Hits,
@@ -73,5 +75,5 @@ pub(super) fn from_row(reader: &RowReader<'_>, kind: u32, unknown: &mut u64) -> 
     let rows = latest.len();
     let latest: Vec<ModeSince> = latest.into_iter().take(Modes::KEPT).filter_map(mode).collect();
     *unknown += (rows - latest.len()) as u64;
-    Ok(Modes { latest, earlier })
+    Ok(Modes { latest, earlier, calls })
 }

@@ -83,7 +83,7 @@ struct JsonDocument<'a> {
     features: Vec<JsonFeature<'a>>,
     /// What leaktrace itself costs.
     own_cost: Option<JsonOwnCost>,
-    /// What the allocator's probes cost the target.
+    /// What the probes, and looking at system calls, cost the target.
     #[serde(skip_serializing_if = "Option::is_none")]
     overhead: Option<JsonOverhead>,
     sites: JsonSites<'a>,

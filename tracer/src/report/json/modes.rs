@@ -14,6 +14,9 @@ pub(super) struct JsonModes {
     latest: Vec<JsonMode>,
     /// How many there were before those.
     earlier: u64,
+    /// The share of the time that system calls are looked at, where that was not always all the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calls_share: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -34,7 +37,7 @@ struct JsonMode {
 
 impl JsonModes {
     /// `None` where there is no limit.
-    pub(super) fn new(Modes { latest, earlier }: &Modes) -> Option<Self> {
+    pub(super) fn new(Modes { latest, earlier, calls }: &Modes) -> Option<Self> {
         let mode = |&ModeSince { since, mode }: &ModeSince| {
             let (rate, every_bytes, share) = match mode {
                 Mode::Sampled(SampleRate::Blocks(blocks)) => (Some(blocks), None, None),
@@ -44,6 +47,10 @@ impl JsonModes {
             };
             JsonMode { mode: mode_name(mode), since_s: since.as_secs_f64(), rate, every_bytes, share }
         };
-        (!latest.is_empty()).then(|| Self { latest: latest.iter().map(mode).collect(), earlier: *earlier })
+        (!latest.is_empty() || calls.is_some()).then(|| Self {
+            latest: latest.iter().map(mode).collect(),
+            earlier: *earlier,
+            calls_share: *calls,
+        })
     }
 }

@@ -68,7 +68,7 @@ pub(crate) fn growth_for_the_budget() -> Snapshot {
         since(3.26, Mode::Windows(1.0 / 64.0)),
         since(131.0, Mode::PageFaults),
     ];
-    snapshot.modes = Modes { latest, earlier: 0 };
+    snapshot.modes = Modes { latest, earlier: 0, calls: Some(0.125) };
     if let Some(faults) = &mut snapshot.growth {
         faults.since = Duration::from_secs(131);
     }

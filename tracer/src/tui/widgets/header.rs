@@ -129,6 +129,12 @@ fn flow(snapshot: &Snapshot, theme: Theme, width: u16) -> Line<'static> {
             if percent >= overhead.limit.map_or(DEAR, |limit| limit * 110.0) { theme.warning() } else { Style::new() };
         Span::styled(format!("costs {percent:.1} %"), style)
     }));
+    let calls = snapshot
+        .modes
+        .calls
+        .filter(|share| *share < 1.0)
+        .map(|share| format!("calls {:.1} % of the time", share * 100.0));
+    segments.extend(calls.map(Span::raw));
     fitting(segments, width)
 }
 

@@ -271,7 +271,7 @@ fn modes() -> impl Strategy<Value = Modes> {
         Just(Mode::PageFaults),
     ];
     let latest = vec((span(), mode).prop_map(|(since, mode)| ModeSince { since, mode }), 1..=Modes::KEPT);
-    maybe((latest, number()).prop_map(|(latest, earlier)| Modes { latest, earlier }))
+    maybe((latest, number(), maybe(real())).prop_map(|(latest, earlier, calls)| Modes { latest, earlier, calls }))
         .prop_map(Option::unwrap_or_default)
 }
 

@@ -21,7 +21,7 @@ use crate::{
     report::{
         ReportOptions,
         growth_words::{NOTE, balance_words, since_words, total_words},
-        mode_words::modes_words,
+        mode_words::{calls_words, modes_words},
         stack_end_words, state_words,
         text_analysis::{WARNING, analysis_lines},
         units::{bytes, count, counted, duration, rate, signed_bytes},
@@ -63,6 +63,9 @@ pub fn write_html(
         page.raw("<h2>Flame graph</h2>\n<div class=\"flame wide\">");
         page.picture(&Picture(inline_flame_graph(snapshot, measure)?)).raw("</div>\n");
         sites::write(snapshot, options, measure.history, &mut page);
+    }
+    if let Some(words) = calls_words(&snapshot.modes) {
+        page.element("p", &format!("To keep to the limit, {words}."));
     }
     if let Some(descriptors) = &snapshot.descriptors {
         descriptors::write(descriptors, options, &mut page);

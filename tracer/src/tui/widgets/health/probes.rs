@@ -15,7 +15,7 @@ use crate::{
 };
 
 const HITS: usize = 9;
-const KIND: usize = 6;
+const KIND: usize = 10;
 
 /// The list, of which each line can be made without the others. Its first line is a heading.
 pub(super) struct Probes<'a> {

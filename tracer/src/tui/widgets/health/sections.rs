@@ -11,7 +11,7 @@ use crate::{
     aggregate::{Feature, IncompleteCount, LossCount, Note, Overhead, OwnCost, Snapshot, StatCount},
     report::{
         loss_advice, loss_words,
-        mode_words::modes_words,
+        mode_words::{calls_words, modes_words},
         stack_end_words, stat_words,
         units::{bytes, count, duration},
         untrusted::{clean, columns, displayable},
@@ -81,12 +81,11 @@ fn name(name: &str) -> Span<'static> {
     Span::raw(format!("  {:<NAME$} ", clean(name, NAME)))
 }
 
-fn loss(Snapshot { loss, .. }: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
+fn loss(Snapshot { loss, sample, growth, .. }: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static>> {
     if loss.is_empty() {
-        return vec![Line::from(vec![
-            Span::styled("LOSS", theme.heading()),
-            Span::styled("  none: every number is exact", theme.no_loss()),
-        ])];
+        let is_exact = sample.is_none() && growth.is_none();
+        let words = if is_exact { "  none: every number is exact" } else { "  none" };
+        return vec![Line::from(vec![Span::styled("LOSS", theme.heading()), Span::styled(words, theme.no_loss())])];
     }
     let mut lines = vec![Line::styled("LOSS", theme.loss())];
     for &LossCount { cause, count } in loss {
@@ -175,6 +174,9 @@ fn overhead(snapshot: &Snapshot, theme: Theme, width: usize) -> Vec<Line<'static
     }
     if let Some(words) = modes_words(&snapshot.modes) {
         lines.extend(wrapped(name("mode"), &words, Style::new(), width));
+    }
+    if let Some(words) = calls_words(&snapshot.modes) {
+        lines.extend(wrapped(name("calls"), &words, Style::new(), width));
     }
     if let Some(sample) = snapshot.sample.as_ref().filter(|sample| !sample.rate.is_all()) {
         let words = format!("{} is tracked: memory is estimated", sample.rate.words());
