@@ -13,6 +13,8 @@ ip link set lo up
 for module in /modules/*; do
     insmod "$module" || echo "vm: cannot load $module"
 done
+# From here on the console has warnings with their stacks, which `quiet` keeps from it.
+dmesg -n 7
 read -r uptime _ </proc/uptime
 echo "vm: Linux $(uname -r) is up after $uptime s"
 sh /suite.sh

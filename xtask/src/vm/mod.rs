@@ -84,7 +84,7 @@ fn arguments<'a>(filters: &'a [String], kernel: &Kernel) -> Vec<&'a str> {
 fn boot(kernel: &Kernel, image: &Path, archive: &Path, folder: &Path, expected: Option<usize>) -> Result<()> {
     let begun = Instant::now();
     let file = folder.join(format!("{}.log", kernel.version));
-    let log = machine::run(image, archive, kernel.accelerator, &file)?;
+    let log = machine::run(image, archive, &file)?;
     let seconds = begun.elapsed().as_secs_f64();
     if log.after("vm: the suite ended with ") != Some("0") {
         return Err(log.failure("the suite fails", &file));
