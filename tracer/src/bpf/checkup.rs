@@ -82,6 +82,11 @@ pub fn checkup() -> Checkup {
                        distribution has repaired it: such a process is traced with --force only";
         add("return probes", State::Missing, meaning.to_owned());
     }
+    if hazards::warns_of_maps(&release) {
+        let meaning = "this kernel warns in its log, once until the next boot, of programs whose maps grow: \"trace type BPF program \
+                       uses run-time allocation\". It means probes inside the kernel's allocator; leaktrace has none";
+        add("kernel log", State::Missing, meaning.to_owned());
+    }
     let options = LoadOptions {
         max_live: 1,
         sample: SampleRate::default(),

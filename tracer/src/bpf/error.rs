@@ -82,6 +82,16 @@ pub enum BpfError {
         /// The kernel's.
         release: String,
     },
+    /// The machine would end.
+    #[error(
+        "this kernel ({release}) is set to panic at a warning (kernel.panic_on_warn), and before Linux 6.1 it warns, once until \
+         the next boot, of programs whose maps grow: nothing was loaded. Use Linux 6.1 or newer, or switch that off while \
+         leaktrace starts: `sysctl kernel.panic_on_warn=0`"
+    )]
+    PanicsOnWarning {
+        /// The kernel's.
+        release: String,
+    },
     /// A map cannot be used.
     #[error("BPF map {map}: {what}: {source}")]
     Map {

@@ -1,6 +1,6 @@
 //! What can be known before anything is loaded.
 
-use super::BpfError;
+use super::{BpfError, hazards};
 
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
@@ -18,7 +18,8 @@ pub fn preflight() -> Result<(), BpfError> {
         return Err(BpfError::NoUprobes);
     }
     let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    check_lockdown(&lockdown)
+    check_lockdown(&lockdown)?;
+    hazards::may_load()
 }
 
 fn check_capabilities(status: &str) -> Result<(), BpfError> {
