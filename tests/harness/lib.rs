@@ -39,8 +39,9 @@ use std::{
 
 use anyhow::{Result, bail};
 
-/// How long anything may take before a test gives up. Far more than it does take: two cores may be shared by many.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+/// How long anything may take before a test gives up. Far more than it does take: two cores may be shared by many,
+/// and emulated ones take ten times as long.
+pub const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Where compiled leakers, reports and kept sources go: `target/tmp/leaktrace-tests`.
 pub fn work_dir() -> Result<PathBuf> {
