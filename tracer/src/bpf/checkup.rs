@@ -85,7 +85,7 @@ pub fn checkup() -> Checkup {
     if hazards::warns_of_maps(&release) {
         let meaning = "this kernel warns in its log, once until the next boot, of programs whose maps grow: \"trace type BPF program \
                        uses run-time allocation\". It means probes inside the kernel's allocator; leaktrace has none";
-        add("kernel log", State::Missing, meaning.to_owned());
+        add("a quiet kernel log", State::Missing, meaning.to_owned());
     }
     let options = LoadOptions {
         max_live: 1,
