@@ -67,7 +67,7 @@ impl Checkup {
 
 /// Tries everything once. Nothing is counted: no process is a target.
 pub fn checkup() -> Checkup {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let release = hazards::release();
     let mut checks = Vec::new();
     let mut add = |name, state, meaning: String| checks.push(Check { name, state, meaning });
     match preflight() {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{sys, uprobe_multi::Programs};
+use super::{hazards, sys, uprobe_multi::Programs};
 use crate::aggregate::Feature;
 
 /// How probes are attached.
@@ -86,7 +86,7 @@ impl InUse {
         let Self { mode, typed_calls, btf, uring, iterator } = self;
         let feature = |name: &'static str, used: Cow<'static, str>, best| Feature { name: name.into(), used, best };
         let either = |best: bool, yes: &'static str, no: &'static str| if best { yes } else { no }.into();
-        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let release = hazards::release();
         let probes = match mode {
             AttachMode::UprobeSession => "uprobe_session: one link for many probes, returns only where they matter",
             AttachMode::UprobeMulti => "uprobe_multi: one link for many probes",

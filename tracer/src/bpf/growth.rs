@@ -10,7 +10,7 @@ use aya::{
 };
 use tracer_common::config::FAULT_PERIOD;
 
-use super::{BpfError, error::chain};
+use super::{BpfError, error::chain, hazards};
 use crate::aggregate::Feature;
 
 /// The programs, by the names of their tracepoints.
@@ -54,8 +54,5 @@ pub(super) fn feature() -> Feature {
 }
 
 fn refused(error: &dyn std::error::Error) -> BpfError {
-    BpfError::NoGrowth {
-        release: rustix::system::uname().release().to_string_lossy().into_owned(),
-        reason: chain(error),
-    }
+    BpfError::NoGrowth { release: hazards::release(), reason: chain(error) }
 }

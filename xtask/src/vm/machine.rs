@@ -55,7 +55,10 @@ pub(crate) fn run(image: &Path, archive: &Path, log: &Path) -> Result<Log> {
     command.args(["-accel", &accelerator, "-smp", "2", "-m", "2048", "-kernel"]).arg(image);
     command.arg("-initrd").arg(archive).arg("-append");
     // A kernel that breaks down or stands still ends the machine, and so the log, before the suite has its say.
-    command.arg("console=ttyS0 quiet panic=-1 oops=panic watchdog_thresh=30 softlockup_panic=1 softlockup_all_cpu_backtrace=1 mitigations=off nokaslr");
+    command.arg(
+        "console=ttyS0 quiet panic=-1 oops=panic watchdog_thresh=30 softlockup_panic=1 softlockup_all_cpu_backtrace=1 \
+         mitigations=off nokaslr",
+    );
     let line = shell::render(&command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut qemu = Guarded(command.spawn().with_context(|| format!("cannot start `{line}`"))?);
