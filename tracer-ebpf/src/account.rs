@@ -13,11 +13,12 @@ use tracer_common::{
 
 use crate::{
     count,
+    drive::Drive,
     live::{self, Tables},
     maps::{IMAGES, SITE_COUNTERS},
     sample, site,
     thread::{self, Thread},
-    unwind::{self, Drive},
+    unwind,
 };
 
 /// Where a call returns to.

@@ -22,9 +22,9 @@ use tracer_common::{config::FAULT_PERIOD, counter::LossCause, event::SiteKind};
 
 use crate::{
     count,
+    drive::Drive,
     maps::{FAULT_COUNT, FAULT_WALKERS, FAULTS, TARGETS},
-    site,
-    unwind::{self, Drive},
+    site, unwind,
 };
 
 /// Places in [`FAULT_WALKERS`].

@@ -35,11 +35,12 @@ use tracer_common::{
 use crate::{
     account::{Caller, commit, free, now, restore},
     count,
+    drive::Drive,
     live::{self, Tables},
     maps::WALK,
     sample,
     thread::{self, Request, Thread},
-    unwind::{self, Drive},
+    unwind,
 };
 
 /// What a session's program says at an entry: do not come at the return.

@@ -15,6 +15,7 @@
 
 mod account;
 mod count;
+mod drive;
 mod emit;
 mod empty;
 mod fd;

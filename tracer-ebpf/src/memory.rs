@@ -5,10 +5,15 @@
 //! registers are the same, so is the stack, and it need not be walked again. To see that, the part of the stack that they
 //! lie in is read at once.
 
-use core::arch::asm;
+use core::{arch::asm, ffi::c_void};
 
-use aya_ebpf::helpers::{bpf_probe_read_user, generated::bpf_probe_read_user as read_bytes};
+use aya_ebpf::helpers::{
+    bpf_probe_read_user,
+    generated::{bpf_loop, bpf_probe_read_user as read_bytes},
+};
 use tracer_common::stack::StackEnd;
+
+use crate::drive::Drive;
 
 /// Words that the window has room for.
 const WINDOW: usize = 256;
@@ -30,6 +35,15 @@ fn in_window(offset: u64) -> usize {
     masked as usize
 }
 
+/// How far the words that are remembered are what they were.
+#[derive(Clone, Copy)]
+enum Compared {
+    Same,
+    Changed,
+    /// The rest is not in the window.
+    Beyond,
+}
+
 /// The window and the memory of one thread's last walk.
 #[repr(C)]
 pub(crate) struct StackMemory {
@@ -47,6 +61,9 @@ pub(crate) struct StackMemory {
     count: u32,
     /// Words from `sp` to the end of the last that is remembered.
     span: u32,
+    /// Words that have been compared, where they are not all in one window.
+    compared: u32,
+    reserved: u32,
     window: [u64; WINDOW],
     values: [u64; REMEMBERED],
     /// Where the values were, in words from `sp`.
@@ -95,8 +112,7 @@ impl StackMemory {
         if within < self.length && within & 7 == 0 {
             return Ok(self.at(within));
         }
-        // Near the end of the stack, what is left of the page.
-        if self.load(address, MOST) || self.load(address, ((PAGE - address % PAGE) >> 3) as u32) {
+        if self.load_from(address) {
             return Ok(self.window[0]);
         }
         // SAFETY: the helper checks the address and fails where it cannot be read.
@@ -108,6 +124,13 @@ impl StackMemory {
     fn at(&self, offset: u64) -> u64 {
         // SAFETY: the offset has been masked to a word of the window.
         unsafe { *self.window.as_ptr().byte_add(in_window(offset)) }
+    }
+
+    /// Moves the window to an address. Returns whether words can be read there.
+    #[inline(always)]
+    fn load_from(&mut self, address: u64) -> bool {
+        // Near the end of the stack, what is left of the page.
+        self.load(address, MOST) || self.load(address, ((PAGE - address % PAGE) >> 3) as u32)
     }
 
     /// Moves the window to an address. Returns whether so many words, and not none, can be read there.
@@ -122,23 +145,32 @@ impl StackMemory {
 
     /// Whether the stack is the one that was walked last: the same registers, mappings and words.
     #[inline(always)]
-    pub(crate) fn is_unchanged(&mut self, pc: u64, sp: u64, bp: u64, generation: u64) -> bool {
+    pub(crate) fn is_unchanged(&mut self, drive: Drive, pc: u64, sp: u64, bp: u64, generation: u64) -> bool {
         // What the window shows is of an earlier time.
         self.length = 0;
         let moved = self.pc != pc || self.sp != sp || self.bp != bp;
         if moved || self.generation != generation || self.count > REMEMBERED as u32 || self.count == 0 {
             return false;
         }
-        // Of a stack that lies further apart the first part is there at once, and the rest is read as it comes.
-        self.load(sp, self.span.min(MOST)) && self.holds(sp)
+        if !self.load(sp, self.span.min(MOST)) {
+            return false;
+        }
+        match drive {
+            Drive::Helper => match self.compare_window(0, 0) {
+                Compared::Same => true,
+                Compared::Changed => false,
+                Compared::Beyond => self.compare_rest(),
+            },
+            Drive::Bounded => self.compare_words(sp),
+        }
     }
 
-    /// Whether the words that are remembered are what they were.
+    /// Compares the words that are remembered one by one. There are several ways from each to the next, which is more to
+    /// verify than what `compare_window` does, and less than what would come after it without `bpf_loop`.
     #[inline(always)]
-    fn holds(&mut self, sp: u64) -> bool {
+    fn compare_words(&mut self, sp: u64) -> bool {
         for index in 0..REMEMBERED {
-            // SAFETY: a field of our own. Volatile, because the compiler knows how many there can be, and would leave the end
-            // of the loop to that; the verifiers of older kernels do not know it.
+            // SAFETY: as in `compare_window`.
             if index as u32 >= unsafe { (&raw const self.count).read_volatile() } {
                 break;
             }
@@ -149,4 +181,73 @@ impl StackMemory {
         }
         true
     }
+
+    /// Compares the words that are remembered, from one on and up to the first that is not in the window, which begins
+    /// `below` bytes below `sp`.
+    ///
+    /// The verifier follows every round: there must be one way to the next.
+    #[inline(always)]
+    fn compare_window(&mut self, from: u32, below: u64) -> Compared {
+        for round in 0..REMEMBERED as u32 {
+            let index = from + round;
+            // SAFETY: a field of our own. Volatile, because the compiler knows how many there can be, and would leave the end
+            // of the loop to that; the verifiers of older kernels do not know it.
+            if index >= unsafe { (&raw const self.count).read_volatile() } || index >= REMEMBERED as u32 {
+                break;
+            }
+            let offset = (u64::from(self.slots[index as usize]) << 3).wrapping_add(below);
+            if offset >= self.length {
+                self.compared = index;
+                return Compared::Beyond;
+            }
+            if self.at(offset) != self.values[index as usize] {
+                return Compared::Changed;
+            }
+        }
+        Compared::Same
+    }
+
+    /// Compares what is not in the first window, of a stack that lies further apart.
+    #[inline(always)]
+    fn compare_rest(&mut self) -> bool {
+        let mut context = Context { memory: &raw mut *self };
+        // SAFETY: the callback takes exactly this context, which outlives the call.
+        unsafe { bpf_loop(REMEMBERED as u32, compare_callback as *mut c_void, (&raw mut context).cast(), 0) };
+        self.compared >= self.count
+    }
+
+    /// Compares the words in the window that begins with the first that was not in the last. Returns whether all of them are
+    /// the same, and there are more.
+    #[inline(always)]
+    fn compare_next_window(&mut self) -> bool {
+        let from = self.compared;
+        if from >= REMEMBERED as u32 {
+            return false;
+        }
+        let slot = u64::from(self.slots[from as usize]) << 3;
+        if !self.load_from(self.sp.wrapping_add(slot)) {
+            return false;
+        }
+        match self.compare_window(from, slot.wrapping_neg()) {
+            Compared::Beyond => true,
+            Compared::Changed => false,
+            Compared::Same => {
+                self.compared = self.count;
+                false
+            }
+        }
+    }
+}
+
+/// What `bpf_loop` hands on, from the stack.
+#[repr(C)]
+struct Context {
+    memory: *mut StackMemory,
+}
+
+/// One round of `bpf_loop`: 0 to go on, 1 to end.
+#[inline(never)]
+extern "C" fn compare_callback(_index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: the context that `compare_rest` passes, and the memory in it.
+    i64::from(!unsafe { (*(*context.cast::<Context>()).memory).compare_next_window() })
 }

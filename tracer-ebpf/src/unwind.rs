@@ -8,7 +8,7 @@
 //!
 //! `leaktrace::unwind::walk` is the same walk in user space; the two are compared in tests.
 
-use core::{ffi::c_void, mem::MaybeUninit};
+use core::ffi::c_void;
 
 use aya_ebpf::{bindings::pt_regs, helpers::generated::bpf_loop};
 use tracer_common::{
@@ -20,31 +20,25 @@ use tracer_common::{
 };
 
 use crate::{
+    drive::Drive,
     maps::{MAPPINGS, PAGES, ROWS},
     walker::Walker,
     words,
 };
 
-/// How the steps of a walk are driven.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Drive {
-    /// By `bpf_loop` (Linux 5.17): a step is verified once.
-    Helper,
-    /// By a bounded loop, for older kernels; the verifier follows every round, so there are fewer.
-    Bounded,
-}
-
 /// Frames that a bounded loop takes.
 const BOUNDED_FRAMES: usize = 48;
 
 /// What goes on from step to step.
+///
+/// It is in the walker, a map value, and not on the stack: the verifier follows every value on the stack, so that it would
+/// go through the step once for each way in which a walk can stand.
 #[repr(C)]
-struct Walk {
+pub(crate) struct Walk {
     pc: u64,
     sp: u64,
     bp: u64,
     hash: u64,
-    walker: *mut Walker,
     /// The mapping that the last address was in.
     mapping: Mapping,
     range: MappingRange,
@@ -52,6 +46,7 @@ struct Walk {
     end: u32,
     /// 1 when `pc` is of an interrupted instruction, 0 when it is a return address.
     exact: u32,
+    reserved: u32,
 }
 
 /// Mixes one value into a hash: a multiplication spreads it upwards, a shift back down.
@@ -100,7 +95,7 @@ pub(crate) fn walk_from_interrupted(drive: Drive, (pc, sp, bp): (u64, u64, u64),
 fn walk(drive: Drive, start: Start, tgid: u32, walker: &mut Walker) {
     let Start { pc, exact, sp, bp } = start;
     let range = walker.mappings(tgid);
-    if walker.memory.is_unchanged(pc, sp, bp, walker.generation) {
+    if walker.memory.is_unchanged(drive, pc, sp, bp, walker.generation) {
         return;
     }
     walker.memory.begin(pc, sp, bp, walker.generation);
@@ -119,63 +114,58 @@ fn walk(drive: Drive, start: Start, tgid: u32, walker: &mut Walker) {
         };
         (pc, sp.wrapping_add(8))
     };
-    // Field by field: a whole value would be cleared byte by byte first.
-    let mut walk = MaybeUninit::<Walk>::uninit();
-    let fields = walk.as_mut_ptr();
-    // SAFETY: all fields but those of the mapping behind its addresses, which hold no address until a mapping has been
-    // copied over them.
-    let walk = unsafe {
-        (*fields).pc = pc;
-        (*fields).sp = sp;
-        (*fields).bp = bp;
-        (*fields).hash = hash;
-        (*fields).walker = walker;
-        // No address is at or above this one.
-        (*fields).mapping.start = u64::MAX;
-        (*fields).mapping.end = 0;
-        (*fields).range = range;
-        (*fields).depth = 0;
-        (*fields).end = StackEnd::Depth.code();
-        (*fields).exact = exact;
-        &mut *fields
-    };
+    let state = &mut walker.walk;
+    (state.pc, state.sp, state.bp, state.hash) = (pc, sp, bp, hash);
+    // No address is at or above this one.
+    state.mapping.start = u64::MAX;
+    state.mapping.end = 0;
+    state.range = range;
+    state.depth = 0;
+    state.end = StackEnd::Depth.code();
+    state.exact = exact;
     match drive {
         Drive::Helper => {
-            let context = (&raw mut *walk).cast::<c_void>();
+            let mut context = Context { walker: &raw mut *walker };
             // SAFETY: the callback takes exactly this context, which outlives the call.
-            unsafe { bpf_loop(MAX_FRAMES as u32, step_callback as *mut c_void, context, 0) };
+            unsafe { bpf_loop(MAX_FRAMES as u32, step_callback as *mut c_void, (&raw mut context).cast(), 0) };
         }
         Drive::Bounded => {
             for index in 0..BOUNDED_FRAMES as u64 {
-                if bounded_step(index, walk) != 0 {
+                if bounded_step(index, walker) != 0 {
                     break;
                 }
             }
         }
     }
-    walker.stack.depth = walk.depth;
-    walker.stack.end = walk.end;
-    walker.stack.hash = walk.hash;
+    walker.stack.depth = walker.walk.depth;
+    walker.stack.end = walker.walk.end;
+    walker.stack.hash = walker.walk.hash;
+}
+
+/// What `bpf_loop` hands on, from the stack.
+#[repr(C)]
+struct Context {
+    walker: *mut Walker,
 }
 
 /// One round of `bpf_loop`: 0 to go on, 1 to end.
 #[inline(never)]
 extern "C" fn step_callback(index: u64, context: *mut c_void) -> i64 {
-    // SAFETY: the context that `walk` passes.
-    step(index, unsafe { &mut *context.cast::<Walk>() })
+    // SAFETY: the context that `walk` passes, and the walker in it.
+    step(index, unsafe { &mut *(*context.cast::<Context>()).walker })
 }
 
 #[inline(never)]
-fn bounded_step(index: u64, walk: &mut Walk) -> i64 {
-    step(index, walk)
+fn bounded_step(index: u64, walker: &mut Walker) -> i64 {
+    step(index, walker)
 }
 
 #[inline(always)]
-fn step(index: u64, walk: &mut Walk) -> i64 {
-    match try_step(index, walk) {
+fn step(index: u64, walker: &mut Walker) -> i64 {
+    match try_step(index, walker) {
         Ok(()) => 0,
         Err(end) => {
-            walk.end = end.code();
+            walker.walk.end = end.code();
             1
         }
     }
@@ -183,16 +173,15 @@ fn step(index: u64, walk: &mut Walk) -> i64 {
 
 /// Records the frame and moves to its caller.
 #[inline(always)]
-fn try_step(index: u64, walk: &mut Walk) -> Result<(), StackEnd> {
+fn try_step(index: u64, walker: &mut Walker) -> Result<(), StackEnd> {
     if index >= MAX_FRAMES as u64 {
         return Err(StackEnd::Depth);
     }
-    // SAFETY: the record lives in a map value; the index is below its length.
-    unsafe { (*walk.walker).stack.frames[index as usize & 127] = walk.pc };
+    let Walker { walk, stack, .. } = walker;
+    stack.frames[index as usize & 127] = walk.pc;
     walk.depth = index as u32 + 1;
     if walk.exact != 0 {
-        // SAFETY: as above.
-        unsafe { (*walk.walker).stack.exact[(index >> 6) as usize & 1] |= 1 << (index & 63) };
+        stack.exact[(index >> 6) as usize & 1] |= 1 << (index & 63);
     }
     walk.hash = mix(walk.hash, walk.pc);
     // A return address may belong to the next function already, or to the next row.
@@ -200,7 +189,7 @@ fn try_step(index: u64, walk: &mut Walk) -> Result<(), StackEnd> {
     walk.exact = 0;
     enter_mapping(walk, look)?;
     let rule = rule_at(&walk.mapping, look);
-    if rule.kind() == RuleKind::None.code() { by_frame_pointer(walk) } else { by_rule(walk, rule) }
+    if rule.kind() == RuleKind::None.code() { by_frame_pointer(walker) } else { by_rule(walker, rule) }
 }
 
 /// Makes the mapping that holds `address` the walk's.
@@ -256,13 +245,8 @@ fn rule_at(mapping: &Mapping, address: u64) -> Rule {
 }
 
 #[inline(always)]
-fn read(walk: &mut Walk, address: u64) -> Result<u64, StackEnd> {
-    // SAFETY: the walker is in a map value that outlives the walk.
-    unsafe { (*walk.walker).memory.word(address) }
-}
-
-#[inline(always)]
-fn by_rule(walk: &mut Walk, rule: Rule) -> Result<(), StackEnd> {
+fn by_rule(walker: &mut Walker, rule: Rule) -> Result<(), StackEnd> {
+    let Walker { walk, memory, .. } = walker;
     const RSP: u32 = RuleKind::Rsp.code();
     const RBP: u32 = RuleKind::Rbp.code();
     const PLT: u32 = RuleKind::Plt.code();
@@ -275,15 +259,15 @@ fn by_rule(walk: &mut Walk, rule: Rule) -> Result<(), StackEnd> {
         RSP => walk.sp.wrapping_add_signed(rule.cfa_offset()),
         RBP => walk.bp.wrapping_add_signed(rule.cfa_offset()),
         PLT => walk.sp.wrapping_add(if walk.pc & 15 >= u64::from(rule.cfa_field()) { 16 } else { 8 }),
-        DEREF_RBP => read(walk, walk.bp.wrapping_add_signed(rule.cfa_offset()))?,
+        DEREF_RBP => memory.word(walk.bp.wrapping_add_signed(rule.cfa_offset()))?,
         DEREF_RSP => {
-            read(walk, walk.sp.wrapping_add_signed(rule.deref_offset()))?.wrapping_add_signed(rule.deref_add())
+            memory.word(walk.sp.wrapping_add_signed(rule.deref_offset()))?.wrapping_add_signed(rule.deref_add())
         }
         SIGNAL => {
             let (bp, sp, pc) = (
-                read(walk, walk.sp.wrapping_add(SIGNAL_RBP))?,
-                read(walk, walk.sp.wrapping_add(SIGNAL_RSP))?,
-                read(walk, walk.sp.wrapping_add(SIGNAL_RIP))?,
+                memory.word(walk.sp.wrapping_add(SIGNAL_RBP))?,
+                memory.word(walk.sp.wrapping_add(SIGNAL_RSP))?,
+                memory.word(walk.sp.wrapping_add(SIGNAL_RIP))?,
             );
             (walk.bp, walk.sp, walk.pc, walk.exact) = (bp, sp, pc, 1);
             return Ok(());
@@ -292,11 +276,11 @@ fn by_rule(walk: &mut Walk, rule: Rule) -> Result<(), StackEnd> {
         _ => return Err(StackEnd::UnsupportedRule),
     };
     let bp = match rule.rbp_offset() {
-        _ if kind == DEREF_RBP => read(walk, walk.bp)?,
+        _ if kind == DEREF_RBP => memory.word(walk.bp)?,
         0 => walk.bp,
-        offset => read(walk, cfa.wrapping_add_signed(offset))?,
+        offset => memory.word(cfa.wrapping_add_signed(offset))?,
     };
-    let return_address = read(walk, cfa.wrapping_sub(8))?;
+    let return_address = memory.word(cfa.wrapping_sub(8))?;
     if return_address == 0 {
         return Err(StackEnd::Complete);
     }
@@ -309,7 +293,8 @@ fn by_rule(walk: &mut Walk, rule: Rule) -> Result<(), StackEnd> {
 }
 
 #[inline(always)]
-fn by_frame_pointer(walk: &mut Walk) -> Result<(), StackEnd> {
+fn by_frame_pointer(walker: &mut Walker) -> Result<(), StackEnd> {
+    let Walker { walk, memory, .. } = walker;
     let (sp, bp) = (walk.sp, walk.bp);
     if bp == 0 {
         return Err(StackEnd::NoRow);
@@ -317,8 +302,8 @@ fn by_frame_pointer(walk: &mut Walk) -> Result<(), StackEnd> {
     if bp < sp || bp & 7 != 0 {
         return Err(StackEnd::FramePointer);
     }
-    let caller_bp = read(walk, bp).map_err(|_| StackEnd::FramePointer)?;
-    let return_address = read(walk, bp.wrapping_add(8)).map_err(|_| StackEnd::FramePointer)?;
+    let caller_bp = memory.word(bp).map_err(|_| StackEnd::FramePointer)?;
+    let return_address = memory.word(bp.wrapping_add(8)).map_err(|_| StackEnd::FramePointer)?;
     enter_mapping(walk, return_address.wrapping_sub(1)).map_err(|_| StackEnd::FramePointer)?;
     (walk.bp, walk.sp, walk.pc) = (caller_bp, bp.wrapping_add(16), return_address);
     Ok(())

@@ -9,6 +9,7 @@ use tracer_common::{event::NewSite, process::Image, unwind::MappingRange};
 use crate::{
     maps::{GENERATION, IMAGES, TARGETS},
     memory::StackMemory,
+    unwind::Walk,
 };
 
 /// State of one thread's walks.
@@ -23,6 +24,8 @@ pub(crate) struct Walker {
     reserved: u32,
     /// When the process's image began: what is older is another one's.
     pub(crate) began_ns: u64,
+    /// The walk that is going on.
+    pub(crate) walk: Walk,
     /// What the last walk read.
     pub(crate) memory: StackMemory,
     /// The stack, in the form in which it would be announced.

@@ -17,10 +17,11 @@ use tracer_common::{
 
 use super::{Call, MODERN, Means, socket};
 use crate::{
-    count, emit,
+    count,
+    drive::Drive,
+    emit,
     kernel::{self, Behind},
     maps::TARGETS,
-    unwind::Drive,
 };
 
 /// `CLOSE_RANGE_CLOEXEC`: they are marked, not closed.

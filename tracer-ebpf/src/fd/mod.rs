@@ -33,13 +33,14 @@ pub(crate) use self::{
     uring::{Pending, UringKey},
 };
 use crate::{
-    count, emit,
+    count,
+    drive::Drive,
+    emit,
     kernel::Reach,
     lifecycle,
     maps::{CALLS, EFFECTS, FD_STEPS, TARGETS, THREADS},
     ranges::{self, Change},
-    site,
-    unwind::{self, Drive},
+    site, unwind,
 };
 
 const CLOSES: u32 = Effect::Closes.code();
