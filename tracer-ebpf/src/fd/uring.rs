@@ -90,12 +90,6 @@ fn word(req: u64, offset: u32) -> u32 {
     if offset == 0 { 0 } else { field(req, offset as usize).unwrap_or(0) }
 }
 
-/// Flags of a request.
-#[inline(always)]
-fn flags(req: u64) -> u32 {
-    field(req, offset(&URING_KERNEL.flags)).unwrap_or(SILENT)
-}
-
 /// `io_uring_submit_req(req)`, before Linux 6.4 `io_uring_submit_sqe(req, force_nonblock)`: the request has been read.
 #[btf_tracepoint(function = "io_uring_submit_req")]
 fn uring_submit(ctx: BtfTracePointContext) -> i32 {
@@ -133,9 +127,10 @@ fn submitted(req: u64) -> Result<(), LossCause> {
     let mut key = UringKey { ring: 0, id: req };
     // The kernel uses its memory again: an earlier request there may have ended without a word.
     let _ = URING_PENDING.remove(key);
+    let flags = field::<u32>(req, offset(&URING_KERNEL.flags)).unwrap_or(SILENT);
     let fixed = if op.first != 0 && op.effect != CLOSES { FIXED_FILE } else { 0 };
     let ignored = if op.effect == ACCEPTS { SILENT } else { SILENT | fixed };
-    if flags(req) & ignored != 0 || word(req, op.slot) != 0 {
+    if flags & ignored != 0 || word(req, op.slot) != 0 {
         return Ok(());
     }
     let site = match op.effect {
@@ -150,9 +145,8 @@ fn submitted(req: u64) -> Result<(), LossCause> {
         key.ring = field(req, offset(&URING_KERNEL.ring)).unwrap_or(0);
         key.id = field(req, offset(&URING_KERNEL.user_data)).unwrap_or(0);
     }
-    // A descriptor that has a slot's number is none. Read again: kept over the walk, what is known of the bits by now would
-    // have the verifier follow the walk once for each of its ways here.
-    let first = if flags(req) & FIXED_FILE != 0 { NO_FD } else { word(req, op.first) };
+    // A descriptor that has a slot's number is none.
+    let first = if flags & FIXED_FILE != 0 { NO_FD } else { word(req, op.first) };
     remember(req, key, op, &call, u64::from(first), u32::from(opcode), site)
 }
 
