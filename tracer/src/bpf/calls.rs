@@ -21,6 +21,7 @@ use super::{
     error::chain,
     links::set_step,
     overhead::typical,
+    stolen::stretch,
     syscalls::{EFFECTS, RANGE_EFFECTS},
     uring::UringLayout,
 };
@@ -157,7 +158,7 @@ fn cost(mut link: impl FnMut() -> Result<Link, BpfError>) -> Result<Duration, Bp
         drop(link);
         untraced = untraced.min(typical(system_call));
     }
-    Ok(Duration::from_nanos((traced - untraced).max(0.0).round() as u64))
+    Ok(Duration::from_nanos(((traced - untraced).max(0.0) * stretch()).round() as u64))
 }
 
 /// A short one.

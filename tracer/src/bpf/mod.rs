@@ -20,6 +20,7 @@ mod preflight;
 mod purge;
 mod sampler;
 mod session;
+mod stolen;
 mod survey;
 mod sys;
 mod syscalls;

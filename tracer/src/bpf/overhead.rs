@@ -1,5 +1,6 @@
 //! What our probes cost the target: the trap of each kind, tried out on this process, and the run time of the programs, as
-//! the kernel counts it for a moment now and then.
+//! the kernel counts it for a moment now and then. All of it is as the CPU time of the target is counted, which may include what
+//! a hypervisor takes.
 //!
 //! The kernel's account of run times (`BPF_ENABLE_STATS`) makes each run of every program of the machine a little slower, so it
 //! is on for one hundredth of the time. What it costs by itself is in the run time of a program that does nothing, which
@@ -25,14 +26,15 @@ use aya::{
 use super::{
     AttachMode, BpfError,
     links::{EMPTY_ENTER, EMPTY_RETURN, EMPTY_SESSION},
+    stolen::stretch,
     sys,
     uprobe_multi::{At, Points, Programs},
 };
 use crate::probe::{Cost, ProbeKind};
 
-/// Calls in one of several runs, of which the median counts.
-const CALLS: u32 = 300;
-const RUNS: u32 = 7;
+/// Calls in one of many runs, of which the median counts. A run is short beside what a hypervisor leaves and takes in turn.
+const CALLS: u32 = 20;
+const RUNS: u32 = 105;
 /// How long the kernel counts run times, and how long it does not.
 const COUNTING: Duration = Duration::from_millis(50);
 const REST: Duration = Duration::from_secs(5);
@@ -118,7 +120,7 @@ impl Meter {
     /// What a hit costs when no block is tracked: hardly more than the trap.
     pub(super) fn idle_cost(&self, kind: ProbeKind, cost: Cost) -> Option<Duration> {
         let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(nanoseconds(costs.as_ref()?.trap(kind, cost)) + LEFT_ALONE)
+        Some(nanoseconds(costs.as_ref()?.trap(kind, cost)) + LEFT_ALONE.mul_f64(stretch()))
     }
 
     /// What a hit of such a probe costs; `None` while that is not known.
@@ -193,9 +195,12 @@ fn try_out(trials: &Programs) -> Result<Costs, BpfError> {
     let emulated = typical(leaktrace_trial_emulated);
     let nothing = {
         let _counting = enable_stats(Stats::RunTime).map_err(|error| BpfError::Load { reason: error.to_string() })?;
-        let before = run_time(trials.fd(EMPTY_ENTER)?)?;
-        typical(leaktrace_trial_emulated);
-        per_run(before, run_time(trials.fd(EMPTY_ENTER)?)?).unwrap_or(0.0)
+        let runs = (0..RUNS).map(|_| {
+            let before = run_time(trials.fd(EMPTY_ENTER)?)?;
+            call(leaktrace_trial_emulated);
+            Ok(per_run(before, run_time(trials.fd(EMPTY_ENTER)?)?).unwrap_or(0.0))
+        });
+        median(runs.collect::<Result<_, BpfError>>()?)
     };
     // A session is at the entry by itself; a return probe comes beside it.
     let sessions = trials.has(EMPTY_SESSION);
@@ -206,27 +211,34 @@ fn try_out(trials: &Programs) -> Result<Costs, BpfError> {
     drop((entry, both));
     let _entry = link(EMPTY_ENTER, leaktrace_trial_stepped, At::Entry)?;
     let stepped = typical(leaktrace_trial_stepped);
+    let added = |traced: f64, untraced: f64| (traced - untraced).max(0.0) * stretch();
     Ok(Costs {
-        emulated: (emulated - untraced).max(0.0),
-        stepped: (stepped - untraced).max(0.0),
-        returned: (with_return - emulated).max(0.0),
-        nothing,
+        emulated: added(emulated, untraced),
+        stepped: added(stepped, untraced),
+        returned: added(with_return, emulated),
+        nothing: nothing * stretch(),
         programs: BTreeMap::new(),
     })
 }
 
-/// Nanoseconds of a call. The median of the runs: what else the machine does slows the target down as well.
+/// Nanoseconds of a call while a CPU runs. The median of the runs: what else the machine does slows the target down as well.
 pub(super) fn typical(function: unsafe extern "C" fn()) -> f64 {
-    let mut runs: Vec<f64> = (0..RUNS)
-        .map(|_| {
-            let begun = Instant::now();
-            for _ in 0..CALLS {
-                // SAFETY: functions of our own, which take and change nothing.
-                unsafe { function() };
-            }
-            begun.elapsed().as_nanos() as f64 / f64::from(CALLS)
-        })
-        .collect();
+    let run = |_| {
+        let begun = Instant::now();
+        call(function);
+        begun.elapsed().as_nanos() as f64 / f64::from(CALLS)
+    };
+    median((0..RUNS).map(run).collect())
+}
+
+fn call(function: unsafe extern "C" fn()) {
+    for _ in 0..CALLS {
+        // SAFETY: functions of our own, which take and change nothing.
+        unsafe { function() };
+    }
+}
+
+fn median(mut runs: Vec<f64>) -> f64 {
     runs.sort_by(f64::total_cmp);
     runs[runs.len() / 2]
 }
