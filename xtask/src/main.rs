@@ -65,7 +65,8 @@ fn main() -> ExitCode {
         Task::Bpf { check: false } => bpf::update(),
         Task::Bpf { check: true } => bpf::check(),
         Task::Bench(bench) => bench::run(&bench),
-        Task::Vm { kernels, filters } => vm::run(&kernels, &filters),
+        Task::Vm { kernels, filters } if filters.is_empty() => vm::run(&kernels, vm::Tests::Named(vm::CORE)),
+        Task::Vm { kernels, filters } => vm::run(&kernels, vm::Tests::Matching(&filters)),
         Task::Pictures => pictures::take(),
         Task::Test { only, suite_args } => test::run(only, &suite_args),
     };

@@ -30,7 +30,7 @@ pub(crate) struct Base {
 impl Base {
     /// Builds leaktrace, the suite and its programs, and packs them.
     pub(crate) fn build(workspace: &Workspace) -> Result<Self> {
-        shell::run_shown(&mut suite::build_command(workspace)).context("the release build fails")?;
+        shell::run_shown(&mut suite::build_command(workspace)).context("leaktrace does not build")?;
         let suite = build_suite(workspace)?;
         println!("    compiling the suite's programs");
         let compiled = programs::compile_core()?;
@@ -47,7 +47,7 @@ impl Base {
         let setpriv = found("setpriv")?;
         archive.copy("/usr/bin/setpriv", &setpriv)?;
         dynamic.push(setpriv);
-        let leaktrace = workspace.target.join("release/leaktrace");
+        let leaktrace = workspace.target.join("debug/leaktrace");
         archive.copy(text(&leaktrace)?, &leaktrace)?;
         dynamic.push(leaktrace);
         for program in compiled {

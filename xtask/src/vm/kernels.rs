@@ -69,6 +69,10 @@ pub(crate) const CORE: &[&str] = &[
     "threads::threads_that_come_and_go",
 ];
 
+/// Those of the core that every change has to pass: they load the programs that each kernel has, and count blocks and
+/// descriptors by them.
+pub(crate) const FIRST: &[&str] = &["accounting::realloc_in_all_its_ways", "descriptors::files_by_every_call"];
+
 /// It has the programs for older kernels: without typed tracepoints, `bpf_loop`, cookies, and atomics that return a value.
 const LEFT_OUT_5_10: &[LeftOut] = &[
     LeftOut {

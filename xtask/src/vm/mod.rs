@@ -1,4 +1,5 @@
-//! `cargo xtask vm`: the core of the integration suite on Debian's kernels, in qemu.
+//! `cargo xtask vm`: the core of the integration suite on Debian's kernels, in qemu; of that `cargo xtask test` runs a few
+//! tests.
 //!
 //! Debian's cloud kernels are downloaded once, below the target folder. Each boots to an archive made here, with
 //! leaktrace, the suite and the compiled programs in it, runs the suite as its only task and powers off. qemu emulates
@@ -11,14 +12,21 @@ mod kernels;
 mod machine;
 mod packages;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use self::kernels::{CORE, KERNELS, Kernel, LeftOut};
+use self::image::Base;
+use self::kernels::{KERNELS, Kernel, LeftOut};
+use self::packages::Unpacked;
 use crate::{suite, workspace::Workspace};
+
+pub(crate) use self::kernels::{CORE, FIRST};
 
 /// Debian's packages of what this needs, and the program or file by which each is known to be there.
 const NEEDS: [(&str, &str); 9] = [
@@ -33,8 +41,17 @@ const NEEDS: [(&str, &str); 9] = [
     ("libc6-dev", "/usr/include/stdlib.h"),
 ];
 
-/// Runs all kernels, or those named; `filters` narrow the tests.
-pub(crate) fn run(wanted: &[String], filters: &[String]) -> Result<()> {
+/// Which of the suite's tests run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tests<'a> {
+    /// These, but for those that a kernel leaves out.
+    Named(&'a [&'a str]),
+    /// Those whose names contain one of these.
+    Matching(&'a [String]),
+}
+
+/// Runs tests on all kernels, or on those named.
+pub(crate) fn run(wanted: &[String], tests: Tests<'_>) -> Result<()> {
     machine::require_x86_64()?;
     suite::install_missing(&NEEDS, "the virtual machines")?;
     if let Some(unknown) = wanted.iter().find(|name| KERNELS.iter().all(|kernel| kernel.version != **name)) {
@@ -46,42 +63,74 @@ pub(crate) fn run(wanted: &[String], filters: &[String]) -> Result<()> {
     let kernels: Vec<_> =
         KERNELS.iter().filter(|kernel| wanted.is_empty() || wanted.iter().any(|name| name == kernel.version)).collect();
     let unpacked = kernels.iter().map(|kernel| packages::unpacked(&folder, kernel)).collect::<Result<Vec<_>>>()?;
-    let base = image::Base::build(&workspace)?;
-    for (kernel, files) in kernels.iter().zip(&unpacked) {
-        println!("    {}", files.release);
-        for LeftOut { tests, reason } in kernel.left_out {
-            println!("      left out: {}: {reason}", tests.join(", "));
+    let base = Base::build(&workspace)?;
+    at_once(kernels.iter().zip(&unpacked), |(kernel, files)| {
+        let report = test(kernel, files, &base, &folder, tests)
+            .with_context(|| format!("Linux {} ({})", kernel.version, files.release))?;
+        // In one go: another kernel may have something to say as well.
+        print!("{report}");
+        Ok(())
+    })
+}
+
+/// Does that for each, as many at once as there are processors: a machine is emulated on one. What fails ends none of the
+/// others.
+fn at_once<T>(items: impl Iterator<Item = T> + Send, each: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
+    let items = Mutex::new(items);
+    let next = || items.lock().ok()?.next();
+    let errors = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(item) = next() {
+                    if let Err(error) = each(item)
+                        && let Ok(mut errors) = errors.lock()
+                    {
+                        errors.push(format!("{error:#}"));
+                    }
+                }
+            });
         }
-        let archive = folder.join(format!("{}.cpio", kernel.version));
-        fs::write(&archive, base.for_kernel(files, &arguments(filters, kernel))?)
-            .with_context(|| format!("cannot write {}", archive.display()))?;
-        let expected = filters.is_empty().then(|| core(kernel).count());
-        let outcome = boot(kernel, &files.image(), &archive, &folder, expected);
-        fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
-        outcome.with_context(|| format!("Linux {} ({})", kernel.version, files.release))?;
+    });
+    match errors.into_inner() {
+        Ok(errors) if errors.is_empty() => Ok(()),
+        Ok(errors) => bail!("{}", errors.join("\n")),
+        Err(_) => bail!("a thread panicked"),
     }
-    Ok(())
 }
 
-/// The tests of the core that a kernel runs.
-fn core(kernel: &Kernel) -> impl Iterator<Item = &'static str> {
-    CORE.iter().copied().filter(|test| kernel.left_out.iter().all(|left_out| !left_out.tests.contains(test)))
-}
-
-/// The suite's arguments.
-fn arguments<'a>(filters: &'a [String], kernel: &Kernel) -> Vec<&'a str> {
+/// Boots a kernel to the tests, and says what came of them.
+fn test(kernel: &Kernel, files: &Unpacked, base: &Base, folder: &Path, tests: Tests<'_>) -> Result<String> {
+    let mut report = format!("    {}\n", files.release);
     // What a test prints that passes says what its kernel does not do.
     let mut arguments = vec!["--show-output"];
-    if filters.is_empty() {
-        arguments.push("--exact");
-        arguments.extend(core(kernel).map(|test| -> &'a str { test }));
-    } else {
-        arguments.extend(filters.iter().map(String::as_str));
+    let mut expected = None;
+    match tests {
+        Tests::Named(names) => {
+            for LeftOut { tests, reason } in kernel.left_out {
+                let left_out: Vec<&str> = tests.iter().copied().filter(|test| names.contains(test)).collect();
+                if !left_out.is_empty() {
+                    writeln!(report, "      left out: {}: {reason}", left_out.join(", "))?;
+                }
+            }
+            let left_out = |name: &&str| kernel.left_out.iter().any(|left_out| left_out.tests.contains(name));
+            let names: Vec<&str> = names.iter().copied().filter(|name| !left_out(name)).collect();
+            expected = Some(names.len());
+            arguments.push("--exact");
+            arguments.extend(names);
+        }
+        Tests::Matching(filters) => arguments.extend(filters.iter().map(String::as_str)),
     }
-    arguments
+    let archive = folder.join(format!("{}.cpio", kernel.version));
+    fs::write(&archive, base.for_kernel(files, &arguments)?)
+        .with_context(|| format!("cannot write {}", archive.display()))?;
+    let outcome = boot(kernel, &files.image(), &archive, folder, expected);
+    fs::remove_file(&archive).with_context(|| format!("cannot remove {}", archive.display()))?;
+    report.push_str(&outcome?);
+    Ok(report)
 }
 
-fn boot(kernel: &Kernel, image: &Path, archive: &Path, folder: &Path, expected: Option<usize>) -> Result<()> {
+fn boot(kernel: &Kernel, image: &Path, archive: &Path, folder: &Path, expected: Option<usize>) -> Result<String> {
     let begun = Instant::now();
     let file = folder.join(format!("{}.log", kernel.version));
     let log = machine::run(image, archive, &file)?;
@@ -97,15 +146,34 @@ fn boot(kernel: &Kernel, image: &Path, archive: &Path, folder: &Path, expected: 
     if passed != expected.unwrap_or(passed.max(1)) {
         return Err(log.failure(&format!("{passed} tests ran, not all that were asked for"), &file));
     }
-    for line in log.beginning("vm: ").filter(|line| !line.starts_with("vm: the suite ended")) {
-        println!("      {line}");
-    }
-    let mut absent: Vec<_> = log.beginning("not on this kernel: ").collect();
+    let mut lines: Vec<_> =
+        log.beginning("vm: ").filter(|line| !line.starts_with("vm: the suite ended")).map(str::to_owned).collect();
+    let mut absent: Vec<_> = log.beginning("not on this kernel: ").map(str::to_owned).collect();
     absent.sort_unstable();
     absent.dedup();
-    for line in absent {
-        println!("      {line}");
+    lines.append(&mut absent);
+    lines.push(format!("{passed} tests passed, {seconds:.1} s"));
+    Ok(lines.iter().map(|line| format!("      {line}\n")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn what_fails_is_told_and_ends_none_of_the_others() {
+        let done = AtomicUsize::new(0);
+        let outcome = at_once(1..=5, |number| {
+            done.fetch_add(1, Ordering::Relaxed);
+            if number % 2 == 0 { bail!("{number} is even") } else { Ok(()) }
+        });
+        let text = outcome.unwrap_err().to_string();
+        let mut lines: Vec<_> = text.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["2 is even", "4 is even"]);
+        assert_eq!(done.into_inner(), 5);
+        assert!(at_once(1..=5, |_| Ok(())).is_ok());
     }
-    println!("      {passed} tests passed, {seconds:.1} s");
-    Ok(())
 }
