@@ -6,7 +6,7 @@ use anstyle_svg::Term;
 use anyhow::{Context as _, Result};
 use leaktrace_tests::terminal::Terminal;
 
-use crate::{shell, workspace};
+use crate::workspace::Workspace;
 
 /// Large enough for a stack below the sites.
 const SIZE: (u16, u16) = (110, 32);
@@ -22,13 +22,12 @@ const PICTURES: [(&str, &str, &str); 4] = [
 
 /// Takes them, into docs/pictures.
 pub(crate) fn take() -> Result<()> {
-    let root = workspace::root();
-    let mut build = shell::cargo();
-    shell::run_shown(build.current_dir(&root).args(["build", "--release", "--locked", "--package=leaktrace"]))?;
+    let workspace = Workspace::load()?;
+    let program = workspace.build_released()?;
+    let root = &workspace.root;
     let folder = root.join("docs/pictures");
     fs::create_dir_all(&folder)?;
     let mut terminal = Terminal::start(SIZE.0, SIZE.1)?;
-    let program = root.join("target/release/leaktrace");
     terminal.begin(&format!("{} demo", program.display()))?;
     terminal.until_shown(&["open_session", "? help"])?;
     sleep(WATCH);

@@ -66,10 +66,11 @@ pub(crate) fn install_missing(needs: &[(&str, &str)], purpose: &str) -> Result<(
     apt::install(&missing, purpose)
 }
 
-/// Builds `leaktrace` as it is released.
+/// Builds the `leaktrace` that the suite runs. With one of its tests, so that it is the one which the unit tests have built.
 pub(crate) fn build_command(workspace: &Workspace) -> Command {
     let mut command = shell::cargo();
-    command.current_dir(&workspace.root).args(["build", "--locked", "--release", "--package=leaktrace"]);
+    command.current_dir(&workspace.root);
+    command.args(["build", "--locked", "--package=leaktrace", "--bin=leaktrace", "--test=unwind"]);
     command
 }
 

@@ -53,6 +53,14 @@ impl Workspace {
             .collect();
         Ok(Self { root, target: metadata.target_directory, crate_sources: crate_sources.into_iter().collect() })
     }
+
+    /// Builds leaktrace as it is released, and says where it is.
+    pub(crate) fn build_released(&self) -> Result<PathBuf> {
+        let mut command = shell::cargo();
+        command.current_dir(&self.root).args(["build", "--locked", "--release", "--package=leaktrace"]);
+        shell::run_shown(&mut command).context("the release build fails")?;
+        Ok(self.target.join("release/leaktrace"))
+    }
 }
 
 /// Cargo's home, where `cargo install` puts programs.

@@ -35,7 +35,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::{shell, suite, workspace::Workspace};
+use crate::{shell, workspace::Workspace};
 
 /// What is measured.
 #[derive(Debug, Subcommand)]
@@ -114,10 +114,10 @@ fn require_root() -> Result<()> {
 
 /// The leaktrace to measure: the one named by `LEAKTRACE_BIN`, or that of this checkout, built as it is released.
 fn leaktrace(workspace: &Workspace) -> Result<PathBuf> {
-    if env::var_os("LEAKTRACE_BIN").is_none() {
-        shell::run_shown(&mut suite::build_command(workspace)).context("the release build fails")?;
+    if env::var_os("LEAKTRACE_BIN").is_some() {
+        return leaktrace_tests::tracer::binary();
     }
-    leaktrace_tests::tracer::binary()
+    workspace.build_released()
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
