@@ -4,7 +4,7 @@
 const fs = require('fs');
 
 const COUNT = Number(process.argv[2]);
-const SIZE = 4099;
+const SIZE = 1048583;
 const kept = new Array(COUNT);
 
 function leakBuffer(index) {
