@@ -1,8 +1,9 @@
 /*
- * Allocates and frees as fast as it can for as many seconds as its first argument says, and keeps large blocks meanwhile, at an
- * even pace, whose pages it touches. Then it is calm for as many as the second one says, and keeps small ones.
+ * Allocates and frees as fast as it can, and keeps large blocks meanwhile, at an even pace, whose pages it touches; until it
+ * hears a line. Then it is calm, and keeps small ones, until it hears another.
  */
 #include "leaker.h"
+#include <poll.h>
 #include <time.h>
 
 enum { GROWN, KEPT };
@@ -33,21 +34,29 @@ SITE void kept(void)
     took(&sites[KEPT], SMALL);
 }
 
-int main(int argc, char **argv)
+static int heard(void)
 {
-    CHECK(argc == 3);
-    uint64_t busy = strtoul(argv[1], NULL, 10) * 1000, calm = strtoul(argv[2], NULL, 10) * 1000;
+    struct pollfd in = {.fd = 0, .events = POLLIN};
+    char line[64];
+    if (poll(&in, 1, 0) == 0)
+        return 0;
+    hear(line, sizeof line);
+    return 1;
+}
+
+int main(void)
+{
     ready();
-    uint64_t begun = now_ms();
-    for (uint64_t last = begun, now = begun; now < begun + busy; now = now_ms()) {
-        paired(997);
+    for (uint64_t last = now_ms(); !heard();) {
+        paired(97);
+        uint64_t now = now_ms();
         if (now >= last + EACH_MS) {
             grown();
             last = now;
         }
     }
     struct timespec pause = {0, 10000000};
-    for (uint64_t end = now_ms() + calm; now_ms() < end;) {
+    while (!heard()) {
         nanosleep(&pause, NULL);
         kept();
     }

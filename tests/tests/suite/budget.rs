@@ -1,17 +1,58 @@
 //! What tracing costs has a limit: blocks are tracked for as much of the time as there is room for, and the rest is estimated.
 
-use std::process::Command;
+use std::{net::SocketAddr, process::Command, thread::sleep, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use leaktrace_tests::{
     descriptors::observe,
     leaker::{Leaker, compile},
+    prometheus::get,
     recording::RecordingFile,
     tracer::{self, Tracer},
+    wait_for,
 };
 use serde_json::Value;
 
-use crate::{descriptors, growth::has_probes};
+use crate::{descriptors, growth::has_probes, metrics};
+
+/// leaktrace with a limit, which says meanwhile how it keeps to it.
+struct Limited {
+    tracer: Tracer,
+    address: SocketAddr,
+}
+
+impl Limited {
+    fn attach(pid: u32, options: &[&str]) -> Result<Self> {
+        let (tracer, address) = metrics::attach_with(pid, &[&["--heap"], options].concat())?;
+        Ok(Self { tracer, address })
+    }
+
+    /// For how long it had traced when memory was followed in one of these ways.
+    fn wait_for_mode(&self, modes: &[&str]) -> Result<f64> {
+        wait_for(&format!("{modes:?}"), || {
+            let page = self.page()?;
+            let is_one = modes.iter().any(|mode| page.contains(&format!("leaktrace_mode{{mode=\"{mode}\"}} 1\n")));
+            Ok(if is_one { traced_seconds(&page) } else { None })
+        })
+    }
+
+    /// Waits until it has traced for so long.
+    fn wait_until(&self, traced: f64) -> Result<()> {
+        let is_over = |page: &str| traced_seconds(page).is_some_and(|seconds| seconds >= traced);
+        wait_for("more time", || Ok(is_over(&self.page()?).then_some(())))
+    }
+
+    /// What it says now. It is not asked again at once: what it says is new once in a second.
+    fn page(&self) -> Result<String> {
+        sleep(Duration::from_millis(200));
+        Ok(get(self.address, "/metrics")?.1)
+    }
+}
+
+fn traced_seconds(page: &str) -> Option<f64> {
+    let line = page.lines().find_map(|line| line.strip_prefix("leaktrace_traced_seconds "))?;
+    line.trim().parse().ok()
+}
 
 fn paced(seconds: u32) -> Result<Leaker> {
     Leaker::start_program(Command::new(compile("paced.c")?).arg(seconds.to_string()))
@@ -61,8 +102,9 @@ fn a_leak_is_found_in_a_small_part_of_the_time() -> Result<()> {
     // Few windows come in this time, and how many is chance. That estimates are right in the mean, and intervals hold the truth as
     // often as they say, is tested where thousands can be (aggregate::windows).
     let is_near = value > truth / 16.0 && value < truth * 8.0;
-    // Where the share has just changed, no window may have come yet: then the interval says so.
-    let is_held = number(&turns["windows"])? < 4.0 && low <= truth && truth <= high;
+    // Where the share has just changed, no window may have come yet: then there is nothing to hold it against.
+    let windows = number(&turns["windows"])?;
+    let is_held = windows == 0.0 || windows < 4.0 && low <= truth && truth <= high;
     ensure!(low <= value && value <= high && (is_near || is_held), "{leaked}, is about {truth:.0}: {turns}");
     for function in ["paired", "cached"] {
         // One of them may not have been seen at all.
@@ -99,18 +141,19 @@ fn sites<'a>(report: &'a Value, kind: &'a str, function: &'a str) -> impl Iterat
     report["sites"].as_array().into_iter().flatten().filter(is_in)
 }
 
-fn surge(busy: u32, calm: u32) -> Result<Leaker> {
-    let seconds = [busy, calm].map(|seconds| seconds.to_string());
-    Leaker::start_program(Command::new(compile("surge.c")?).args(seconds))
-}
-
 /// It allocates and frees so much that there is no room for probes at all.
 #[test]
 fn page_faults_are_followed_where_probes_are_too_dear() -> Result<()> {
-    let mut leaker = surge(25, 0)?;
-    let tracer = Tracer::attach_with(leaker.pid(), &["--duration", "600s", "--heap", "--max-overhead", "0.05"])?;
-    let ledger = leaker.release()?;
-    let ended = tracer.interrupt()?;
+    let mut leaker = Leaker::start("surge.c")?;
+    let limited = Limited::attach(leaker.pid(), &["--max-overhead", "0.05"])?;
+    leaker.say("go")?;
+    let begun = limited.wait_for_mode(&["page_faults"])?;
+    // More of the time with than without, and enough to see what grows.
+    limited.wait_until(begun * 2.0 + 20.0)?;
+    leaker.say("be calm")?;
+    leaker.say("end")?;
+    let ledger = leaker.ledger()?;
+    let ended = limited.tracer.interrupt()?;
     ended.report()?;
     let report = ended.json()?;
     leaker.finish()?;
@@ -144,19 +187,25 @@ fn page_faults_are_followed_where_probes_are_too_dear() -> Result<()> {
 /// When there is room for probes again, they come back by themselves.
 #[test]
 fn blocks_are_tracked_again_when_the_load_has_fallen() -> Result<()> {
-    let mut leaker = surge(8, 25)?;
+    let mut leaker = Leaker::start("surge.c")?;
     let recording = RecordingFile::new()?;
-    let options = ["--duration", "600s", "--heap", "--max-overhead", "1", "--record", recording.argument()?];
-    let tracer = Tracer::attach_with(leaker.pid(), &options)?;
-    let ledger = leaker.release()?;
-    let ended = tracer.interrupt()?;
+    let limited = Limited::attach(leaker.pid(), &["--max-overhead", "1", "--record", recording.argument()?])?;
+    leaker.say("go")?;
+    let begun = limited.wait_for_mode(&["page_faults"])?;
+    limited.wait_until(begun + 4.0)?;
+    leaker.say("be calm")?;
+    let back = limited.wait_for_mode(&["all", "windows"])?;
+    limited.wait_until(back + 20.0)?;
+    leaker.say("end")?;
+    let ledger = leaker.ledger()?;
+    let ended = limited.tracer.interrupt()?;
     ended.report()?;
     let report = ended.json()?;
     leaker.finish()?;
 
     // As it was shown, at the end and while page faults were followed.
     ensure!(recording.json(&[])?["modes"] == report["modes"], "{}", report["modes"]);
-    let then = recording.json(&["--at", "6s"])?;
+    let then = recording.json(&["--at", &format!("{}s", begun as u64 + 3)])?;
     ensure!(then["traced"] == serde_json::json!(["growth"]), "{then}");
     ensure!(
         sites(&then, "page_fault", "grown").next().is_some() && ways(&then).last() == Some(&"page_faults"),
@@ -182,11 +231,14 @@ fn blocks_are_tracked_again_when_the_load_has_fallen() -> Result<()> {
 /// Where probes can be neither measured nor taken out quickly, the limit is kept without them.
 #[test]
 fn page_faults_are_followed_where_probes_do_not_come_and_go() -> Result<()> {
-    let mut leaker = surge(1, 0)?;
-    let options = ["--duration", "600s", "--heap", "--max-overhead", "5", "--attach", "perf-event"];
-    let tracer = Tracer::attach_with(leaker.pid(), &options)?;
-    leaker.release()?;
-    let ended = tracer.interrupt()?;
+    let mut leaker = Leaker::start("surge.c")?;
+    let limited = Limited::attach(leaker.pid(), &["--max-overhead", "5", "--attach", "perf-event"])?;
+    leaker.say("go")?;
+    limited.wait_until(2.0)?;
+    leaker.say("be calm")?;
+    leaker.say("end")?;
+    leaker.ledger()?;
+    let ended = limited.tracer.interrupt()?;
     ended.report()?;
     let report = ended.json()?;
     leaker.finish()?;

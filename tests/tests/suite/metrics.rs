@@ -21,7 +21,12 @@ fn docs(name: &str) -> PathBuf {
 
 /// Traces a process with metrics at a port that is free.
 fn attach(pid: u32) -> Result<(Tracer, SocketAddr)> {
-    let tracer = Tracer::attach_with(pid, &["--duration", "600s", "--metrics", "0"])?;
+    attach_with(pid, &[])
+}
+
+/// The same with further options.
+pub(crate) fn attach_with(pid: u32, options: &[&str]) -> Result<(Tracer, SocketAddr)> {
+    let tracer = Tracer::attach_with(pid, &[&["--duration", "600s", "--metrics", "0"], options].concat())?;
     let url = tracer.said("metrics at http://").context("it does not say where")?;
     let address = url.strip_suffix("/metrics").context("another page")?.parse()?;
     Ok((tracer, address))
