@@ -16,6 +16,7 @@ pub mod labelled;
 pub mod launch;
 pub mod leaker;
 pub mod ledger;
+pub mod machine;
 pub mod modules;
 pub mod network;
 pub mod oracle;
@@ -57,6 +58,11 @@ pub fn target_dir() -> PathBuf {
         Some(dir) => PathBuf::from(dir),
         None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target")),
     }
+}
+
+/// Whether `LEAKTRACE_LONG=1` asks for as much as there is time for.
+pub fn is_long() -> bool {
+    std::env::var_os("LEAKTRACE_LONG").is_some_and(|value| value == "1")
 }
 
 /// Polls `condition` until it gives a value.

@@ -232,11 +232,11 @@ pub fn trace_and_check(file: &str, matching: Match, scope: Scope) -> Result<Repo
 pub fn binary() -> Result<PathBuf> {
     let path = match std::env::var_os("LEAKTRACE_BIN") {
         Some(path) => PathBuf::from(path),
-        None => target_dir().join("release/leaktrace"),
+        None => target_dir().join("debug/leaktrace"),
     };
     ensure!(
         path.is_file(),
-        "there is no leaktrace at {}: build it with `cargo build --release -p leaktrace`, or name it in LEAKTRACE_BIN",
+        "there is no leaktrace at {}: build it with `cargo build -p leaktrace`, or name it in LEAKTRACE_BIN",
         path.display()
     );
     Ok(path)

@@ -13,6 +13,7 @@ use leaktrace_tests::{
         report::{FdReport, Limits, OpenFd},
         trace_and_check, trace_with,
     },
+    is_long,
     leaker::{Leaker, compile},
     network::Network,
     programs,
@@ -195,7 +196,7 @@ fn the_end_of_the_target_closes_nothing_in_the_report() -> Result<()> {
 /// Eight threads that open, close, copy and connect without any order among them. `LEAKTRACE_LONG=1` races for longer.
 #[test]
 fn threads_race_for_the_same_numbers() -> Result<()> {
-    let seconds = if std::env::var_os("LEAKTRACE_LONG").is_some_and(|value| value == "1") { "60" } else { "20" };
+    let seconds = if is_long() { "60" } else { "20" };
     let mut leaker = start("race", &[seconds])?;
     let tracer = Tracer::attach_with(leaker.pid(), ONLY_DESCRIPTORS)?;
     let ledger = observe(&mut leaker)?;

@@ -4,6 +4,7 @@ use std::{ffi::OsStr, os::unix::process::ExitStatusExt as _, path::Path, process
 
 use anyhow::{Context, Result, ensure};
 use leaktrace_tests::{
+    is_long,
     launch::{Launched, launch},
     leaker::{Build, Frames, leakers_dir},
     ledger::{Ledger, Match::Innermost, Scope::ListedSites},
@@ -14,8 +15,10 @@ use leaktrace_tests::{
 };
 use rustix::process::Signal;
 
-/// Runs of each kind of program: 200 in all.
-const RUNS: u32 = 50;
+/// Runs of each kind of program; `LEAKTRACE_LONG=1` makes it 200 of all kinds.
+fn runs_of_each() -> u32 {
+    if is_long() { 50 } else { 10 }
+}
 
 fn short(build: impl FnOnce(std::path::PathBuf) -> Build) -> Result<std::path::PathBuf> {
     build(leakers_dir().join("short.c")).compile()
@@ -48,7 +51,7 @@ fn is_of_threads(function: &str) -> bool {
 }
 
 fn runs(program: &Path, first: u32) -> Result<()> {
-    for seed in first..first + RUNS {
+    for seed in first..first + runs_of_each() {
         let launched = run(program, &seed.to_string())?;
         let code = i32::try_from(seed % 100)?;
         ensure!(launched.status.code() == Some(code), "run {seed}: {}\n{}", launched.status, launched.stderr);

@@ -115,7 +115,7 @@ fn open(screen: &str, call_site: &str) -> Option<u64> {
 fn the_demo_shows_its_leaks_on_every_tab_and_obeys_every_key() -> Result<()> {
     let dashboard = Dashboard::start("demo")?;
     let screen = &dashboard.terminal;
-    screen.until_shown(&["demo-server[", "open_session", "receive_upload", "outstanding", "no loss"])?;
+    screen.until_shown(&["demo-server[", "open_session", "handle_login", "outstanding", "no loss"])?;
     screen.press("2")?;
     screen.until_shown(&["connect_to_billing", "open_report", "/512", "[open since before the attach]"])?;
     screen.press("3")?;
