@@ -66,15 +66,22 @@ pub fn is_long() -> bool {
 }
 
 /// Polls `condition` until it gives a value.
-pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
-    let end = Instant::now() + DEADLINE;
+pub fn wait_for<T>(what: &str, condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    wait_for_every(Duration::from_millis(5), what, condition)
+}
+
+/// The same, looking no more often than this, and for no more than a quarter of the time: the CPUs are for what is
+/// waited for.
+pub fn wait_for_every<T>(pause: Duration, what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let begun = Instant::now();
     loop {
+        let look = Instant::now();
         if let Some(value) = condition()? {
             return Ok(value);
         }
-        if Instant::now() > end {
+        if begun.elapsed() > DEADLINE {
             bail!("waited {DEADLINE:?} in vain for {what}");
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(pause.max((look.elapsed() * 3).min(Duration::from_secs(1))));
     }
 }

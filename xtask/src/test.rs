@@ -10,6 +10,9 @@ use clap::ValueEnum;
 use crate::workspace::{self, Workspace};
 use crate::{bpf, shell, suite, vm};
 
+/// How many cases proptest draws for each property; 256 where nothing is said.
+const CASES: &str = "PROPTEST_CASES";
+
 /// A step of `cargo xtask test`, in the order in which they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Step {
@@ -55,7 +58,11 @@ impl Step {
             }
             Self::Unit => {
                 let args = ["test", "--locked", "--workspace", "--exclude=tracer-ebpf", "--exclude=leaktrace-tests"];
-                shell::run_shown(cargo().args(args))
+                let mut tests = cargo();
+                if std::env::var_os(CASES).is_none() {
+                    tests.env(CASES, "64");
+                }
+                shell::run_shown(tests.args(args))
             }
             Self::Object => bpf::check(),
             Self::Integration => {
@@ -67,7 +74,7 @@ impl Step {
                 println!("    built in {:.1} s", start.elapsed().as_secs_f64());
                 shell::run_shown(&mut suite::test_command(&workspace, suite_args))
             }
-            Self::Vm => vm::run(&[], vm::Tests::Named(vm::FIRST)),
+            Self::Vm => vm::run(&vm::FIRST_ON.map(String::from), vm::Tests::Named(vm::FIRST)),
         }
     }
 }

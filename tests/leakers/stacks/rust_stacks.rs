@@ -87,7 +87,7 @@ fn tree(depth: usize) -> Tree {
 
 #[inline(never)]
 fn library() {
-    let mut words: Vec<String> = (0..61).map(|n| format!("{}", n * 7919 % 101)).collect();
+    let mut words: Vec<String> = (0..23).map(|n| format!("{}", n * 7919 % 101)).collect();
     words.sort_by_key(|word| word.repeat(2));
     words.sort_unstable_by_key(|word| std::cmp::Reverse(word.to_uppercase()));
     let mut map: BTreeMap<String, Vec<usize>> = BTreeMap::new();
@@ -121,7 +121,7 @@ fn threads() {
     std::thread::scope(|scope| {
         scope.spawn(|| black_box(take(71)));
     });
-    for n in 0..40 {
+    for n in 0..35 {
         sender.send(n).expect("the receiver lives");
     }
     drop(sender);

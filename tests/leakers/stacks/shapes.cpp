@@ -143,7 +143,7 @@ struct Key {
 SITE static void algorithms()
 {
     std::vector<Key> keys;
-    for (unsigned i = 0; i < 40; i++)
+    for (unsigned i = 0; i < 15; i++)
         keys.push_back({std::to_string(i * 7919 % 1009) + " and more than fits into a string object"});
     std::vector<Key> copy = keys;
     std::sort(keys.begin(), keys.end());
@@ -173,7 +173,7 @@ SITE static void expressions()
 SITE static void streams()
 {
     std::ostringstream out;
-    for (int i = 0; i < 40; i++)
+    for (int i = 0; i < 15; i++)
         out << i << ' ' << i * 0.5 << '\n';
     std::istringstream in(out.str());
     std::string line;

@@ -1,6 +1,6 @@
 //! What tracing costs has a limit: blocks are tracked for as much of the time as there is room for, and the rest is estimated.
 
-use std::{net::SocketAddr, process::Command, thread::sleep, time::Duration};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use leaktrace_tests::{
@@ -9,11 +9,14 @@ use leaktrace_tests::{
     prometheus::get,
     recording::RecordingFile,
     tracer::{self, Tracer},
-    wait_for,
+    wait_for_every,
 };
 use serde_json::Value;
 
 use crate::{descriptors, growth::has_probes, metrics};
+
+/// How often what leaktrace says of itself is new.
+const RENEWED: Duration = Duration::from_secs(1);
 
 /// leaktrace with a limit, which says meanwhile how it keeps to it.
 struct Limited {
@@ -29,7 +32,7 @@ impl Limited {
 
     /// For how long it had traced when memory was followed in one of these ways.
     fn wait_for_mode(&self, modes: &[&str]) -> Result<f64> {
-        wait_for(&format!("{modes:?}"), || {
+        wait_for_every(RENEWED / 5, &format!("{modes:?}"), || {
             let page = self.page()?;
             let is_one = modes.iter().any(|mode| page.contains(&format!("leaktrace_mode{{mode=\"{mode}\"}} 1\n")));
             Ok(if is_one { traced_seconds(&page) } else { None })
@@ -39,12 +42,11 @@ impl Limited {
     /// Waits until it has traced for so long.
     fn wait_until(&self, traced: f64) -> Result<()> {
         let is_over = |page: &str| traced_seconds(page).is_some_and(|seconds| seconds >= traced);
-        wait_for("more time", || Ok(is_over(&self.page()?).then_some(())))
+        wait_for_every(RENEWED / 5, "more time", || Ok(is_over(&self.page()?).then_some(())))
     }
 
-    /// What it says now. It is not asked again at once: what it says is new once in a second.
+    /// What it says now.
     fn page(&self) -> Result<String> {
-        sleep(Duration::from_millis(200));
         Ok(get(self.address, "/metrics")?.1)
     }
 }

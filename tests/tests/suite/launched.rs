@@ -17,7 +17,7 @@ use rustix::process::Signal;
 
 /// Runs of each kind of program; `LEAKTRACE_LONG=1` makes it 200 of all kinds.
 fn runs_of_each() -> u32 {
-    if is_long() { 50 } else { 10 }
+    if is_long() { 50 } else { 6 }
 }
 
 fn short(build: impl FnOnce(std::path::PathBuf) -> Build) -> Result<std::path::PathBuf> {

@@ -85,7 +85,7 @@ fn ended_in_every_way_on_a_busy_process() -> Result<()> {
     let pid = leaker.pid();
     leaker.say("go")?;
     let libc = libc_of(pid)?;
-    for round in 0..if is_long() { 100 } else { 12 } {
+    for round in 0..if is_long() { 100 } else { 8 } {
         let tracer = match round % 4 {
             0 => Tracer::attach_with(pid, &["--heap", "--duration", "1ms"])?,
             3 => Tracer::attach_with(pid, &["--heap", "--provoke-panic", "10ms"])?,

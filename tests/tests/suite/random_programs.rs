@@ -1,6 +1,6 @@
 //! Programs drawn from seeds: leaktrace's report equals the program's own ledger, caller by caller, site by site.
 //!
-//! LEAKTRACE_RANDOM_SEEDS=N runs N seeds instead of eight; LEAKTRACE_RANDOM_BUILD=distributed builds them as
+//! LEAKTRACE_RANDOM_SEEDS=N runs N seeds instead of four; LEAKTRACE_RANDOM_BUILD=distributed builds them as
 //! distributions do, as optimized libraries without frame pointers.
 
 use std::process::Command;
@@ -17,7 +17,7 @@ use leaktrace_tests::{
 pub(crate) fn seeds() -> Result<std::ops::Range<u64>> {
     let count = match std::env::var("LEAKTRACE_RANDOM_SEEDS") {
         Ok(count) => count.parse().context("LEAKTRACE_RANDOM_SEEDS is not a number")?,
-        Err(_) => 8,
+        Err(_) => 4,
     };
     Ok(1..1 + count)
 }

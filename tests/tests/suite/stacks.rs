@@ -99,7 +99,7 @@ impl Fixture {
         let script = leakers_dir().join("stacks").join(script);
         let arguments = arguments.iter().map(PathBuf::from).chain([script]).collect();
         let (agreement, undescribed) = (Agreement::Part, Undescribed::HasFramePointers);
-        Self { name, program: program.into(), arguments, agreement, undescribed, most_calls: 500 }
+        Self { name, program: program.into(), arguments, agreement, undescribed, most_calls: 200 }
     }
 
     fn start(&self, libc: &OwnLibc) -> Result<Leaker> {

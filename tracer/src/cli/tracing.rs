@@ -228,7 +228,8 @@ impl Tracing {
 
     /// The last numbers, then the probes out, then the names, if they are wanted; with what happened until then.
     pub(super) async fn finish(mut self, state: TargetState, named: bool) -> anyhow::Result<(Snapshot, History)> {
-        // Whoever ended a moment ago did.
+        // Whoever came or ended a moment ago did.
+        self.take_events()?;
         self.take_ended()?;
         for process in self.processes.values_mut() {
             // One that is gone keeps its name.

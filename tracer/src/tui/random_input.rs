@@ -9,7 +9,7 @@ use crate::{aggregate::Snapshot, analyze::testing::Random, report::testing};
 
 /// How many steps each run takes; `LEAKTRACE_RANDOM_STEPS=200000` takes more than a minute.
 fn steps() -> u32 {
-    std::env::var("LEAKTRACE_RANDOM_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(600)
+    std::env::var("LEAKTRACE_RANDOM_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(300)
 }
 
 const SNAPSHOTS: [fn() -> Snapshot; 11] = [

@@ -73,6 +73,9 @@ pub(crate) const CORE: &[&str] = &[
 /// descriptors by them.
 pub(crate) const FIRST: &[&str] = &["accounting::realloc_in_all_its_ways", "descriptors::files_by_every_call"];
 
+/// The kernels on which every change has to pass them: 6.12 has the programs that the newest have.
+pub(crate) const FIRST_ON: [&str; 2] = ["5.10", "6.1"];
+
 /// It has the programs for older kernels: without typed tracepoints, `bpf_loop`, cookies, and atomics that return a value.
 const LEFT_OUT_5_10: &[LeftOut] = &[
     LeftOut {

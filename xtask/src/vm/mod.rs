@@ -26,7 +26,7 @@ use self::kernels::{KERNELS, Kernel, LeftOut};
 use self::packages::Unpacked;
 use crate::{suite, workspace::Workspace};
 
-pub(crate) use self::kernels::{CORE, FIRST};
+pub(crate) use self::kernels::{CORE, FIRST, FIRST_ON};
 
 /// Debian's packages of what this needs, and the program or file by which each is known to be there.
 const NEEDS: [(&str, &str); 9] = [

@@ -183,8 +183,6 @@ fn what_is_small_when_packed_does_not_become_more_than_a_reader_can_hold() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     #[test]
     fn damaged_bytes_never_panic(
         run in runs::run(),

@@ -121,8 +121,6 @@ fn a_long_run_is_read_from_where_it_is_whole() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
-
     #[test]
     fn a_run_comes_back(run in runs::run(), order in prop::collection::vec(any::<prop::sample::Index>(), 1..8)) {
         let order: Vec<usize> = order.into_iter().map(|index| index.index(run.len())).collect();
