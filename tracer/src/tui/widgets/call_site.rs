@@ -59,8 +59,10 @@ fn end_of(name: &str, room: usize) -> String {
 /// one before.
 fn segments(path: &str) -> impl Iterator<Item = usize> {
     let (mut depth, mut last) = (0usize, [b' '; 2]);
+    // The type and the trait of `<a::Type as b::Trait>::method` are paths too.
+    let mut is_type = path.starts_with('<');
     path.bytes().enumerate().filter_map(move |(index, byte)| {
-        let begins = depth == 0
+        let begins = (depth == 0 || is_type && depth == 1)
             && last == *b"::"
             && (byte.is_ascii_alphabetic() || !byte.is_ascii() || matches!(byte, b'_' | b'~'));
         match byte {
@@ -69,6 +71,7 @@ fn segments(path: &str) -> impl Iterator<Item = usize> {
             b'>' | b')' | b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
+        is_type &= depth > 0;
         last = [last[1], byte];
         begins.then_some(index)
     })
@@ -99,7 +102,8 @@ mod tests {
     fn what_belongs_to_a_name_stays_with_it() {
         assert_eq!(end_of("service::run::{{closure}}", 20), "…run::{{closure}}");
         assert_eq!(end_of("service::run::<a::B>::{{closure}}", 30), "…run::<a::B>::{{closure}}");
-        assert_eq!(end_of("<service::Session as core::ops::Drop>::drop", 30), "…drop");
+        assert_eq!(end_of("<service::Session as core::ops::Drop>::drop", 34), "…Session as core::ops::Drop>::drop");
+        assert_eq!(end_of("<service::Session as core::ops::Drop>::drop", 15), "…Drop>::drop");
         assert_eq!(end_of("std::map<std::string, int>::~map", 20), "…~map");
         assert_eq!(end_of("größe::österreich", 12), "…österreich");
     }
