@@ -7,7 +7,7 @@
 //! is taken off. Reading the clock in the programs would cost as much, and the programs a branch all the time.
 
 use std::{
-    arch::global_asm,
+    arch::naked_asm,
     collections::BTreeMap,
     ffi::CString,
     os::fd::{AsFd, OwnedFd},
@@ -45,24 +45,16 @@ const LEFT_ALONE: Duration = Duration::from_nanos(60);
 /// Runs of a program below which its time is not known.
 const LEAST_RUNS: u64 = 20;
 
-// The first instruction of the one is emulated, that of the other is single-stepped.
-global_asm!(
-    ".pushsection .text.leaktrace_trial, \"ax\", @progbits",
-    ".balign 16",
-    "leaktrace_trial_emulated:",
-    "push rbp",
-    "pop rbp",
-    "ret",
-    ".balign 16",
-    "leaktrace_trial_stepped:",
-    "xor eax, eax",
-    "ret",
-    ".popsection",
-);
+/// Begins with an instruction that is emulated.
+#[unsafe(naked)]
+extern "C" fn emulated_first() {
+    naked_asm!("push rbp", "pop rbp", "ret")
+}
 
-unsafe extern "C" {
-    fn leaktrace_trial_emulated();
-    fn leaktrace_trial_stepped();
+/// Begins with an instruction that is single-stepped.
+#[unsafe(naked)]
+extern "C" fn stepped_first() {
+    naked_asm!("xor eax, eax", "ret")
 }
 
 /// What is known of the costs, in nanoseconds of one hit.
@@ -181,8 +173,8 @@ fn run_time(program: &OwnedFd) -> Result<(u64, u64), BpfError> {
 
 /// Probes functions of this process.
 fn try_out(trials: &Programs) -> Result<Costs, BpfError> {
-    let untraced = typical(leaktrace_trial_emulated);
-    let link = |program, function: unsafe extern "C" fn(), at| -> Result<OwnedFd, BpfError> {
+    let untraced = typical(emulated_first);
+    let link = |program, function: extern "C" fn(), at| -> Result<OwnedFd, BpfError> {
         let offset = file_offset(function as usize as u64).ok_or_else(|| BpfError::Load {
             reason: "this program does not find itself in /proc/self/maps".to_owned(),
         })?;
@@ -191,13 +183,13 @@ fn try_out(trials: &Programs) -> Result<Costs, BpfError> {
         let points = Points { path: &path, offsets: &[offset], cookies: &[0], at, pid };
         trials.link(program, &points)?.map_err(|error| BpfError::Load { reason: error.to_string() })
     };
-    let entry = link(EMPTY_ENTER, leaktrace_trial_emulated, At::Entry)?;
-    let emulated = typical(leaktrace_trial_emulated);
+    let entry = link(EMPTY_ENTER, emulated_first, At::Entry)?;
+    let emulated = typical(emulated_first);
     let nothing = {
         let _counting = enable_stats(Stats::RunTime).map_err(|error| BpfError::Load { reason: error.to_string() })?;
         let runs = (0..RUNS).map(|_| {
             let before = run_time(trials.fd(EMPTY_ENTER)?)?;
-            call(leaktrace_trial_emulated);
+            call(emulated_first);
             Ok(per_run(before, run_time(trials.fd(EMPTY_ENTER)?)?).unwrap_or(0.0))
         });
         median(runs.collect::<Result<_, BpfError>>()?)
@@ -206,11 +198,11 @@ fn try_out(trials: &Programs) -> Result<Costs, BpfError> {
     let sessions = trials.has(EMPTY_SESSION);
     let (program, at) = if sessions { (EMPTY_SESSION, At::Both) } else { (EMPTY_RETURN, At::Return) };
     let entry = (!sessions).then_some(entry);
-    let both = link(program, leaktrace_trial_emulated, at)?;
-    let with_return = typical(leaktrace_trial_emulated);
+    let both = link(program, emulated_first, at)?;
+    let with_return = typical(emulated_first);
     drop((entry, both));
-    let _entry = link(EMPTY_ENTER, leaktrace_trial_stepped, At::Entry)?;
-    let stepped = typical(leaktrace_trial_stepped);
+    let _entry = link(EMPTY_ENTER, stepped_first, At::Entry)?;
+    let stepped = typical(stepped_first);
     let added = |traced: f64, untraced: f64| (traced - untraced).max(0.0) * stretch();
     Ok(Costs {
         emulated: added(emulated, untraced),
@@ -222,7 +214,7 @@ fn try_out(trials: &Programs) -> Result<Costs, BpfError> {
 }
 
 /// Nanoseconds of a call while a CPU runs. The median of the runs: what else the machine does slows the target down as well.
-pub(super) fn typical(function: unsafe extern "C" fn()) -> f64 {
+pub(super) fn typical(function: extern "C" fn()) -> f64 {
     let run = |_| {
         let begun = Instant::now();
         call(function);
@@ -231,10 +223,9 @@ pub(super) fn typical(function: unsafe extern "C" fn()) -> f64 {
     median((0..RUNS).map(run).collect())
 }
 
-fn call(function: unsafe extern "C" fn()) {
+fn call(function: extern "C" fn()) {
     for _ in 0..CALLS {
-        // SAFETY: functions of our own, which take and change nothing.
-        unsafe { function() };
+        function();
     }
 }
 
