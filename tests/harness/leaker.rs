@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::{ChildStdin, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -224,6 +225,12 @@ impl Leaker {
     pub fn release_lines(&mut self) -> Result<Vec<String>> {
         self.say("go")?;
         self.lines_to_done()
+    }
+
+    /// Waits for its answers for so long, when what it is asked for takes its time.
+    pub fn patient(mut self, deadline: Duration) -> Self {
+        self.lines.deadline = deadline;
+        self
     }
 
     /// Reads its ledger, to `done`.

@@ -5,7 +5,7 @@ use std::{
     os::unix::process::CommandExt,
     process::{Child, Command, ExitStatus},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -91,6 +91,8 @@ pub struct Lines {
     receiver: Receiver<String>,
     /// All lines received so far.
     pub seen: Vec<String>,
+    /// How long to wait for a line.
+    pub deadline: Duration,
 }
 
 impl Lines {
@@ -108,18 +110,18 @@ impl Lines {
                 }
             }
         });
-        Self { receiver, seen: Vec::new() }
+        Self { receiver, seen: Vec::new(), deadline: DEADLINE }
     }
 
     /// The next line; `None` at the end.
     pub fn next_line(&mut self, what: &str) -> Result<Option<String>> {
-        match self.receiver.recv_timeout(DEADLINE) {
+        match self.receiver.recv_timeout(self.deadline) {
             Ok(line) => {
                 self.seen.push(line.clone());
                 Ok(Some(line))
             }
             Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => bail!("waited {DEADLINE:?} in vain for {what}"),
+            Err(RecvTimeoutError::Timeout) => bail!("waited {:?} in vain for {what}", self.deadline),
         }
     }
 

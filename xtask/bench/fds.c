@@ -17,9 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Calls between two looks at the clock. */
-#define SLICE 64
-
 __attribute__((noipa)) static void ask_parent(u64 calls)
 {
     for (u64 i = 0; i < calls; i++)
@@ -49,17 +46,5 @@ int main(int count, char **arguments)
         perror("fds: sched_setaffinity");
         return 1;
     }
-    u64 rate = strtoull(arguments[3], NULL, 10);
-    u64 slice = rate > 0 ? rate / (NS_PER_SECOND / BURST_NS) : SLICE;
-    for (u64 burst = now();;) {
-        u64 begun = now(), ended, calls = 0;
-        do {
-            make(slice);
-            calls += slice;
-            if (rate > 0)
-                sleep_until(burst += BURST_NS);
-            ended = now();
-        } while (ended - begun < BATCH_NS);
-        report(begun, ended, calls);
-    }
+    repeat(make, strtoull(arguments[3], NULL, 10));
 }

@@ -23,10 +23,10 @@
 #error "`outermost` is written for x86-64"
 #endif
 
-/* Pairs between two looks at the clock. */
-#define SLICE 256
 #define BLOCK 64
 
+static int frames;
+static unsigned stacks;
 /* Pairs at the end of one descent. */
 static u64 pairs_below;
 static void *volatile block;
@@ -68,7 +68,7 @@ __asm__(".text\n"
         "    ret\n"
         "    .cfi_endproc\n");
 
-static void make_pairs(u64 pairs, int frames, unsigned stacks)
+static void make_pairs(u64 pairs)
 {
     pairs_below = stacks == 1 ? pairs : 1;
     for (u64 i = 0; i < pairs / pairs_below; i++)
@@ -77,8 +77,8 @@ static void make_pairs(u64 pairs, int frames, unsigned stacks)
 
 int main(int count, char **arguments)
 {
-    int frames = count == 5 ? atoi(arguments[1]) : 0;
-    unsigned stacks = count == 5 ? atoi(arguments[3]) : 0;
+    frames = count == 5 ? atoi(arguments[1]) : 0;
+    stacks = count == 5 ? atoi(arguments[3]) : 0;
     if (frames < 2 || stacks < 1 || stacks > LINKS) {
         fprintf(stderr, "usage: pair FRAMES CPU STACKS PAIRS_PER_SECOND; 2 frames or more, 1 to %d stacks\n", LINKS);
         return 2;
@@ -90,17 +90,5 @@ int main(int count, char **arguments)
         perror("pair: sched_setaffinity");
         return 1;
     }
-    u64 rate = strtoull(arguments[4], NULL, 10);
-    u64 slice = rate > 0 ? rate / (NS_PER_SECOND / BURST_NS) : SLICE;
-    for (u64 burst = now();;) {
-        u64 begun = now(), ended, pairs = 0;
-        do {
-            make_pairs(slice, frames, stacks);
-            pairs += slice;
-            if (rate > 0)
-                sleep_until(burst += BURST_NS);
-            ended = now();
-        } while (ended - begun < BATCH_NS);
-        report(begun, ended, pairs);
-    }
+    repeat(make_pairs, strtoull(arguments[4], NULL, 10));
 }

@@ -2,7 +2,11 @@
 //! takes, what the tables take, and whether the estimates are what the program itself counted. There before the attach:
 //! how long it is from the attach to the report.
 
-use std::{fs, process::Command, time::Instant};
+use std::{
+    fs,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -21,6 +25,8 @@ use super::{
 };
 use crate::{shell, workspace::Workspace};
 
+/// How long the target may take for its work. It has none of the promises to keep.
+const WORK_WITHIN: Duration = Duration::from_secs(1800);
 /// Seconds to the report.
 const REPORT_WITHIN: f64 = 10.0;
 /// `--max-live` is two million blocks of about a hundred bytes each; the other maps take what they take anyway.
@@ -53,7 +59,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 fn start(blocks: u32) -> Result<Leaker> {
-    Leaker::start_program(Command::new(compile("live.c")?).arg(blocks.to_string()))
+    let leaker = Leaker::start_program(Command::new(compile("live.c")?).arg(blocks.to_string()))?;
+    Ok(leaker.patient(WORK_WITHIN))
 }
 
 fn traced(bench: &Bench, blocks: u32) -> Result<String> {
