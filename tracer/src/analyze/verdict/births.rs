@@ -10,6 +10,9 @@ use statrs::distribution::{ContinuousCDF as _, StudentsT};
 const SLOTS: usize = 12;
 /// Up to this many bursts, the pauses between them say more than the rates of slots.
 const BURSTS: usize = 2 * SLOTS;
+/// Stretches without births between two bursts, on average: of what comes about once a stretch, some stretches have none by
+/// chance, and what is between those are no bursts.
+const APART: f64 = 1.5;
 /// Parts of the window that must all have births.
 const QUARTERS: usize = 4;
 /// A rate that declines by less than this over the window (a seventh) is as steady as load ever is.
@@ -153,9 +156,8 @@ impl Survivors {
         let ages: f64 = inside.iter().map(|births| births.objects * middle(births)).sum();
         let decline = decline(objects, ages, begin, end);
         let steps = inside.len();
-        let bursts = bursts(&inside);
-        if (4..=BURSTS).contains(&bursts.len()) {
-            // As many events, at the middles of the bursts; of a renewal process, the pauses' variation takes the place of
+        if let Some(bursts) = bursts(&inside) {
+            // As many events, at their middles; of a renewal process, the pauses' variation takes the place of
             // the dispersion (Cox & Lewis 1966, section 4.2).
             let (begin, end) = (bursts[bursts.len() - 1], bursts[0]);
             let sizes = Some(decline);
@@ -208,14 +210,18 @@ fn decline(count: f64, ages: f64, begin: f64, end: f64) -> f64 {
     12.0 * (0.5 - (begin - mean) / (begin - end))
 }
 
-/// The middles of stretches that touch, taken together, the latest first. As if all were as wide as the widest, which is
-/// what ages are known to there: otherwise few births would seem to come in bursts where stretches are narrow.
-fn bursts(inside: &[&Births]) -> Vec<f64> {
+/// The middles of the bursts that births come in, the latest first; `None` when they come in too few or too many, or all the
+/// time. Stretches that touch are one, as if all were as wide as the widest, which is what ages are known to there: otherwise
+/// few births would seem to come in bursts where stretches are narrow.
+fn bursts(inside: &[&Births]) -> Option<Vec<f64>> {
     let width = |births: &Births| births.from - births.to;
     let widest = inside.iter().map(|births| width(births)).fold(0.0, f64::max);
     let together = |later: &&Births, earlier: &&Births| earlier.to - later.from < widest - width(later) + 1e-6;
-    let groups = inside.chunk_by(together);
-    groups.map(|group| f64::midpoint(group[0].to, group[group.len() - 1].from)).collect()
+    let bursts: Vec<&[&Births]> = inside.chunk_by(together).collect();
+    let apart: f64 = bursts.windows(2).map(|pair| pair[1][0].to - pair[0][pair[0].len() - 1].from).sum();
+    let middle = |burst: &&[&Births]| f64::midpoint(burst[0].to, burst[burst.len() - 1].from);
+    ((4..=BURSTS).contains(&bursts.len()) && apart >= APART * widest * (bursts.len() - 1) as f64)
+        .then(|| bursts.iter().map(middle).collect())
 }
 
 /// The squared coefficient of variation of the pauses.

@@ -149,6 +149,20 @@ fn size(random: &mut Random) -> u64 {
     1 << random.between(4.0, 14.0) as u32
 }
 
+/// A leak of so many blocks every `pause` seconds, both on average.
+fn irregular_bursts(random: &mut Random, until: f64, pause: f64, count: f64) -> Site {
+    let size = size(random);
+    let mut site = Site::default();
+    let mut now = 0.0;
+    while now < until {
+        now += pause * random.between(0.6, 1.4);
+        for _ in 0..(count * random.between(0.5, 1.5)) as u64 {
+            site.block(now, FOREVER, size);
+        }
+    }
+    site
+}
+
 fn all(moments: Vec<f64>, mut life: impl FnMut(f64) -> f64, mut bytes: impl FnMut() -> u64) -> Site {
     let mut site = Site::default();
     for born in moments {
@@ -190,6 +204,10 @@ pub(super) const LEAKS: &[(&str, Shape)] = &[
             }
         }
         site
+    }),
+    ("in bursts about each second", |random, until| {
+        let count = random.between(20.0, 60.0);
+        irregular_bursts(random, until, 1.0, count)
     }),
     ("one in a thousand", |random, until| {
         let (rate, life) = (random.between(10_000.0, 12_000.0), random.between(0.001, 0.3));
@@ -417,15 +435,7 @@ pub(super) const SLOWLY_SEEN: &[(&str, Shape)] = &[
         all(varying(random, until, rate, load), |_| FOREVER, || 400)
     }),
     ("in irregular bursts", |random, until| {
-        let (pause, size) = (random.between(1.5, 4.0), size(random));
-        let mut site = Site::default();
-        let mut now = 0.0;
-        while now < until {
-            now += pause * random.between(0.6, 1.4);
-            for _ in 0..(40.0 * random.between(0.5, 1.5)) as u64 {
-                site.block(now, FOREVER, size);
-            }
-        }
-        site
+        let pause = random.between(1.5, 4.0);
+        irregular_bursts(random, until, pause, 40.0)
     }),
 ];
